@@ -1,0 +1,575 @@
+#include "service/log/commit_loop.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <random>
+#include <type_traits>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "proto/contract/error.h"
+#include "service/log/checkpoint.h"
+#include "service/log/retention.h"
+#include "telemetry/log.h"
+
+namespace clarion::log {
+namespace {
+
+// Written by one step of upkeep at least, so that small commits do not leave work behind.
+constexpr size_t kUpkeepBytes = 1u << 20;
+// Threads whose retention is looked at between two commits.
+constexpr size_t kRetentionStep = 256;
+
+template <class... F>
+struct Overloaded : F... {
+  using F::operator()...;
+};
+
+}  // namespace
+
+CommitLoop::CommitLoop(Engine& engine, Recovered recovered) : engine_(engine), upkeep_(engine) {
+  context_.options = &engine.options;
+  context_.new_epoch = [this] { return NewEpoch(); };
+  Adopt(std::move(recovered));
+}
+
+void CommitLoop::Start() {
+  thread_ = std::thread([this] { Run(); });
+}
+
+void CommitLoop::Join() {
+  if (thread_.joinable()) thread_.join();
+}
+
+// --- The loop.
+
+void CommitLoop::Run() {
+  pthread_setname_np(pthread_self(), "log-commit");
+  for (;;) {
+    const bool more = (health_ == Health::kOpen && (!ready_.empty() || !retention_todo_.empty() ||
+                                                    upkeep_.Pending(journal_bytes_))) ||
+                      (taken_.closing && loading_.empty());
+    std::optional<std::chrono::steady_clock::time_point> until;
+    if (health_ == Health::kBroken || health_ == Health::kClosed) until = next_attempt_;
+    engine_.queue.Take(taken_, more, until);
+    Cycle();
+    const bool idle = ready_.empty() && loading_.empty();
+    if (taken_.closing && taken_.ops.empty() && taken_.loaded.empty() && idle) break;
+    taken_.Clear();
+  }
+  Finish();
+}
+
+void CommitLoop::Cycle() {
+  if (taken_.store_closed && health_ == Health::kClosing) {
+    health_ = Health::kClosed;
+    next_attempt_ = std::chrono::steady_clock::now();
+  }
+  if (health_ != Health::kOpen) TryToReopen();
+  for (Loaded& loaded : taken_.loaded) Install(loaded);
+  if (taken_.retention_tick) BeginRetention();
+  ContinueRetention();
+  for (ThreadId& thread : taken_.due) ready_.push_back({std::move(thread), 0, RetainOp{}});
+  const uint64_t journal_before = journal_bytes_;
+  std::vector<Op> ready = std::move(ready_);
+  ready_.clear();
+  Process(ready);
+  Process(taken_.ops);
+  AnswerFollows();
+  engine_.queue.Release(std::exchange(released_ops_, 0), std::exchange(released_bytes_, 0));
+  if (health_ != Health::kOpen) return;
+  // Twice what was written, so that upkeep cannot fall behind.
+  const size_t budget = std::max<size_t>(kUpkeepBytes, 2 * (journal_bytes_ - journal_before));
+  if (absl::Status status = upkeep_.Step(store_, sequence_, journal_bytes_, budget); !status.ok()) {
+    Break(status);
+  }
+}
+
+void CommitLoop::Finish() {
+  if (health_ == Health::kOpen) {
+    if (absl::Status status = MarkCleanShutdown(*store_); !status.ok()) {
+      clarion::Log(Severity::kWarning, "the event log was not closed cleanly",
+                   {{"cause", std::string(status.message())}});
+    }
+  }
+  store_.reset();
+}
+
+void CommitLoop::Process(std::vector<Op>& ops) {
+  context_.now = engine_.Now();
+  for (Op& op : ops) ProcessOne(op);
+  Commit();
+}
+
+void CommitLoop::ProcessOne(Op& op) {
+  if (std::holds_alternative<UnfollowOp>(op.what)) {
+    follows_.push_back(std::move(op));
+    return;
+  }
+  ThreadLog* thread = Admit(op);
+  if (thread == nullptr) return;
+  if (std::holds_alternative<FollowOp>(op.what)) {
+    follows_.push_back(std::move(op));
+  } else if (std::holds_alternative<EraseOp>(op.what)) {
+    if (Commit()) {
+      EraseThread(*thread, op);
+    } else {
+      Refuse(op, Unavailable("Erase", op.thread));
+    }
+  } else {
+    JudgeOp(*thread, op);
+    in_commit_.push_back(std::move(op));
+    if (staged_bytes_ >= engine_.options.max_commit_bytes) Commit();
+  }
+}
+
+void CommitLoop::AnswerFollows() {
+  for (Op& op : follows_) {
+    if (auto* unfollow = std::get_if<UnfollowOp>(&op.what)) {
+      if (const auto entry = followers_.find(op.thread); entry != followers_.end()) {
+        std::erase(entry->second, unfollow->follower);
+        if (entry->second.empty()) followers_.erase(entry);
+      }
+      unfollow->done();
+    } else if (auto* follow = std::get_if<FollowOp>(&op.what)) {
+      const std::shared_ptr<ThreadLog> thread = engine_.threads.Find(op.thread);
+      if (health_ != Health::kOpen && (thread == nullptr || thread->loading)) {
+        Refuse(op, Unavailable("Follow", op.thread));
+        continue;
+      }
+      std::vector<Follower*>& all = followers_[op.thread];
+      if (std::find(all.begin(), all.end(), follow->follower) == all.end()) {
+        all.push_back(follow->follower);
+      }
+      ThreadState state;
+      state.thread = op.thread;
+      if (thread != nullptr) {  // not erased just now
+        MutexLock lock(thread->mutex);
+        state = thread->image->State();
+      }
+      follow->done(std::move(state));
+    }
+    Answered(op);
+  }
+  follows_.clear();
+}
+
+// --- One commit.
+
+ThreadLog* CommitLoop::Admit(Op& op) {
+  std::shared_ptr<ThreadLog> thread = engine_.threads.Find(op.thread);
+  if (health_ != Health::kOpen) {
+    // What was committed can still be told.
+    if (thread != nullptr && std::holds_alternative<FollowOp>(op.what)) return thread.get();
+    Refuse(op, Unavailable("write", op.thread));
+    return nullptr;
+  }
+  if (thread == nullptr) {
+    // Most threads that are not in memory are new: that can be told without the disk.
+    const auto stored = store_->GetFromMemory(Family::kThreads, op.thread.str());
+    if (stored.ok() && !stored->has_value()) {
+      thread = AddThread(op.thread, std::make_unique<ThreadImage>(op.thread));
+      upkeep_.Add(thread);
+    } else {
+      thread = AddThread(op.thread, nullptr);
+      RequestLoad(*thread);
+    }
+  }
+  if (thread->loading) {
+    thread->parked.push_back(std::move(op));
+    return nullptr;
+  }
+  upkeep_.Touch(*thread);
+  return thread.get();
+}
+
+std::shared_ptr<ThreadLog> CommitLoop::AddThread(const ThreadId& id,
+                                                 std::unique_ptr<ThreadImage> image) {
+  auto thread = std::make_shared<ThreadLog>(id);
+  {
+    MutexLock lock(thread->mutex);
+    thread->image = std::move(image);
+  }
+  engine_.threads.Insert(thread);
+  return thread;
+}
+
+void CommitLoop::RequestLoad(ThreadLog& thread) {
+  thread.loading = true;
+  loading_.insert(&thread);
+  engine_.metrics.loads.Add();
+  engine_.disk.Post([this, id = thread.id, generation = generation_, store = store_]() mutable {
+    auto image = LoadThread(*store, id, StoreSnapshot(store).get());
+    store.reset();
+    engine_.queue.PushLoaded({std::move(id), generation, std::move(image)});
+  });
+}
+
+void CommitLoop::Install(Loaded& loaded) {
+  if (loaded.generation != generation_) return;
+  const std::shared_ptr<ThreadLog> thread = engine_.threads.Find(loaded.thread);
+  loading_.erase(thread.get());
+  thread->loading = false;
+  std::vector<Op> parked = std::move(thread->parked);
+  thread->parked.clear();
+  if (!loaded.image.ok()) {
+    engine_.threads.Erase(loaded.thread);
+    clarion::Log(Severity::kError, "a thread cannot be read from the event log",
+                 {{"thread_id", loaded.thread.str()},
+                  {"cause", std::string(loaded.image.status().message())}});
+    for (Op& op : parked) Refuse(op, Unavailable("load", op.thread));
+    return;
+  }
+  {
+    MutexLock lock(thread->mutex);
+    thread->image = *std::move(loaded.image);
+  }
+  upkeep_.Add(thread);
+  for (Op& op : parked) ready_.push_back(std::move(op));
+}
+
+void CommitLoop::JudgeOp(ThreadLog& thread, Op& op) {
+  Staged& staged = StagedOf(thread);
+  const uint64_t bytes_before = staged.event_bytes;
+  MutexLock lock(thread.mutex);
+  Judge judge(*thread.image, staged, context_);
+  std::visit(
+      Overloaded{
+          [&](AppendOp& append) { append.result = judge.Append(append.request); },
+          [&](AckOp& ack) { ack.result = judge.Ack(ack.user, ack.position); },
+          [&](FloorOp& floor) { floor.result = judge.RaiseFloor(floor.floor, floor.reason); },
+          [&](AssignOp& assign) { assign.result = judge.Assign(assign.owner); },
+          [&](RetainOp&) { judge.Retain(); },
+          [](auto&) {},
+      },
+      op.what);
+  // Its checkpoint said that something is due: whatever came of it, the next one says it anew.
+  if (std::holds_alternative<RetainOp>(op.what)) {
+    upkeep_.MarkDirty(thread, sequence_ + 1, journal_bytes_);
+  }
+  staged_bytes_ += staged.event_bytes - bytes_before;
+}
+
+Staged& CommitLoop::StagedOf(ThreadLog& thread) {
+  if (thread.staged != nullptr) return *thread.staged;
+  if (spare_staged_.empty()) {
+    thread.staged = std::make_unique<Staged>();
+  } else {
+    thread.staged = std::move(spare_staged_.back());
+    spare_staged_.pop_back();
+  }
+  touched_.push_back(&thread);
+  MutexLock lock(thread.mutex);
+  thread.staged->Begin(thread.image->counters());
+  return *thread.staged;
+}
+
+bool CommitLoop::Commit() {
+  if (in_commit_.empty()) return health_ == Health::kOpen;
+  if (!WriteStaged()) return false;
+  Show();
+  AnswerCommitted();
+  ReleaseStaged();
+  return true;
+}
+
+bool CommitLoop::WriteStaged() {
+  record_.Begin();
+  batch_.Clear();
+  bool sync = false;
+  for (const ThreadLog* thread : touched_) {
+    const Staged& staged = *thread->staged;
+    if (!staged.changed) continue;
+    sync |= staged.needs_sync;
+    record_.Add(thread->id, staged.effects);
+    if (staged.effects.owner) {
+      batch_.Put(store_->family(Family::kOwners), OwnerKey(*staged.effects.owner, thread->id), "");
+    }
+  }
+  if (record_.empty()) return true;
+  batch_.Put(store_->family(Family::kJournal), JournalKey(sequence_ + 1), record_.bytes());
+  if (absl::Status status = store_->Write(batch_, sync); !status.ok()) {
+    Break(status);
+    return false;
+  }
+  engine_.metrics.commits.Add();
+  if (sync) engine_.metrics.synced_commits.Add();
+  return true;
+}
+
+void CommitLoop::Show() {
+  if (record_.empty()) return;
+  ++sequence_;
+  shown_.clear();
+  for (ThreadLog* thread : touched_) {
+    shown_.emplace_back();
+    if (thread->staged->changed) ShowToReaders(*thread);
+  }
+  journal_bytes_ += record_.bytes().size();
+  if (followers_.empty()) return;
+  for (size_t i = 0; i < touched_.size(); ++i) {
+    if (touched_[i]->staged->changed) ShowToFollowers(*touched_[i], shown_[i]);
+  }
+}
+
+void CommitLoop::ShowToReaders(ThreadLog& thread) {
+  Staged& staged = *thread.staged;
+  Effects& effects = staged.effects;
+  LogMetrics& metrics = engine_.metrics;
+  metrics.events.Add(effects.events.size());
+  metrics.event_bytes.Add(staged.event_bytes);
+  metrics.acknowledged.Add(effects.counters.acknowledged_count - staged.before.acknowledged_count);
+  metrics.expired.Add(effects.counters.expired_count - staged.before.expired_count);
+  EventRun& run = shown_.back();
+  if (!effects.events.empty() && followers_.contains(thread.id)) {
+    run.first = staged.before.last.next();
+    for (const LoggedEvent& logged : effects.events) run.events.push_back(logged.event);
+  }
+  MutexLock lock(thread.mutex);
+  ThreadImage& image = *thread.image;
+  image.Apply(effects);
+  if (!run.events.empty()) run.epoch = image.epochs().back().epoch;
+  upkeep_.MarkDirty(thread, sequence_, journal_bytes_);
+  upkeep_.Account(thread, image.memory_bytes());
+  upkeep_.Queue(thread, image);
+}
+
+void CommitLoop::ShowToFollowers(const ThreadLog& thread, const EventRun& run) {
+  const auto entry = followers_.find(thread.id);
+  if (entry == followers_.end()) return;
+  const Staged& staged = *thread.staged;
+  const Effects& effects = staged.effects;
+  for (Follower* follower : entry->second) {
+    if (effects.owner) follower->OnOwnerAssigned(thread.id, *effects.owner);
+    if (!run.events.empty()) follower->OnAppended(thread.id, run);
+    if (effects.counters.floor != staged.before.floor) {
+      follower->OnFloorRaised(thread.id, effects.counters.floor, effects.floor_reason);
+    }
+    if (effects.counters.acknowledged != staged.before.acknowledged) {
+      follower->OnAcknowledged(thread.id, effects.counters.acknowledged);
+    }
+  }
+}
+
+void CommitLoop::AnswerCommitted() {
+  for (Op& op : in_commit_) {
+    std::visit(Overloaded{
+                   [&](AppendOp& append) {
+                     for (const AppendedItem& item : append.result.items) {
+                       if (item.outcome == AppendOutcome::kDuplicate)
+                         engine_.metrics.duplicates.Add();
+                     }
+                     append.done(std::move(append.result));
+                   },
+                   [](AckOp& ack) { ack.done(std::move(ack.result)); },
+                   [](FloorOp& floor) { floor.done(floor.result); },
+                   [](AssignOp& assign) { assign.done(std::move(assign.result)); },
+                   [](auto&) {},
+               },
+               op.what);
+    Answered(op);
+  }
+  in_commit_.clear();
+}
+
+void CommitLoop::ReleaseStaged() {
+  for (ThreadLog* thread : touched_) {
+    thread->staged->effects.Clear();
+    spare_staged_.push_back(std::move(thread->staged));
+  }
+  touched_.clear();
+  staged_bytes_ = 0;
+}
+
+void CommitLoop::EraseThread(ThreadLog& thread, Op& op) {
+  Effects erasure;
+  erasure.erased = true;
+  record_.Begin();
+  record_.Add(thread.id, erasure);
+  batch_.Clear();
+  bool existed = false;
+  {
+    MutexLock lock(thread.mutex);
+    existed = !thread.image->blank();
+    if (existed) AddErasure(*store_, *thread.image, batch_);
+  }
+  if (existed) {
+    batch_.Put(store_->family(Family::kJournal), JournalKey(sequence_ + 1), record_.bytes());
+    if (absl::Status status = store_->Write(batch_, /*sync=*/false); !status.ok()) {
+      doubtful_.insert(thread.id);
+      Break(status);
+      Refuse(op, Unavailable("Erase", op.thread));
+      return;
+    }
+    ++sequence_;
+    journal_bytes_ += record_.bytes().size();
+    if (const auto entry = followers_.find(thread.id); entry != followers_.end()) {
+      for (Follower* follower : entry->second) follower->OnInterrupted(thread.id);
+    }
+  }
+  upkeep_.Remove(thread);
+  std::get<EraseOp>(op.what).done(existed);
+  Answered(op);
+}
+
+// --- Answers.
+
+void CommitLoop::Refuse(Op& op, const absl::Status& status) {
+  std::visit(Overloaded{
+                 [](UnfollowOp& unfollow) { unfollow.done(); },
+                 [](RetainOp&) {},
+                 [&](auto& call) { call.done(status); },
+             },
+             op.what);
+  Answered(op);
+}
+
+void CommitLoop::Answered(const Op& op) {
+  if (std::holds_alternative<RetainOp>(op.what)) return;  // took no room
+  ++released_ops_;
+  released_bytes_ += op.bytes;
+}
+
+absl::Status CommitLoop::Unavailable(std::string_view operation, const ThreadId& thread) const {
+  return MakeError(
+      Reason::kLogUnavailable, "the event log cannot be written at the moment",
+      {.thread_id = thread.str(), .operation = std::string(operation), .cause = why_broken_});
+}
+
+// --- After a failed write.
+
+void CommitLoop::Break(const absl::Status& why) {
+  why_broken_ = std::string(why.message());
+  health_ = Health::kBroken;
+  next_attempt_ = std::chrono::steady_clock::now();
+  ++generation_;
+  engine_.metrics.failed_commits.Add();
+  MarkDoubt(engine_.options);
+  clarion::Log(Severity::kError, "the event log cannot be written", {{"cause", why_broken_}});
+  for (const ThreadLog* thread : touched_) {
+    if (thread->staged->changed) doubtful_.insert(thread->id);
+  }
+  // The ids that were reserved stay: nobody is judged by this memory again.
+  ReleaseStaged();
+  std::vector<Op> refused = std::move(in_commit_);
+  in_commit_.clear();
+  for (ThreadLog* thread : loading_) {
+    std::move(thread->parked.begin(), thread->parked.end(), std::back_inserter(refused));
+    engine_.threads.Erase(ThreadId(thread->id));
+  }
+  loading_.clear();
+  std::move(ready_.begin(), ready_.end(), std::back_inserter(refused));
+  ready_.clear();
+  retention_todo_.clear();
+  for (Op& op : refused) Refuse(op, Unavailable("write", op.thread));
+}
+
+void CommitLoop::TryToReopen() {
+  if (taken_.closing) return;  // what is on disk will be found by whoever opens it next
+  if (health_ == Health::kClosing || std::chrono::steady_clock::now() < next_attempt_) return;
+  if (health_ == Health::kClosed) {
+    Reopen();
+    return;
+  }
+  if (!ProbeDisk(engine_.options).ok()) {
+    next_attempt_ = std::chrono::steady_clock::now() + engine_.options.reopen_interval;
+    return;
+  }
+  // The last reader to let go closes the files and says so through the queue.
+  health_ = Health::kClosing;
+  engine_.store.Set(nullptr);
+  store_.reset();
+}
+
+void CommitLoop::Reopen() {
+  absl::StatusOr<Recovered> recovered =
+      Recover(engine_.options, sequence_, [this] { engine_.queue.PushStoreClosed(); });
+  if (!recovered.ok()) {
+    why_broken_ = std::string(recovered.status().message());
+    next_attempt_ = std::chrono::steady_clock::now() + engine_.options.reopen_interval;
+    return;
+  }
+  const bool lost = recovered->last_sequence < sequence_;
+  clarion::Log(lost ? Severity::kError : Severity::kWarning, "the event log was opened again",
+               {{"cause", why_broken_},
+                {"incarnation", absl::StrCat(recovered->incarnation)},
+                {"lost_commits", absl::StrCat(lost ? sequence_ - recovered->last_sequence : 0)}});
+  if (lost) {
+    for (const auto& [thread, all] : followers_) doubtful_.insert(thread);
+  }
+  engine_.metrics.reopened.Add();
+  Adopt(*std::move(recovered));
+  InterruptFollowers(std::exchange(doubtful_, {}));
+}
+
+void CommitLoop::Adopt(Recovered recovered) {
+  health_ = Health::kOpen;
+  store_ = recovered.store;
+  incarnation_ = context_.incarnation = recovered.incarnation;
+  sequence_ = recovered.last_sequence;
+  journal_bytes_ = recovered.journal_bytes;
+  engine_.metrics.incarnation.Set(static_cast<int64_t>(incarnation_));
+  upkeep_.Reset();
+  absl::flat_hash_map<ThreadId, std::shared_ptr<ThreadLog>> former;
+  engine_.threads.Swap(former);
+  for (RecoveredThread& thread : recovered.threads) {
+    const ThreadId id = thread.image->id();
+    const std::shared_ptr<ThreadLog> added = AddThread(id, std::move(thread.image));
+    upkeep_.Add(added);
+    upkeep_.MarkDirty(*added, thread.first_sequence, thread.journal_bytes_before);
+  }
+  // Only now: a thread that is not in memory is looked for in the database.
+  engine_.store.Set(store_);
+}
+
+void CommitLoop::InterruptFollowers(const absl::flat_hash_set<ThreadId>& threads) {
+  for (const ThreadId& thread : threads) {
+    const auto entry = followers_.find(thread);
+    if (entry == followers_.end()) continue;
+    for (Follower* follower : entry->second) follower->OnInterrupted(thread);
+  }
+}
+
+// --- Retention.
+
+void CommitLoop::BeginRetention() {
+  if (health_ != Health::kOpen || !retention_todo_.empty()) return;
+  retention_todo_.assign(upkeep_.used().begin(), upkeep_.used().end());
+  engine_.disk.Post([this, store = store_, now = engine_.Now()] {
+    std::vector<ThreadId> due = retention_scan_.Run(*store, engine_.options, now);
+    if (!due.empty()) engine_.queue.PushDue(std::move(due));
+  });
+}
+
+void CommitLoop::ContinueRetention() {
+  const WallTime now = engine_.Now();
+  const RetentionLimits& limits = engine_.options.retention;
+  Effects nothing;
+  for (size_t n = 0; n < kRetentionStep && !retention_todo_.empty(); ++n) {
+    const std::shared_ptr<ThreadLog> thread = retention_todo_.back().lock();
+    retention_todo_.pop_back();
+    if (thread == nullptr) continue;
+    MutexLock lock(thread->mutex);
+    nothing.counters = thread->image->counters();
+    if (RetentionFloor(*thread->image, nothing, limits, now) > nothing.counters.floor) {
+      ready_.push_back({thread->id, 0, RetainOp{}});
+    }
+  }
+}
+
+Epoch CommitLoop::NewEpoch() const {
+  // The random part makes a thread that was lost altogether and begins anew differ from itself.
+  // Ten characters of 62 are 59 bits; with the incarnation the name mostly fits a string's own
+  // room.
+  constexpr std::string_view kAlphabet =
+      "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+  std::random_device random;
+  std::uniform_int_distribution<size_t> any(0, kAlphabet.size() - 1);
+  std::string name = absl::StrFormat("%x-", incarnation_);
+  for (int n = 0; n < 10; ++n) name.push_back(kAlphabet[any(random)]);
+  return Epoch(std::move(name));
+}
+
+}  // namespace clarion::log

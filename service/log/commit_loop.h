@@ -1,0 +1,130 @@
+// The commit thread: takes the calls that wait, judges them in order, writes what they do as one
+// journal record, and shows it only then: to readers, to followers, to the callers, in this order.
+//
+// Between commits it keeps memory and journal within their bounds (upkeep.h), in small steps. After
+// a failed write it refuses everything and opens the database anew (embedded_log.h says why).
+//
+// Owned by EmbeddedLog. All methods but Start and Join run on its own thread.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "rocksdb/write_batch.h"
+#include "service/log/engine.h"
+#include "service/log/journal_record.h"
+#include "service/log/recovery.h"
+#include "service/log/retention_scan.h"
+#include "service/log/upkeep.h"
+
+namespace clarion::log {
+
+class CommitLoop {
+ public:
+  CommitLoop(Engine& engine, Recovered recovered);
+  CommitLoop(const CommitLoop&) = delete;
+  CommitLoop& operator=(const CommitLoop&) = delete;
+
+  void Start();
+  // After engine.queue.Close(): waits until everything is answered and the mark of a clean shutdown
+  // is written.
+  void Join();
+
+ private:
+  enum class Health {
+    kOpen,
+    kBroken,   // a write failed; the database is still open, for readers
+    kClosing,  // waiting until the last reader lets go
+    kClosed,
+  };
+
+  // --- The loop.
+  void Run();
+  void Cycle();
+  void Finish();
+  void Process(std::vector<Op>& ops);
+  void ProcessOne(Op& op);
+  void AnswerFollows();
+
+  // --- One commit.
+  // The thread in memory; null: `op` was parked or refused.
+  ThreadLog* Admit(Op& op);
+  std::shared_ptr<ThreadLog> AddThread(const ThreadId& id, std::unique_ptr<ThreadImage> image);
+  void RequestLoad(ThreadLog& thread);
+  void Install(Loaded& loaded);
+  void JudgeOp(ThreadLog& thread, Op& op);
+  Staged& StagedOf(ThreadLog& thread);
+  // Writes and shows what is staged. False: the write failed, and everything was refused.
+  bool Commit();
+  bool WriteStaged();
+  void Show();
+  void ShowToReaders(ThreadLog& thread);
+  void ShowToFollowers(const ThreadLog& thread, const EventRun& run);
+  void AnswerCommitted();
+  void ReleaseStaged();
+  void EraseThread(ThreadLog& thread, Op& op);
+
+  // --- Answers.
+  void Refuse(Op& op, const absl::Status& status);
+  void Answered(const Op& op);
+  absl::Status Unavailable(std::string_view operation, const ThreadId& thread) const;
+
+  // --- After a failed write.
+  void Break(const absl::Status& why);
+  void TryToReopen();
+  void Reopen();
+  void Adopt(Recovered recovered);
+  void InterruptFollowers(const absl::flat_hash_set<ThreadId>& threads);
+
+  // --- Retention.
+  void BeginRetention();
+  void ContinueRetention();
+
+  Epoch NewEpoch() const;
+
+  Engine& engine_;
+  std::shared_ptr<Store> store_;
+  Upkeep upkeep_;
+  std::thread thread_;
+  CommitQueue::Taken taken_;
+
+  Health health_ = Health::kOpen;
+  std::string why_broken_;
+  std::chrono::steady_clock::time_point next_attempt_;
+  // Threads of commits that failed: nobody knows yet what became of them.
+  absl::flat_hash_set<ThreadId> doubtful_;
+  uint64_t generation_ = 1;
+
+  uint64_t incarnation_ = 0;
+  uint64_t sequence_ = 0;       // of the last commit
+  uint64_t journal_bytes_ = 0;  // ever written
+
+  // --- The commit being made.
+  CommitContext context_;
+  std::vector<Op> in_commit_;
+  std::vector<ThreadLog*> touched_;
+  size_t staged_bytes_ = 0;
+  JournalRecordWriter record_;
+  rocksdb::WriteBatch batch_;
+  std::vector<std::unique_ptr<Staged>> spare_staged_;
+  // Their events, for followers; same order as touched_.
+  std::vector<EventRun> shown_;
+
+  std::vector<Op> ready_;    // were parked
+  std::vector<Op> follows_;  // answered after the commit
+  absl::flat_hash_set<ThreadLog*> loading_;
+  absl::flat_hash_map<ThreadId, std::vector<Follower*>> followers_;
+  std::vector<std::weak_ptr<ThreadLog>> retention_todo_;
+  RetentionScan retention_scan_;
+  size_t released_ops_ = 0;
+  size_t released_bytes_ = 0;
+};
+
+}  // namespace clarion::log

@@ -1,0 +1,164 @@
+#include "service/log/journal_record.h"
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "service/log/bytes.h"
+
+namespace clarion::log {
+namespace {
+
+constexpr uint8_t kVersion = 1;
+
+enum SectionFlag : uint8_t {
+  kHasOwner = 1,
+  kHasEpoch = 2,
+  kHasEvents = 4,
+  kHasRuns = 8,
+  kFloorDeleted = 16,
+  kErased = 32,
+};
+
+uint8_t FlagsOf(const Effects& effects) {
+  uint8_t flags = 0;
+  if (effects.owner) flags |= kHasOwner;
+  if (effects.epoch) flags |= kHasEpoch;
+  if (!effects.events.empty()) flags |= kHasEvents;
+  if (!effects.runs.empty()) flags |= kHasRuns;
+  if (effects.floor_reason == FloorReason::kDeleted) flags |= kFloorDeleted;
+  if (effects.erased) flags |= kErased;
+  return flags;
+}
+
+uint64_t Millis(WallTime time) {
+  return static_cast<uint64_t>(time.time_since_epoch().count());
+}
+WallTime FromMillis(uint64_t millis) {
+  return WallTime(std::chrono::milliseconds(static_cast<int64_t>(millis)));
+}
+
+void WriteEvent(const LoggedEvent& logged, ByteWriter& out) {
+  out.Byte(logged.critical ? 1 : 0);
+  out.Digest128(logged.id);
+  out.Digest128(logged.content);
+  out.Varint(Millis(logged.accepted_at));
+  out.Varint(logged.event->json_bytes());
+  out.String(logged.event->bytes());
+}
+
+LoggedEvent ReadEvent(ByteReader& in) {
+  LoggedEvent logged;
+  logged.critical = in.Byte() != 0;
+  logged.id = in.Digest128();
+  logged.content = in.Digest128();
+  logged.accepted_at = FromMillis(in.Varint());
+  const size_t json_bytes = in.Varint();
+  const std::string_view bytes = in.String();
+  if (json_bytes > bytes.size()) in.Fail();
+  logged.event =
+      std::make_shared<EncodedEvent>(std::string(bytes), std::min(json_bytes, bytes.size()));
+  return logged;
+}
+
+void ReadSection(uint8_t flags, ByteReader& in, Effects& effects) {
+  Counters& counters = effects.counters;
+  counters.last = Offset(in.Varint());
+  counters.floor = Offset(in.Varint());
+  counters.acknowledged = Offset(in.Varint());
+  counters.acknowledged_count = in.Varint();
+  counters.expired_count = in.Varint();
+  counters.last_append = FromMillis(in.Varint());
+  if (flags & kFloorDeleted) effects.floor_reason = FloorReason::kDeleted;
+  if (flags & kHasOwner) effects.owner = UserId(in.String());
+  if (flags & kHasEpoch) {
+    EpochMark& mark = effects.epoch.emplace();
+    mark.epoch = Epoch(in.String());
+    mark.incarnation = in.Varint();
+    mark.first = Offset(in.Varint());
+  }
+  if (flags & kHasEvents) {
+    for (uint64_t n = in.Varint(); n > 0 && in.ok(); --n) effects.events.push_back(ReadEvent(in));
+  }
+  if (flags & kHasRuns) {
+    for (uint64_t n = in.Varint(); n > 0 && in.ok(); --n) effects.runs.push_back(ReadRun(in));
+  }
+}
+
+}  // namespace
+
+void WriteRun(const RunRecord& run, ByteWriter& out) {
+  out.String(run.run_id.str());
+  out.String(run.agent_name);
+  out.String(run.data);
+  out.Varint(run.start.value());
+  out.Varint(run.end.value());
+}
+
+RunRecord ReadRun(ByteReader& in) {
+  RunRecord run;
+  run.run_id = RunId(in.String());
+  run.agent_name = in.String();
+  run.data = in.String();
+  run.start = Offset(in.Varint());
+  run.end = Offset(in.Varint());
+  return run;
+}
+
+void JournalRecordWriter::Begin() {
+  bytes_.clear();
+  sections_ = 0;
+  ByteWriter(&bytes_).Byte(kVersion);
+}
+
+void JournalRecordWriter::Add(const ThreadId& thread, const Effects& effects) {
+  ++sections_;
+  ByteWriter out(&bytes_);
+  out.String(thread.str());
+  out.Byte(FlagsOf(effects));
+  if (effects.erased) return;
+  const Counters& counters = effects.counters;
+  out.Varint(counters.last.value());
+  out.Varint(counters.floor.value());
+  out.Varint(counters.acknowledged.value());
+  out.Varint(counters.acknowledged_count);
+  out.Varint(counters.expired_count);
+  out.Varint(Millis(counters.last_append));
+  if (effects.owner) out.String(effects.owner->str());
+  if (effects.epoch) {
+    out.String(effects.epoch->epoch.str());
+    out.Varint(effects.epoch->incarnation);
+    out.Varint(effects.epoch->first.value());
+  }
+  if (!effects.events.empty()) {
+    out.Varint(effects.events.size());
+    for (const LoggedEvent& logged : effects.events) WriteEvent(logged, out);
+  }
+  if (!effects.runs.empty()) {
+    out.Varint(effects.runs.size());
+    for (const RunRecord& run : effects.runs) WriteRun(run, out);
+  }
+}
+
+absl::Status ReadJournalRecord(
+    std::string_view bytes,
+    const std::function<absl::Status(const ThreadId& thread, Effects& effects)>& section) {
+  ByteReader in(bytes);
+  if (const uint8_t version = in.Byte(); version != kVersion) {
+    return absl::DataLossError(absl::StrCat("journal record of unknown version ", version));
+  }
+  Effects effects;
+  while (!in.done()) {
+    effects.Clear();
+    const ThreadId thread(in.String());
+    const uint8_t flags = in.Byte();
+    effects.erased = (flags & kErased) != 0;
+    if (!effects.erased) ReadSection(flags, in, effects);
+    if (!in.ok()) break;
+    if (absl::Status status = section(thread, effects); !status.ok()) return status;
+  }
+  return in.ok() ? absl::OkStatus() : absl::DataLossError("journal record is cut short");
+}
+
+}  // namespace clarion::log

@@ -1,0 +1,251 @@
+#include "service/log/judge.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "proto/contract/error.h"
+#include "service/log/retention.h"
+
+namespace clarion::log {
+namespace {
+
+// The first offset that is neither acknowledged nor expired, before.
+uint64_t Settled(const Counters& counters) {
+  return std::max(counters.acknowledged.value(), counters.floor.prev().value());
+}
+
+bool IsRefusal(AppendOutcome outcome) {
+  return outcome != AppendOutcome::kAppended && outcome != AppendOutcome::kDuplicate;
+}
+
+}  // namespace
+
+void Staged::Begin(const Counters& committed) {
+  effects.Clear();
+  effects.counters = committed;
+  before = committed;
+  event_bytes = 0;
+  needs_sync = false;
+  changed = false;
+}
+
+AppendResult Judge::Append(AppendRequest& request) {
+  AppendResult result;
+  result.items.resize(request.items.size());
+  // Times never go back within a thread, whatever the clock does.
+  result.committed_at = std::max(context_.now, counters().last_append);
+  result.expires_at = result.committed_at + context_.options->retention.age;
+  const bool nobodys = owner().empty();
+  const bool refused = !nobodys && owner() != request.owner;
+  bool appended = false;
+  for (size_t i = 0; i < request.items.size(); ++i) {
+    AppendedItem& answer = result.items[i];
+    if (refused) {
+      answer.outcome = AppendOutcome::kNotOwner;
+    } else {
+      answer = AppendOne(request.items[i]);
+    }
+    appended |= answer.outcome == AppendOutcome::kAppended;
+    if (request.stop_at_refusal && IsRefusal(answer.outcome)) break;
+  }
+  if (!appended) return result;
+  counters().last_append = result.committed_at;
+  staged_.changed = true;
+  if (nobodys) {
+    staged_.effects.owner = std::move(request.owner);
+    result.owner_assigned = true;
+  }
+  RetainWithinLimits();
+  return result;
+}
+
+AppendedItem Judge::AppendOne(AppendItem& item) {
+  AppendedItem answer;
+  const Digest id = Digest::Of(item.event_id.str());
+  const IdSlot fresh{counters().last.next(), item.content};
+  const ThreadImage::Reserved reserved = image_.ReserveId(id, fresh);
+  // An id whose event is gone may be used again.
+  const bool is_new = reserved.inserted || reserved.slot->offset < counters().floor;
+  if (!is_new) return Duplicate(item, *reserved.slot);
+  if (item.run_effect == RunEffect::kStart) {
+    if (const auto refusal = RefuseStart(item, answer)) {
+      if (reserved.inserted) image_.ForgetId(id);
+      answer.outcome = *refusal;
+      return answer;
+    }
+  }
+  *reserved.slot = fresh;
+  Accept(item, id);
+  answer.outcome = AppendOutcome::kAppended;
+  answer.offset = counters().last;
+  answer.epoch = EpochOf(answer.offset).epoch;
+  return answer;
+}
+
+AppendedItem Judge::Duplicate(const AppendItem& item, const IdSlot& slot) const {
+  AppendedItem answer;
+  if (!(slot.content == item.content)) {
+    answer.outcome = AppendOutcome::kIdConflict;
+    return answer;
+  }
+  answer.outcome = AppendOutcome::kDuplicate;
+  answer.offset = slot.offset;
+  answer.epoch = EpochOf(slot.offset).epoch;
+  if (item.run_effect == RunEffect::kStart) {
+    if (const RunRecord* run = FindRun(item.run_id); run != nullptr) answer.run = *run;
+  }
+  return answer;
+}
+
+std::optional<AppendOutcome> Judge::RefuseStart(const AppendItem& item,
+                                                AppendedItem& answer) const {
+  if (const RunRecord* run = FindRun(item.run_id); run != nullptr) {
+    answer.run = *run;
+    return AppendOutcome::kRunExists;
+  }
+  if (OpenRuns() >= context_.options->max_open_runs) return AppendOutcome::kTooManyRuns;
+  return std::nullopt;
+}
+
+void Judge::Accept(AppendItem& item, const Digest& id) {
+  OpenEpochIfNeeded();
+  counters().last = counters().last.next();
+  ApplyRunEffect(item, counters().last);
+  staged_.needs_sync |= item.critical;
+  staged_.event_bytes += item.event->bytes().size();
+  staged_.effects.events.push_back({std::move(item.event), id, item.content,
+                                    std::max(context_.now, counters().last_append), item.critical});
+}
+
+void Judge::OpenEpochIfNeeded() {
+  if (staged_.effects.epoch) return;
+  const auto& epochs = image_.epochs();
+  if (!epochs.empty() && epochs.back().incarnation == context_.incarnation) return;
+  staged_.effects.epoch =
+      EpochMark{context_.new_epoch(), context_.incarnation, counters().last.next()};
+  staged_.needs_sync = true;
+}
+
+void Judge::ApplyRunEffect(const AppendItem& item, Offset offset) {
+  std::vector<RunRecord>& staged = staged_.effects.runs;
+  if (item.run_effect == RunEffect::kStart) {
+    staged.push_back({item.run_id, item.agent_name, item.run_data, offset, Offset{}});
+  } else if (item.run_effect == RunEffect::kEnd) {
+    const RunRecord* run = FindRun(item.run_id);
+    if (run == nullptr || run->end != Offset{})
+      return;  // whoever asks for sense in runs is the front
+    const auto same = std::find_if(staged.begin(), staged.end(), [&](const RunRecord& other) {
+      return other.start == run->start;
+    });
+    if (same != staged.end()) {
+      same->end = offset;
+    } else {
+      staged.push_back(*run);
+      staged.back().end = offset;
+    }
+  }
+}
+
+absl::StatusOr<AckResult> Judge::Ack(const UserId& user, const Position& position) {
+  const ErrorContext context{
+      .user_id = user.str(), .thread_id = image_.id().str(), .operation = "Ack"};
+  if (owner().empty() || owner() != user) {
+    return MakeError(Reason::kThreadOwnership, "the thread is not this user's", context);
+  }
+  if (position.offset == Offset{}) return AckResult{counters().acknowledged, false};
+  const std::optional<Offset> last = LastOf(position.epoch);
+  if (!last) return MakeError(Reason::kEpochChanged, "the thread has no such epoch", context);
+  if (position.offset > *last) {
+    if (*last == counters().last) {
+      return MakeError(Reason::kAckInvalid, "the offset is beyond the thread's end", context);
+    }
+    return MakeError(Reason::kEpochChanged, "the log was rolled back before this offset", context);
+  }
+  const Offset acknowledged = std::max(counters().acknowledged, position.offset);
+  const bool moved = acknowledged > counters().acknowledged;
+  if (moved) {
+    const uint64_t settled = Settled(counters());
+    if (acknowledged.value() > settled) {
+      counters().acknowledged_count += acknowledged.value() - settled;
+    }
+    counters().acknowledged = acknowledged;
+    staged_.changed = true;
+  }
+  return AckResult{acknowledged, moved};
+}
+
+Offset Judge::RaiseFloor(Offset floor, FloorReason reason) {
+  floor = std::min(floor, counters().last.next());
+  if (floor <= counters().floor) return counters().floor;
+  const uint64_t settled = Settled(counters());
+  if (floor.value() - 1 > settled) counters().expired_count += floor.value() - 1 - settled;
+  counters().floor = floor;
+  staged_.effects.floor_reason = reason;
+  staged_.changed = true;
+  return floor;
+}
+
+void Judge::Retain() {
+  RaiseFloor(RetentionFloor(image_, staged_.effects, context_.options->retention, context_.now),
+             FloorReason::kExpired);
+}
+
+void Judge::RetainWithinLimits() {
+  if (ExceedsLimits(image_, staged_.effects, staged_.event_bytes, context_.options->retention)) {
+    Retain();
+  }
+}
+
+absl::StatusOr<bool> Judge::Assign(const UserId& user) {
+  if (owner() == user) return false;
+  if (!owner().empty()) {
+    return MakeError(
+        Reason::kThreadOwnership, "the thread belongs to another user",
+        {.user_id = user.str(), .thread_id = image_.id().str(), .operation = "Assign"});
+  }
+  staged_.effects.owner = user;
+  staged_.changed = true;
+  return true;
+}
+
+const UserId& Judge::owner() const {
+  return staged_.effects.owner ? *staged_.effects.owner : image_.owner();
+}
+
+const EpochMark& Judge::EpochOf(Offset offset) const {
+  const auto& opened = staged_.effects.epoch;
+  if (opened && offset >= opened->first) return *opened;
+  return image_.EpochOf(offset);
+}
+
+std::optional<Offset> Judge::LastOf(const Epoch& epoch) const {
+  const auto& opened = staged_.effects.epoch;
+  if (opened && opened->epoch == epoch) return counters().last;
+  Offset last = opened ? opened->first.prev() : counters().last;
+  const auto& marks = image_.epochs();
+  for (auto mark = marks.rbegin(); mark != marks.rend(); ++mark) {
+    if (mark->epoch == epoch) return last;
+    last = mark->first.prev();
+  }
+  return std::nullopt;
+}
+
+const RunRecord* Judge::FindRun(const RunId& run) const {
+  for (const RunRecord& staged : staged_.effects.runs) {
+    if (staged.run_id == run) return &staged;
+  }
+  return image_.FindRun(run);
+}
+
+size_t Judge::OpenRuns() const {
+  size_t open = image_.open_runs();
+  for (const RunRecord& staged : staged_.effects.runs) {
+    const bool was_open = image_.RunAt(staged.start.value()) != nullptr;
+    if (staged.end == Offset{} && !was_open) ++open;
+    if (staged.end != Offset{} && was_open) --open;
+  }
+  return open;
+}
+
+}  // namespace clarion::log

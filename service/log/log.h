@@ -1,0 +1,257 @@
+// The event log: what every engine promises. Two engines, one contract suite
+// (tests/contract/log_contract.h).
+//
+// The log numbers, keeps and forgets events; it knows threads, owners, runs' bounds and the
+// user's acknowledged offset W, because the order in which these change is the order of its
+// commits. It does not know connections.
+//
+// All calls are asynchronous, may be made from any thread, and never block on a disk or a peer.
+// Each callback is called exactly once, on one of the engine's threads, never inside the call
+// that took it; it must be short, must not block, and may call the log again.
+//
+// Guarantees, for each thread (the conversation):
+//   Order.      Appends that one caller makes one after the other are committed in that order,
+//               offsets count up by one, a refused item takes no offset.
+//   Visibility. Nothing is passed to a callback, reader or follower before it is committed: what
+//               has been seen survives the death of this process; a batch with a critical item
+//               is on stable storage first. What a machine crash or a failover takes back is
+//               followed by a new epoch at the next append, never by a second event under a
+//               (epoch, offset) that anybody has seen.
+//   Atomicity.  The accepted items of one append, their effect on owner and runs, and the ledger
+//               change in one commit. Items are judged one by one: a refused item does not
+//               hold back the others, unless AppendRequest::stop_at_refusal.
+//   Bounds.     Calls that find the engine's queue full fail with BUFFER_OVERFLOW at once; an
+//               engine that cannot write fails them with LOG_UNAVAILABLE. An append that failed
+//               with LOG_UNAVAILABLE may have happened: repeat it, idempotency sorts it out.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "proto/contract/encoded_event.h"
+#include "proto/contract/ids.h"
+
+namespace clarion::log {
+
+// Milliseconds since 1970, by the engine's clock.
+using WallTime = std::chrono::sys_time<std::chrono::milliseconds>;
+
+// 128 bits that stand for some bytes; equal bytes, equal digest. XXH3, stable on disk.
+struct Digest {
+  uint64_t high = 0;
+  uint64_t low = 0;
+  friend bool operator==(const Digest&, const Digest&) = default;
+  static Digest Of(std::string_view bytes);
+};
+
+enum class RunEffect : uint8_t { kNone, kStart, kEnd };
+
+// One event to append.
+struct AppendItem {
+  EventId event_id;
+  // Of run_id and payload: tells a repetition from another event under the same id.
+  Digest content;
+  EventPtr event;
+  RunId run_id;
+  RunEffect run_effect = RunEffect::kNone;
+  // kStart: kept with the run; see RunRecord.
+  std::string agent_name;
+  std::string run_data;
+  bool critical = false;
+};
+
+struct AppendRequest {
+  ThreadId thread;
+  // Must own the thread; becomes its owner with the first accepted item if it has none.
+  UserId owner;
+  std::vector<AppendItem> items;
+  // After a refused item the rest are kSkipped.
+  bool stop_at_refusal = false;
+};
+
+// A run's place in its thread. Kept while the run is open or its end is not below the floor.
+struct RunRecord {
+  RunId run_id;
+  std::string agent_name;
+  // As given with kStart, at most 1 KiB: whoever started the run keeps its own facts here.
+  std::string data;
+  Offset start;
+  // Offset{0}: open.
+  Offset end;
+};
+
+enum class AppendOutcome : uint8_t {
+  kAppended,
+  kDuplicate,    // accepted before; offset and epoch of the first time
+  kIdConflict,   // the event_id exists with other content
+  kNotOwner,     // the thread is another user's
+  kRunExists,    // kStart for a run_id that the thread has; `run` says which
+  kTooManyRuns,  // more open runs than --max-open-runs
+  kSkipped,      // stop_at_refusal
+};
+
+struct AppendedItem {
+  AppendOutcome outcome = AppendOutcome::kSkipped;
+  Offset offset;                 // kAppended, kDuplicate
+  Epoch epoch;                   // kAppended, kDuplicate
+  std::optional<RunRecord> run;  // kRunExists; kDuplicate of a run's start while its record is kept
+};
+
+struct AppendResult {
+  std::vector<AppendedItem> items;  // one for each of the request's
+  // This append gave the thread its owner.
+  bool owner_assigned = false;
+  WallTime committed_at;
+  // When retention may remove what was appended, as far as it is not critical.
+  WallTime expires_at;
+};
+
+// One unbroken numbering: from `first` until the next epoch's first.
+struct EpochRecord {
+  Epoch epoch;
+  Offset first;
+};
+
+// A thread as of one commit.
+struct ThreadState {
+  ThreadId thread;
+  UserId owner;  // empty: nobody's (the thread may not exist at all)
+  // Oldest first; empty while nothing was ever appended. Epochs that end below the floor may be
+  // left out except the newest 16.
+  std::vector<EpochRecord> epochs;
+  Offset last;          // L; 0: no events yet
+  Offset floor{1};      // F: the first offset still kept
+  Offset acknowledged;  // W
+  // The ledger: what acks and what raises of the floor counted. With pending() they add up to L.
+  uint64_t acknowledged_count = 0;
+  uint64_t expired_count = 0;
+  WallTime last_append;         // 1970 while nothing was appended
+  std::vector<RunRecord> runs;  // ascending by start
+
+  Position end() const { return {epochs.empty() ? Epoch() : epochs.back().epoch, last}; }
+  uint64_t pending() const {
+    return last.value() - std::max(acknowledged.value(), floor.prev().value());
+  }
+};
+
+// Contiguous events of one epoch.
+struct EventRun {
+  Epoch epoch;
+  Offset first;
+  std::vector<EventPtr> events;
+  Offset last() const { return Offset(first.value() + events.size() - 1); }
+};
+
+struct ReadRequest {
+  ThreadId thread;
+  // The first offset wanted; below the floor the read begins at the floor.
+  Offset from;
+  // The last one wanted; nothing: the end.
+  std::optional<Offset> until;
+  // The page ends before the event that would exceed either, but holds at least one event.
+  size_t max_bytes = 256 * 1024;
+  size_t max_events = 1024;
+};
+
+struct ReadResult {
+  std::vector<EventRun> runs;  // ascending, without gaps
+  Offset floor;                // when the page was read: nothing below it is in `runs`
+  Position last;
+};
+
+struct FoundEvent {
+  Epoch epoch;
+  Offset offset;
+  EventPtr event;
+  bool critical = false;
+  WallTime accepted_at;
+};
+
+enum class FloorReason : uint8_t { kExpired, kDeleted };
+
+// Learns of everything that happens in the threads it follows. Calls come one at a time for each
+// thread, in order of commit.
+class Follower {
+ public:
+  virtual ~Follower() = default;
+  // Contiguous with what came before, or with the snapshot; a new epoch is a call of its own.
+  virtual void OnAppended(const ThreadId& thread, const EventRun& run) = 0;
+  virtual void OnFloorRaised(const ThreadId& thread, Offset floor, FloorReason reason) = 0;
+  virtual void OnAcknowledged(const ThreadId& thread, Offset acknowledged) = 0;
+  virtual void OnOwnerAssigned(const ThreadId& thread, const UserId& owner) = 0;
+  // The engine could not keep the order (a remote one lost messages it cannot repeat): `follow
+  // again`.
+  virtual void OnInterrupted(const ThreadId& thread) = 0;
+};
+
+struct AckResult {
+  // W after the ack.
+  Offset acknowledged;
+  // The ack moved W.
+  bool moved = false;
+};
+
+struct ThreadPage {
+  std::vector<ThreadState> threads;
+  std::string next_page_token;  // empty: that was all
+};
+
+class Log {
+ public:
+  template <class T>
+  using Callback = std::function<void(absl::StatusOr<T>)>;
+
+  virtual ~Log() = default;
+
+  virtual void Append(AppendRequest request, Callback<AppendResult> done) = 0;
+
+  // An unknown thread reads as an empty one without owner.
+  virtual void Read(ReadRequest request, Callback<ReadResult> done) = 0;
+  virtual void GetState(ThreadId thread, Callback<ThreadState> done) = 0;
+  // NOT_FOUND when the thread does not keep such an event (any more).
+  virtual void Find(ThreadId thread, EventId event_id, Callback<FoundEvent> done) = 0;
+
+  // Makes `follower` learn of every commit in `thread` after the state that `done` gets, which is
+  // called before the first of them. Following again, with the same follower, is how one gets a
+  // fresh state in its place between the follower's calls: everything up to `state.last` has been
+  // passed, nothing beyond it. One follower per log is enough: delivery. It must outlive the log's
+  // threads (see Close) or unfollow all.
+  virtual void Follow(ThreadId thread, Follower* follower, Callback<ThreadState> done) = 0;
+  // No call for this thread begins after `done`.
+  virtual void Unfollow(ThreadId thread, Follower* follower, std::function<void()> done) = 0;
+
+  // Gives the thread to `owner` if it is nobody's. THREAD_OWNERSHIP if it is somebody else's.
+  // True: it was nobody's.
+  virtual void Assign(ThreadId thread, UserId owner, Callback<bool> done) = 0;
+
+  // Moves W to `position` if that is further. The caller has checked that the position is seamless
+  // with a state it saw; the commit checks the epoch and the end again: EPOCH_CHANGED, ACK_INVALID.
+  virtual void Ack(ThreadId thread, UserId user, Position position, Callback<AckResult> done) = 0;
+
+  // Raises the floor to `floor`, or to L+1 if that is less, if it is further; the ledger counts
+  // what nobody acknowledged. The answer is the floor afterwards.
+  virtual void RaiseFloor(ThreadId thread, Offset floor, FloorReason reason,
+                          Callback<Offset> done) = 0;
+
+  // Forgets the thread altogether, owner and ledger included: for canaries only.
+  virtual void Erase(ThreadId thread, Callback<bool> done) = 0;
+
+  // Threads of `owner`, most recently active first, or everybody's if `owner` is empty.
+  virtual void ListThreads(UserId owner, std::string page_token, size_t page_size,
+                           Callback<ThreadPage> done) = 0;
+
+  // Commits what was accepted, answers every callback, stops. No call may follow.
+  virtual void Close() = 0;
+};
+
+}  // namespace clarion::log

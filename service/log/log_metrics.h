@@ -1,0 +1,35 @@
+// What the embedded log counts.
+#pragma once
+
+#include "telemetry/metrics.h"
+
+namespace clarion::log {
+
+struct LogMetrics {
+  Counter& commits = GetCounter("clarion_log_commits_total", "Groups of calls committed");
+  Counter& synced_commits =
+      GetCounter("clarion_log_synced_commits_total", "Commits that waited for stable storage");
+  Counter& failed_commits = GetCounter("clarion_log_failed_commits_total", "Commits that failed");
+  Counter& reopened =
+      GetCounter("clarion_log_reopened_total", "Times the database was opened again");
+  Counter& events = GetCounter("clarion_log_events_total", "Events appended");
+  Counter& event_bytes = GetCounter("clarion_log_event_bytes_total", "Bytes of events appended");
+  Counter& duplicates =
+      GetCounter("clarion_log_duplicates_total", "Events that were accepted before");
+  Counter& acknowledged =
+      GetCounter("clarion_log_acknowledged_total", "Events the ledger counted as acknowledged");
+  Counter& expired =
+      GetCounter("clarion_log_expired_total", "Events the ledger counted as expired");
+  Counter& overflows =
+      GetCounter("clarion_log_overflows_total", "Calls refused because a queue was full");
+  Counter& spills = GetCounter("clarion_log_spills_total", "Threads whose events went to chunks");
+  Counter& loads = GetCounter("clarion_log_loads_total", "Threads read back into memory");
+  Counter& evictions = GetCounter("clarion_log_evictions_total", "Threads that left memory");
+  Counter& disk_reads = GetCounter("clarion_log_disk_reads_total", "Reads that went to the disk");
+  Gauge& threads = GetGauge("clarion_log_threads", "Threads in memory");
+  Gauge& memory_bytes = GetGauge("clarion_log_memory_bytes", "Memory of the threads in memory");
+  Gauge& journal_bytes = GetGauge("clarion_log_journal_bytes", "Journal that is still needed");
+  Gauge& incarnation = GetGauge("clarion_log_incarnation", "Incarnation of the log");
+};
+
+}  // namespace clarion::log
