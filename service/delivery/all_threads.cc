@@ -1,0 +1,75 @@
+// `subscribe` {all}: every thread of the connection's user is bound to it, those there are and
+// those that come.
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "proto/contract/error.h"
+#include "service/delivery/core.h"
+#include "telemetry/log.h"
+
+namespace clarion::delivery {
+namespace {
+
+constexpr size_t kPage = 500;
+
+}  // namespace
+
+void Core::SubscribeAll(Attached& attached, const v1::SubscribeAll& all, Deferred& after) {
+  const auto found = attached.connections.find(ConnectionId(all.connection_id()));
+  if (found == attached.connections.end()) return;  // closed meanwhile, or over its user's limit
+  Connection& connection = *found->second;
+  if (!all.on()) {
+    connection.all.reset();
+    return;
+  }
+  if (connection.all != nullptr) return;
+  connection.all = std::make_unique<AllThreads>();
+  connection.all->generation = ++last_all_generation_;
+  after.Add([core = shared_from_this(), id = connection.id, user = connection.user,
+             generation = connection.all->generation] { core->ListAll(id, user, generation, ""); });
+}
+
+void Core::ListAll(const ConnectionId& id, const UserId& user, uint64_t generation,
+                   std::string token) {
+  log_->ListThreads(user, token, kPage,
+                    [core = shared_from_this(), id, user, generation,
+                     token](absl::StatusOr<log::ThreadPage> page) {
+                      core->OnListed(id, user, generation, token, std::move(page));
+                    });
+}
+
+void Core::OnListed(const ConnectionId& id, const UserId& user, uint64_t generation,
+                    const std::string& token, absl::StatusOr<log::ThreadPage> page) {
+  Deferred after;
+  MutexLock lock(mutex_);
+  Connection* connection = registry_.Find(id);
+  if (connection == nullptr || connection->all == nullptr || stopped_) return;
+  if (connection->all->generation != generation) return;
+  if (!page.ok()) {
+    LogFailure(WithContext(page.status(), {.user_id = user.str(), .operation = "SubscribeAll"}));
+    return Retry(
+        [id, user, generation, token](Core& core) { core.ListAll(id, user, generation, token); });
+  }
+  for (const log::ThreadState& state : page->threads) BindAll(*connection, state.thread);
+  if (page->next_page_token.empty() || connection->all->full) return;
+  after.Add([core = shared_from_this(), id, user, generation, next = page->next_page_token] {
+    core->ListAll(id, user, generation, next);
+  });
+}
+
+void Core::BindAll(Connection& connection, const ThreadId& thread) {
+  AllThreads& all = *connection.all;
+  if (all.bound.contains(thread)) return;
+  if (all.bound.size() >= options_.all_threads) {
+    if (std::exchange(all.full, true)) return;
+    Log(Severity::kError, "subscribe {all} follows no more threads: --all-threads is reached",
+        {{"user_id", connection.user.str()},
+         {"connection_id", connection.id.str()},
+         {"limit", absl::StrCat(options_.all_threads)}});
+    return;
+  }
+  all.bound.insert(thread);
+  SayBind(connection, binding_.NextId(), thread, true);
+}
+
+}  // namespace clarion::delivery

@@ -1,0 +1,231 @@
+// Attachments, connections and what gateways say of them.
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "proto/contract/error.h"
+#include "service/delivery/clock.h"
+#include "service/delivery/core.h"
+#include "telemetry/log.h"
+
+namespace clarion::delivery {
+namespace {
+
+constexpr uint32_t kVersion = 1;
+
+// Threads that are remembered with a connection that went.
+constexpr size_t kMaxRememberedThreads = 64;
+
+class Session final : public link::GatewaySession {
+ public:
+  Session(std::shared_ptr<Core> core, std::shared_ptr<Attached> attached)
+      : core_(std::move(core)), attached_(std::move(attached)) {}
+
+  void OnMessages(std::vector<v1::GatewayMessage> messages) override {
+    core_->OnMessages(*attached_, std::move(messages));
+  }
+  void OnDetached(const absl::Status& status) override { core_->OnDetached(*attached_, status); }
+
+ private:
+  const std::shared_ptr<Core> core_;
+  const std::shared_ptr<Attached> attached_;
+};
+
+}  // namespace
+
+std::shared_ptr<link::GatewaySession> Core::OnAttached(std::shared_ptr<link::Attachment> carrier) {
+  auto attached = std::make_shared<Attached>();
+  attached->carrier = std::move(carrier);
+  Deferred after;
+  MutexLock lock(mutex_);
+  strangers_.push_back(attached);
+  if (stopped_) {
+    End(*attached, MakeError(Reason::kNotInitialized, "the service is stopping"), after);
+  }
+  return std::make_shared<Session>(shared_from_this(), attached);
+}
+
+void Core::OnMessages(Attached& attached, std::vector<v1::GatewayMessage> messages) {
+  Deferred after;
+  MutexLock lock(mutex_);
+  for (v1::GatewayMessage& message : messages) {
+    if (attached.over) return;
+    Handle(attached, message, after);
+  }
+}
+
+void Core::Handle(Attached& attached, v1::GatewayMessage& message, Deferred& after) {
+  using Kind = v1::GatewayMessage;
+  const bool is_hello = message.message_case() == Kind::kHello;
+  if (is_hello == attached.greeted) {
+    const char* what = is_hello ? "a second Hello" : "the first message is not Hello";
+    return Reject(attached, MakeError(Reason::kContextInvalid, what, {.operation = "Attach"}),
+                  after);
+  }
+  switch (message.message_case()) {
+    case Kind::kHello:
+      return Greet(attached, message.hello(), after);
+    case Kind::kConnectionOpened:
+      return OpenConnection(attached, message.connection_opened(), after);
+    case Kind::kConnectionClosed: {
+      const v1::ConnectionClosed& closed = message.connection_closed();
+      const ConnectionId id(closed.connection_id());
+      attached.refused.erase(id);
+      const auto found = attached.connections.find(id);
+      if (found == attached.connections.end()) return;
+      const bool fault = closed.state() == v1::CONNECTION_STATE_ERROR;
+      return CloseConnection(*found->second,
+                             fault ? v1::CONNECTION_STATE_ERROR : v1::CONNECTION_STATE_DISCONNECTED,
+                             closed.reason(), after);
+    }
+    case Kind::kSubscribe:
+      return Subscribe(attached, message.subscribe(), after);
+    case Kind::kSubscribeAll:
+      return SubscribeAll(attached, message.subscribe_all(), after);
+    case Kind::kUnsubscribe:
+      return Unsubscribe(attached, message.unsubscribe().subscription_id(), after);
+    case Kind::kConfirmed: {
+      const auto found = attached.subscriptions.find(message.confirmed().subscription_id());
+      if (found != attached.subscriptions.end()) Confirm(*found->second, after);
+      return;
+    }
+    case Kind::kAck:
+      return Ack(attached, message.ack(), after);
+    case Kind::kFollow: {
+      Followed* thread = FindThread(ThreadId(message.follow().thread_id()));
+      const v1::Position& position = message.follow().position();
+      if (thread != nullptr) {
+        thread->Resume(&attached, {Epoch(position.epoch()), Offset(position.offset())});
+      }
+      return;
+    }
+    case Kind::kBindResult:
+      return binding_.OnResult(attached, message.bind_result().bind_id(),
+                               message.bind_result().outcome(), after);
+    case Kind::kCanaryReport:
+      return ReportCanary(attached, std::move(*message.mutable_canary_report()), after);
+    case Kind::kHeartbeat: {
+      v1::ServiceMessage answer;
+      answer.mutable_heartbeat();
+      return attached.Say(std::move(answer));
+    }
+    case Kind::MESSAGE_NOT_SET:
+      return;  // a newer gateway's
+  }
+}
+
+void Core::Greet(Attached& attached, const v1::Hello& hello, Deferred& after) {
+  const auto& versions = hello.versions();
+  if (std::find(versions.begin(), versions.end(), kVersion) == versions.end()) {
+    return Reject(
+        attached,
+        MakeError(Reason::kContextInvalid,
+                  absl::StrCat("gateway '", hello.gateway_id(),
+                               "' speaks no version of the link that this service speaks, "
+                               "which is ",
+                               kVersion, "; update the older of both"),
+                  {.operation = "Attach"}),
+        after);
+  }
+  if (!ValidId(hello.gateway_id())) {
+    return Reject(attached,
+                  MakeError(Reason::kContextInvalid, "Hello names no valid gateway_id",
+                            {.operation = "Attach"}),
+                  after);
+  }
+  attached.gateway = GatewayId(hello.gateway_id());
+  attached.greeted = true;
+  const auto self = std::find_if(strangers_.begin(), strangers_.end(),
+                                 [&](const auto& stranger) { return stranger.get() == &attached; });
+  auto& place = gateways_[attached.gateway];
+  const std::shared_ptr<Attached> older = std::exchange(place, *self);
+  strangers_.erase(self);
+  if (older != nullptr) {
+    End(*older, MakeError(Reason::kGatewayUnavailable, "the gateway attached anew"), after);
+  }
+  Log(Severity::kInfo, "gateway attached", {{"gateway_id", attached.gateway.str()}});
+  v1::ServiceMessage answer;
+  answer.mutable_welcome()->set_service_id(options_.service_id);
+  answer.mutable_welcome()->set_version(kVersion);
+  attached.Say(std::move(answer));
+}
+
+void Core::Reject(Attached& attached, absl::Status status, Deferred& after) {
+  LogFailure(status);
+  End(attached, std::move(status), after);
+}
+
+void Core::End(Attached& attached, absl::Status status, Deferred& after) {
+  Forsake(attached, after);
+  after.Add([carrier = attached.carrier, status = std::move(status)] { carrier->Close(status); });
+}
+
+void Core::OnDetached(Attached& attached, const absl::Status& status) {
+  Deferred after;
+  MutexLock lock(mutex_);
+  if (!attached.over) {
+    Log(Severity::kWarning, "gateway detached",
+        {{"gateway_id", attached.gateway.str()}, {"cause", std::string(status.message())}});
+    Forsake(attached, after);
+  }
+  // Released without the lock: it may be the last reference.
+  after.Add([carrier = std::exchange(attached.carrier, nullptr)] {});
+}
+
+void Core::Forsake(Attached& attached, Deferred& after) {
+  if (std::exchange(attached.over, true)) return;
+  while (!attached.connections.empty()) {
+    CloseConnection(*attached.connections.begin()->second, v1::CONNECTION_STATE_DISCONNECTED,
+                    NameOf(Reason::kGatewayUnavailable), after);
+  }
+  attached.refused.clear();
+  std::erase_if(strangers_, [&](const auto& stranger) { return stranger.get() == &attached; });
+  const auto found = gateways_.find(attached.gateway);
+  if (found != gateways_.end() && found->second.get() == &attached) gateways_.erase(found);
+}
+
+void Core::OpenConnection(Attached& attached, const v1::ConnectionOpened& opened, Deferred& after) {
+  const ConnectionId id(opened.connection_id());
+  if (!ValidId(opened.connection_id()) || !ValidId(opened.user_id())) {
+    LogFailure(MakeError(Reason::kContextInvalid, "ConnectionOpened without valid ids",
+                         {.operation = "Attach"}));
+    return;
+  }
+  if (Connection* known = registry_.Find(id); known != nullptr && known->open()) {
+    if (known->attached == &attached && known->user.str() == opened.user_id()) return;
+    // The newest word counts, as with attachments.
+    CloseConnection(*known, v1::CONNECTION_STATE_DISCONNECTED, NameOf(Reason::kGatewayUnavailable),
+                    after);
+  }
+  Connection* connection = registry_.Open(&attached, opened);
+  if (connection == nullptr) {
+    attached.refused.insert(id);
+    LogFailure(MakeError(Reason::kRateLimited, "the user holds as many connections as it may",
+                         {.user_id = opened.user_id(), .operation = "Connect"}));
+    return;
+  }
+  watchers_.Changed(*connection, nullptr, after);
+  TellWaiters(connection->user, nullptr, after);
+}
+
+void Core::CloseConnection(Connection& connection, v1::ConnectionState state,
+                           std::string_view reason, Deferred& after) {
+  // What it followed until now is part of its last state; Drop leaves that alone.
+  while (!connection.subscriptions.empty()) Drop(*connection.subscriptions.back(), after);
+  if (connection.followed.size() > kMaxRememberedThreads) {
+    connection.followed.resize(kMaxRememberedThreads);
+  }
+  binding_.OnGone(connection, after);
+  registry_.Close(connection, state, reason);
+  watchers_.Changed(connection, nullptr, after);
+  TellWaiters(connection.user, nullptr, after);
+  registry_.Forget();
+}
+
+void Core::ReportCanary(const Attached& attached, v1::CanaryReport report, Deferred& after) {
+  const auto found = canaries_.find({attached.gateway, report.check_id()});
+  if (found == canaries_.end()) return;
+  after.Add([call = found->second.report, report = std::move(report)] { (*call)(report); });
+}
+
+}  // namespace clarion::delivery

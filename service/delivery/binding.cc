@@ -1,0 +1,67 @@
+#include "service/delivery/binding.h"
+
+#include <utility>
+
+namespace clarion::delivery {
+
+uint64_t Binding::Ask(const std::shared_ptr<BindCall>& call, Connection& connection) {
+  const uint64_t id = NextId();
+  questions_.emplace(id, Question{call, call->parts.size(), &connection});
+  Know(*call, connection, v1::BIND_OUTCOME_UNSPECIFIED);
+  ++call->unanswered;
+  call->asked.push_back(id);
+  connection.binds.push_back(id);
+  return id;
+}
+
+void Binding::Know(BindCall& call, const Connection& connection, v1::BindOutcome outcome) {
+  v1::BoundConnection part;
+  part.set_connection_id(connection.id.str());
+  part.set_outcome(outcome);
+  call.parts.push_back(std::move(part));
+}
+
+void Binding::OnResult(const Attached& attached, uint64_t bind_id, v1::BindOutcome outcome,
+                       Deferred& after) {
+  const auto found = questions_.find(bind_id);
+  if (found == questions_.end() || found->second.connection->attached != &attached) return;
+  std::erase(found->second.connection->binds, bind_id);
+  Settle(bind_id, outcome, after);
+}
+
+void Binding::OnGone(Connection& connection, Deferred& after) {
+  for (const uint64_t id : std::exchange(connection.binds, {})) {
+    Settle(id, v1::BIND_OUTCOME_GONE, after);
+  }
+}
+
+void Binding::Settle(uint64_t bind_id, v1::BindOutcome outcome, Deferred& after) {
+  auto question = questions_.extract(bind_id);
+  if (question.empty()) return;
+  const auto& [call, part, connection] = question.mapped();
+  call->parts[part].set_outcome(outcome);
+  if (--call->unanswered == 0) Answer(call, after);
+}
+
+void Binding::Answer(const std::shared_ptr<BindCall>& call, Deferred& after) {
+  if (std::exchange(call->answered, true)) return;
+  for (const uint64_t id : call->asked) {
+    const auto question = questions_.find(id);
+    if (question == questions_.end()) continue;  // answered
+    std::erase(question->second.connection->binds, id);
+    questions_.erase(question);
+  }
+  after.Add([call, scheduler = scheduler_] {
+    if (call->timer != 0) scheduler->Cancel(call->timer);
+    call->done(std::move(call->parts));
+  });
+}
+
+void Binding::AnswerAll(Deferred& after) {
+  while (!questions_.empty()) {
+    const std::shared_ptr<BindCall> call = questions_.begin()->second.call;
+    Answer(call, after);
+  }
+}
+
+}  // namespace clarion::delivery

@@ -1,0 +1,178 @@
+// Delivery's inside: one registry under one lock, and the rules between its parts.
+//
+// Lock. `mutex_` guards everything; it is taken once for each commit of a followed thread and for
+// each batch of messages from a gateway. Under it only leaf calls are made: SendLive and
+// SendControl (which enqueue, see link.h) and the scheduler. What may call back, that is the log,
+// watchers, callbacks and Attachment::Close, is put into a Deferred and done after the lock is
+// gone.
+//
+// Order. The log calls its follower, and answers Follow, one at a time for each thread and in order
+// of commit. Each such call is handled whole under `mutex_`, and what it says to an attachment is
+// enqueued there, so that SubscriptionStarted stands in an attachment's stream exactly where its
+// `last` is.
+//
+// Asking the log. A subscription needs the runs of its thread, which only the log has, so each
+// makes delivery follow the thread again, which is cheap; all that wait when an answer comes are
+// served by it. Follow and Unfollow of one thread never overlap (Followed::asking, leaving).
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "proto/base/mutex.h"
+#include "service/delivery/binding.h"
+#include "service/delivery/deferred.h"
+#include "service/delivery/delivery.h"
+#include "service/delivery/feeds.h"
+#include "service/delivery/readiness.h"
+#include "service/delivery/records.h"
+#include "service/delivery/registry.h"
+#include "service/delivery/watch.h"
+
+namespace clarion::delivery {
+
+class Core final : public log::Follower, public std::enable_shared_from_this<Core> {
+ public:
+  Core(Options options, log::Log* log, Scheduler* scheduler);
+
+  // ---- Delivery; see delivery.h (delivery.cc, pages.cc) ----
+  std::shared_ptr<link::GatewaySession> OnAttached(std::shared_ptr<link::Attachment> carrier);
+  void ReadPage(v1::ReadPageRequest request, link::PageCallback done);
+  uint32_t Subscriptions(const ThreadId& thread) const;
+  void OnThreadAssigned(const ThreadId& thread, const UserId& user);
+  std::unique_ptr<Cancellation> AwaitReady(const UserId& user, const ThreadId& thread,
+                                           std::chrono::nanoseconds timeout,
+                                           std::function<void(ReadyState)> done);
+  void BindThread(const UserId& user, const ThreadId& thread, std::chrono::nanoseconds timeout,
+                  std::function<void(std::vector<v1::BoundConnection>)> done);
+  std::vector<v1::Connection> GetConnections(const UserId& user, const ThreadId& thread,
+                                             bool include_gone) const;
+  std::unique_ptr<Cancellation> WatchConnections(const UserId& user, const ThreadId& thread,
+                                                 std::shared_ptr<ConnectionWatcher> watcher);
+  std::vector<GatewayInfo> Gateways() const;
+  bool OpenCanary(const GatewayId& gateway, v1::OpenCanary canary,
+                  std::function<void(v1::CanaryReport)> report);
+  void Stop();
+
+  // ---- log::Follower (subscriptions.cc) ----
+  void OnAppended(const ThreadId& thread, const log::EventRun& run) override;
+  void OnFloorRaised(const ThreadId& thread, Offset floor, log::FloorReason reason) override;
+  void OnAcknowledged(const ThreadId& thread, Offset acknowledged) override;
+  void OnOwnerAssigned(const ThreadId& thread, const UserId& owner) override;
+  void OnInterrupted(const ThreadId& thread) override;
+
+  // ---- One attachment (attachments.cc) ----
+  void OnMessages(Attached& attached, std::vector<v1::GatewayMessage> messages);
+  void OnDetached(Attached& attached, const absl::Status& status);
+
+  void Cancel(const std::shared_ptr<Waiter>& waiter);
+  void Cancel(const std::shared_ptr<Watch>& watch);
+
+ private:
+  // Attachments and connections (attachments.cc).
+  void Handle(Attached& attached, v1::GatewayMessage& message, Deferred& after)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Greet(Attached& attached, const v1::Hello& hello, Deferred& after)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Ends an attachment from our side: End, for a fault of the gateway's.
+  void End(Attached& attached, absl::Status status, Deferred& after)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Reject(Attached& attached, absl::Status status, Deferred& after)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Its connections are gone at once; nothing it says counts any more.
+  void Forsake(Attached& attached, Deferred& after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void OpenConnection(Attached& attached, const v1::ConnectionOpened& opened, Deferred& after)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void CloseConnection(Connection& connection, v1::ConnectionState state, std::string_view reason,
+                       Deferred& after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void ReportCanary(const Attached& attached, v1::CanaryReport report, Deferred& after)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // `subscribe` {all} (all_threads.cc).
+  void SubscribeAll(Attached& attached, const v1::SubscribeAll& all, Deferred& after)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void ListAll(const ConnectionId& id, const UserId& user, uint64_t generation, std::string token);
+  void OnListed(const ConnectionId& id, const UserId& user, uint64_t generation,
+                const std::string& token, absl::StatusOr<log::ThreadPage> page);
+  void BindAll(Connection& connection, const ThreadId& thread)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // Subscriptions (subscriptions.cc).
+  void Subscribe(Attached& attached, const v1::SubscribeThread& subscribe, Deferred& after)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Unsubscribe(Attached& attached, uint64_t id, Deferred& after)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Gives back what it holds and destroys it. The connection's record stays as it is.
+  void Drop(Subscription& subscription, Deferred& after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Confirm(Subscription& subscription, Deferred& after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Assigned(const ThreadId& thread, const UserId& owner, Deferred& after)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Follows the thread (again): everybody who waits is served by the answer.
+  void AskLog(Followed& thread, Deferred& after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void OnState(const ThreadId& id, absl::StatusOr<log::ThreadState> state);
+  void OnNoState(Followed& thread, const absl::Status& status, Deferred& after)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void ServeWaiting(Followed& thread, Deferred& after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void StartSubscription(Subscription& subscription, Deferred& after)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void MakeClaim(Subscription& subscription, Deferred& after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Refuse(Subscription& subscription, Reason reason, std::string_view message, Deferred& after)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void UnfollowIfIdle(Followed& thread, Deferred& after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void OnUnfollowed(const ThreadId& id);
+  Followed* FindThread(const ThreadId& id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // Acks (acks.cc).
+  void Ack(Attached& attached, const v1::AckThread& ack, Deferred& after)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void JudgeAck(Subscription& subscription, const PendingAck& ack, Deferred& after)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // Pages (pages.cc).
+  struct PageRead;
+  void ReadFrom(const std::shared_ptr<PageRead>& read, const log::ThreadState& state);
+  void AskStateForPage(const std::shared_ptr<PageRead>& read);
+
+  // What follows from a change.
+  ReadyFacts FactsOf(const UserId& user, const ThreadId& thread) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // `thread` null: the user's connections changed.
+  void TellWaiters(const UserId& user, const ThreadId* thread, Deferred& after)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void SayBind(Connection& connection, uint64_t bind_id, const ThreadId& thread, bool all)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Calls `then` on this object, if it still is there, after a while.
+  void Retry(std::function<void(Core&)> then);
+
+  const Options options_;
+  log::Log* const log_;
+  Scheduler* const scheduler_;
+
+  mutable Mutex mutex_;
+  bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
+  Registry registry_ ABSL_GUARDED_BY(mutex_);
+  // Greeted, not over; owned by their sessions. Ordered, for operators.
+  std::map<GatewayId, std::shared_ptr<Attached>> gateways_ ABSL_GUARDED_BY(mutex_);
+  // Attached, not greeted yet.
+  std::vector<std::shared_ptr<Attached>> strangers_ ABSL_GUARDED_BY(mutex_);
+  TailBudget tail_budget_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<ThreadId, std::unique_ptr<Followed>> threads_ ABSL_GUARDED_BY(mutex_);
+  Readiness readiness_ ABSL_GUARDED_BY(mutex_);
+  Binding binding_ ABSL_GUARDED_BY(mutex_);
+  Watchers watchers_ ABSL_GUARDED_BY(mutex_);
+  uint64_t last_all_generation_ ABSL_GUARDED_BY(mutex_) = 0;
+  struct CanaryCheck {
+    std::shared_ptr<std::function<void(v1::CanaryReport)>> report;
+    uint64_t generation = 0;
+  };
+  uint64_t last_canary_ ABSL_GUARDED_BY(mutex_) = 0;
+  // By gateway and check_id.
+  std::map<std::pair<GatewayId, std::string>, CanaryCheck> canaries_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace clarion::delivery

@@ -1,0 +1,121 @@
+// Delivery: who is connected, who follows what, and the way of committed events to gateways.
+//
+// It is the service's end of the link (link::Service) and the log's one follower. It owns the
+// registry of connections and subscriptions, readiness, claims and binding. It knows nothing of
+// event types or runs' rules; it never encodes or decodes an event.
+//
+// An event's way: log commit -> OnAppended -> every attachment that follows the thread, once each.
+//
+// Thread-safe. Callbacks may come on any thread and may come inside the call that took them.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "clarion/v1/event_service.pb.h"
+#include "clarion/v1/gateway_service.pb.h"
+#include "proto/base/scheduler.h"
+#include "proto/contract/ids.h"
+#include "proto/link/link.h"
+#include "service/log/log.h"
+
+namespace clarion::delivery {
+
+struct Options {
+  std::string service_id;
+  // Claims (subscriptions to threads that are not the user's) at most per user.
+  size_t claims_per_user = 16;
+  // Connections one user may have, over all gateways.
+  size_t connections_per_user = 1000;
+  // How long a connection that went is remembered, and how many are at most.
+  std::chrono::seconds connection_memory{300};
+  size_t connection_memory_entries = 10'000;
+  // Changes that a watcher may lag behind.
+  size_t watch_queue = 4096;
+  // Threads that `subscribe` {all} follows at most.
+  size_t all_threads = 10'000;
+};
+
+// Stops what it stands for when it is destroyed; the callback it belongs to never begins after
+// that, and one that has begun on another thread is waited for: do not destroy it under a lock that
+// the callback takes. Inside the callback it may be destroyed.
+class Cancellation {
+ public:
+  virtual ~Cancellation() = default;
+};
+
+struct ReadyState {
+  v1::Readiness readiness = v1::READINESS_NONE;
+  uint32_t subscriptions = 0;
+  std::vector<v1::ReadinessStep> steps;
+};
+
+// Changes to connections: a first picture, then every change once, in order.
+class ConnectionWatcher {
+ public:
+  virtual ~ConnectionWatcher() = default;
+  // Calls come one at a time, without any lock of delivery's; they may call delivery.
+  virtual void OnChange(const v1::Connection& connection, bool snapshot) = 0;
+  // The last call: BUFFER_OVERFLOW when the watcher was too slow, NOT_INITIALIZED when the service
+  // stops.
+  virtual void OnEnded(const absl::Status& /*status*/) {}
+};
+
+// One attached gateway loop.
+struct GatewayInfo {
+  GatewayId id;
+  size_t connections = 0;
+};
+
+class Delivery : public link::Service {
+ public:
+  // `log` and `scheduler` outlive it. Destroy it after Stop() and after the log was closed, which
+  // may call its follower until then.
+  static std::unique_ptr<Delivery> Create(Options options, log::Log* log, Scheduler* scheduler);
+
+  // Confirmed subscriptions of the thread now.
+  virtual uint32_t Subscriptions(const ThreadId& thread) const = 0;
+
+  // The log gave this thread to this user just now: claims go live, `all` subscriptions and the
+  // optional binding of open connections follow. Idempotent.
+  virtual void OnThreadAssigned(const ThreadId& thread, const UserId& user) = 0;
+
+  // Waits until `user` has a confirmed subscription of `thread`. `done` gets what was reached when
+  // that is so or the time is over (readiness NONE then); never an error but CANCELLED.
+  [[nodiscard]] virtual std::unique_ptr<Cancellation> AwaitReady(
+      const UserId& user, const ThreadId& thread, std::chrono::nanoseconds timeout,
+      std::function<void(ReadyState)> done) = 0;
+
+  // Ties the user's open connections to the thread (which must be the user's).
+  virtual void BindThread(const UserId& user, const ThreadId& thread,
+                          std::chrono::nanoseconds timeout,
+                          std::function<void(std::vector<v1::BoundConnection>)> done) = 0;
+
+  // Empty ids: any. At least one is not empty. Oldest first, at most 10,000.
+  virtual std::vector<v1::Connection> GetConnections(const UserId& user, const ThreadId& thread,
+                                                     bool include_gone) const = 0;
+  // `watcher` gets its calls until the Cancellation is destroyed; after `ended` (the watcher was
+  // too slow: BUFFER_OVERFLOW) there are none. `drain` semantics: OnChange is called on whatever
+  // thread makes the change.
+  [[nodiscard]] virtual std::unique_ptr<Cancellation> WatchConnections(
+      const UserId& user, const ThreadId& thread, std::shared_ptr<ConnectionWatcher> watcher) = 0;
+
+  virtual std::vector<GatewayInfo> Gateways() const = 0;
+
+  // Tells one gateway loop to open a canary; its reports go to `report` until `expires`.
+  // False: no such gateway.
+  virtual bool OpenCanary(const GatewayId& gateway, v1::OpenCanary canary,
+                          std::function<void(v1::CanaryReport)> report) = 0;
+
+  // Closes every attachment and answers everybody who waits. Before the log is closed.
+  virtual void Stop() = 0;
+};
+
+}  // namespace clarion::delivery

@@ -1,0 +1,366 @@
+#include "service/delivery/grpc_link_server.h"
+
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/status/status.h"
+#include "proto/base/mutex.h"
+#include "proto/contract/error.h"
+
+namespace clarion::link {
+namespace {
+
+using Reactor = grpc::ServerBidiReactor<v1::AttachRequest, v1::AttachResponse>;
+
+// What an event costs in a queue besides its bytes.
+constexpr size_t kEventOverhead = 32;
+
+size_t BytesOf(const Live& live) {
+  size_t bytes = 0;
+  for (const EventPtr& event : live.events) bytes += event->bytes().size() + kEventOverhead;
+  return bytes;
+}
+
+struct Encodings {
+  bool json = true;
+  bool proto = true;
+};
+
+void ToProto(const Live& live, Encodings wanted, v1::LiveEvents* out) {
+  out->set_thread_id(live.thread.str());
+  out->set_epoch(live.epoch.str());
+  out->set_first_offset(live.first.value());
+  out->mutable_events()->Reserve(static_cast<int>(live.events.size()));
+  for (const EventPtr& event : live.events) {
+    v1::EncodedEvent& encoded = *out->add_events();
+    if (wanted.json) encoded.set_json(event->json().data(), event->json().size());
+    if (wanted.proto) encoded.set_proto(event->proto().data(), event->proto().size());
+  }
+}
+
+void ToProto(const Page& page, Encodings wanted, v1::ReadPageResponse* out) {
+  for (const v1::Missed& missed : page.missed) *out->add_missed() = missed;
+  for (const Live& run : page.runs) ToProto(run, wanted, out->add_runs());
+  out->mutable_last()->set_epoch(page.last.epoch.str());
+  out->mutable_last()->set_offset(page.last.offset.value());
+}
+
+class Server;
+
+// One Attach stream. Held by its session, by the server and, until OnDone, by gRPC's reactor.
+class Stream : public Attachment, public std::enable_shared_from_this<Stream> {
+ public:
+  // Owned by gRPC, deletes itself; everything happens in the stream.
+  class Adapter : public Reactor {
+   public:
+    explicit Adapter(std::shared_ptr<Stream> stream) : stream_(std::move(stream)) {}
+    void OnReadDone(bool ok) override { stream_->OnReadDone(ok); }
+    void OnWriteDone(bool ok) override { stream_->OnWriteDone(ok); }
+    void OnCancel() override { stream_->Close(absl::UnavailableError("the gateway went away")); }
+    void OnDone() override {
+      stream_->OnDone();
+      delete this;
+    }
+
+   private:
+    const std::shared_ptr<Stream> stream_;
+  };
+
+  Stream(Server* server, const GrpcLinkServerOptions& options, grpc::CallbackServerContext* context)
+      : server_(server), options_(options), context_(context) {}
+
+  // Called once, inside Attach. Null: the stream ends at once.
+  Reactor* Begin(Service* service);
+
+  // Attachment
+  bool SendLive(Live live) override;
+  void SendControl(v1::ServiceMessage message) override;
+  void Close(absl::Status status) override;
+
+ private:
+  using Queued = std::variant<v1::ServiceMessage, Live>;
+
+  void OnReadDone(bool ok);
+  void OnWriteDone(bool ok);
+  void OnDone();
+  // Starts a write, now or when the linger is over.
+  void Flush() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Write() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void AfterLinger();
+  void CloseLocked(absl::Status status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Finish() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void WatchSilence();
+
+  Server* const server_;
+  const GrpcLinkServerOptions& options_;
+  grpc::CallbackServerContext* const context_;  // valid until OnDone
+
+  // Reads come one at a time; these are theirs.
+  v1::AttachRequest request_;
+  std::shared_ptr<GatewaySession> session_;
+
+  // gRPC's calls that start an operation return at once and call nothing back on this thread, so
+  // they are made under the lock, which keeps the order of writes and the end.
+  Mutex mutex_;
+  Adapter* adapter_ ABSL_GUARDED_BY(mutex_) = nullptr;  // null after OnDone
+  std::vector<Queued> queue_ ABSL_GUARDED_BY(mutex_);
+  size_t next_ ABSL_GUARDED_BY(mutex_) = 0;  // of queue_: the first not written
+  size_t live_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  size_t control_ ABSL_GUARDED_BY(mutex_) = 0;
+  Encodings wanted_ ABSL_GUARDED_BY(mutex_);
+  v1::AttachResponse response_ ABSL_GUARDED_BY(mutex_);
+  bool writing_ ABSL_GUARDED_BY(mutex_) = false;
+  bool lingering_ ABSL_GUARDED_BY(mutex_) = false;
+  Scheduler::Steady last_write_ ABSL_GUARDED_BY(mutex_);
+  bool heard_ ABSL_GUARDED_BY(mutex_) = true;
+  std::optional<absl::Status> closed_ ABSL_GUARDED_BY(mutex_);
+  bool finished_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+class Server : public GrpcLinkServer {
+ public:
+  Server(link::Service* service, GrpcLinkServerOptions options)
+      : service_(service), options_(options) {}
+
+  grpc::ServerBidiReactor<v1::AttachRequest, v1::AttachResponse>* Attach(
+      grpc::CallbackServerContext* context) override {
+    auto stream = std::make_shared<Stream>(this, options_, context);
+    bool refused = false;
+    {
+      MutexLock lock(mutex_);
+      refused = stopped_;
+      if (!refused) streams_.insert(stream);
+    }
+    return stream->Begin(refused ? nullptr : service_);
+  }
+
+  grpc::ServerUnaryReactor* ReadPage(grpc::CallbackServerContext* context,
+                                     const v1::ReadPageRequest* request,
+                                     v1::ReadPageResponse* response) override {
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    const Encodings wanted{.json = request->want_json(), .proto = request->want_proto()};
+    service_->ReadPage(*request, [reactor, response, wanted](absl::StatusOr<Page> page) {
+      if (page.ok()) ToProto(*page, wanted, response);
+      reactor->Finish(page.ok() ? grpc::Status::OK : ToGrpc(page.status()));
+    });
+    return reactor;
+  }
+
+  void Stop() override {
+    std::vector<std::shared_ptr<Stream>> streams;
+    {
+      MutexLock lock(mutex_);
+      stopped_ = true;
+      streams.assign(streams_.begin(), streams_.end());
+    }
+    for (const auto& stream : streams) stream->Close(absl::UnavailableError("the service stops"));
+  }
+
+  void Forget(const std::shared_ptr<Stream>& stream) {
+    MutexLock lock(mutex_);
+    streams_.erase(stream);
+  }
+
+ private:
+  link::Service* const service_;
+  const GrpcLinkServerOptions options_;
+  Mutex mutex_;
+  bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::flat_hash_set<std::shared_ptr<Stream>> streams_ ABSL_GUARDED_BY(mutex_);
+};
+
+Reactor* Stream::Begin(Service* service) {
+  auto* adapter = new Adapter(shared_from_this());
+  {
+    MutexLock lock(mutex_);
+    adapter_ = adapter;
+    // Tells the gateway that it has reached a service.
+    adapter->StartSendInitialMetadata();
+  }
+  if (service != nullptr) session_ = service->OnAttached(shared_from_this());
+  if (session_ == nullptr) Close(absl::UnavailableError("the service takes no gateways now"));
+  adapter->StartRead(&request_);
+  WatchSilence();
+  return adapter;
+}
+
+bool Stream::SendLive(Live live) {
+  const size_t bytes = BytesOf(live);
+  MutexLock lock(mutex_);
+  if (closed_.has_value()) return true;  // it goes nowhere, but there is no queue to lag behind
+  // An event larger than the bound passes while nothing waits, else it never would.
+  if (live_bytes_ > 0 && live_bytes_ + bytes > options_.live_bytes) return false;
+  live_bytes_ += bytes;
+  queue_.emplace_back(std::move(live));
+  Flush();
+  return true;
+}
+
+void Stream::SendControl(v1::ServiceMessage message) {
+  MutexLock lock(mutex_);
+  if (closed_.has_value()) return;
+  if (control_ >= options_.control_messages) {
+    return CloseLocked(MakeError(Reason::kBufferOverflow, "the gateway does not read the link"));
+  }
+  ++control_;
+  queue_.emplace_back(std::move(message));
+  Flush();
+}
+
+void Stream::Close(absl::Status status) {
+  MutexLock lock(mutex_);
+  if (!closed_.has_value()) CloseLocked(std::move(status));
+}
+
+void Stream::OnReadDone(bool ok) {
+  if (!ok) return Close(absl::UnavailableError("the gateway ended the stream"));
+  std::vector<v1::GatewayMessage> messages;
+  messages.reserve(request_.messages_size());
+  bool heartbeat = false;
+  std::optional<Encodings> wanted;
+  for (v1::GatewayMessage& message : *request_.mutable_messages()) {
+    if (message.has_heartbeat()) {
+      heartbeat = true;
+      continue;
+    }
+    if (message.has_hello())
+      wanted = Encodings{message.hello().want_json(), message.hello().want_proto()};
+    messages.push_back(std::move(message));
+  }
+  bool closed = false;
+  {
+    MutexLock lock(mutex_);
+    heard_ = true;
+    closed = closed_.has_value();
+    if (wanted.has_value()) wanted_ = *wanted;
+  }
+  if (closed) return;  // no more reads; OnDone follows
+  if (!messages.empty()) session_->OnMessages(std::move(messages));
+  if (heartbeat) {
+    v1::ServiceMessage answer;
+    answer.mutable_heartbeat();
+    SendControl(std::move(answer));
+  }
+  request_.Clear();
+  MutexLock lock(mutex_);
+  if (!closed_.has_value()) adapter_->StartRead(&request_);
+}
+
+void Stream::Flush() {
+  if (writing_ || lingering_ || closed_.has_value()) return;
+  if (options_.scheduler != nullptr && options_.linger.count() > 0) {
+    const auto since = options_.scheduler->now() - last_write_;
+    if (since < options_.linger) {
+      lingering_ = true;
+      options_.scheduler->After(options_.linger - since,
+                                [self = shared_from_this()] { self->AfterLinger(); });
+      return;
+    }
+  }
+  Write();
+}
+
+void Stream::AfterLinger() {
+  MutexLock lock(mutex_);
+  lingering_ = false;
+  if (!writing_ && !closed_.has_value() && next_ < queue_.size()) Write();
+}
+
+// Everything that waits, up to the bound of one write.
+void Stream::Write() {
+  response_.Clear();
+  size_t bytes = 0;
+  for (; next_ < queue_.size() && bytes < options_.write_bytes; ++next_) {
+    v1::ServiceMessage& message = *response_.add_messages();
+    if (auto* live = std::get_if<Live>(&queue_[next_])) {
+      const size_t live_bytes = BytesOf(*live);
+      bytes += live_bytes;
+      live_bytes_ -= live_bytes;
+      ToProto(*live, wanted_, message.mutable_live());
+      queue_[next_] = v1::ServiceMessage();  // lets go of the events
+    } else {
+      message = std::move(std::get<v1::ServiceMessage>(queue_[next_]));
+      bytes += message.ByteSizeLong();
+      --control_;
+    }
+  }
+  // A queue that is never quite empty does not grow by what has left it.
+  if (next_ * 2 >= queue_.size()) {
+    queue_.erase(queue_.begin(), queue_.begin() + static_cast<ptrdiff_t>(next_));
+    next_ = 0;
+  }
+  writing_ = true;
+  if (options_.scheduler != nullptr) last_write_ = options_.scheduler->now();
+  adapter_->StartWrite(&response_);
+}
+
+void Stream::OnWriteDone(bool ok) {
+  MutexLock lock(mutex_);
+  writing_ = false;
+  if (!ok && !closed_.has_value())
+    return CloseLocked(absl::UnavailableError("the gateway went away"));
+  if (closed_.has_value()) return Finish();
+  // What came while the write was under way waited long enough already.
+  if (next_ < queue_.size()) Write();
+}
+
+void Stream::CloseLocked(absl::Status status) {
+  closed_ = std::move(status);
+  queue_.clear();
+  next_ = 0;
+  if (!writing_) return Finish();
+  // A peer that does not read would hold the write, and the end behind it, for ever. It sees
+  // CANCELLED.
+  context_->TryCancel();
+}
+
+void Stream::Finish() {
+  if (finished_ || adapter_ == nullptr) return;
+  finished_ = true;
+  adapter_->Finish(ToGrpc(*closed_));
+}
+
+// gRPC's last call: no read or write is under way.
+void Stream::OnDone() {
+  absl::Status status;
+  {
+    MutexLock lock(mutex_);
+    adapter_ = nullptr;
+    if (!closed_.has_value()) closed_ = absl::UnavailableError("the stream ended");
+    status = *closed_;
+    queue_.clear();
+    next_ = 0;
+  }
+  const std::shared_ptr<Stream> keep = shared_from_this();
+  if (const auto session = std::exchange(session_, nullptr)) session->OnDetached(status);
+  server_->Forget(keep);
+}
+
+void Stream::WatchSilence() {
+  if (options_.scheduler == nullptr || options_.silence.count() == 0) return;
+  options_.scheduler->After(options_.silence, [weak = weak_from_this()] {
+    const auto self = weak.lock();
+    if (self == nullptr) return;
+    bool silent = false;
+    {
+      MutexLock lock(self->mutex_);
+      if (self->closed_.has_value()) return;
+      silent = !std::exchange(self->heard_, false);
+    }
+    if (silent) return self->Close(absl::UnavailableError("the gateway is silent"));
+    self->WatchSilence();
+  });
+}
+
+}  // namespace
+
+std::unique_ptr<GrpcLinkServer> MakeGrpcLinkServer(link::Service* service,
+                                                   GrpcLinkServerOptions options) {
+  return std::make_unique<Server>(service, options);
+}
+
+}  // namespace clarion::link

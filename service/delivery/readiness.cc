@@ -1,0 +1,69 @@
+#include "service/delivery/readiness.h"
+
+#include <utility>
+
+#include "service/delivery/clock.h"
+
+namespace clarion::delivery {
+
+void Readiness::Add(const std::shared_ptr<Waiter>& waiter) {
+  waiters_[waiter->user].push_back(waiter);
+}
+
+void Readiness::Remove(const std::shared_ptr<Waiter>& waiter) {
+  const auto found = waiters_.find(waiter->user);
+  if (found == waiters_.end()) return;
+  std::erase(found->second, waiter);
+  if (found->second.empty()) waiters_.erase(found);
+}
+
+void Readiness::Note(Waiter& waiter, ReadyFacts facts) const {
+  v1::ReadinessStep step;
+  *step.mutable_at() = ToTimestamp(scheduler_->wall_now());
+  step.set_connections(facts.connections);
+  step.set_subscriptions(facts.subscriptions);
+  step.set_readiness(facts.ready() ? v1::READINESS_SUBSCRIBED : v1::READINESS_NONE);
+  waiter.seen.readiness = step.readiness();
+  waiter.seen.subscriptions = facts.subscriptions;
+  if (waiter.seen.steps.size() < kMaxSteps) {
+    waiter.seen.steps.push_back(std::move(step));
+  } else {
+    waiter.seen.steps.back() = std::move(step);
+  }
+}
+
+void Readiness::Changed(const UserId& user, const ThreadId* thread,
+                        const std::function<ReadyFacts(const ThreadId&)>& facts, Deferred& after) {
+  const auto found = waiters_.find(user);
+  if (found == waiters_.end()) return;
+  const auto waiters = found->second;  // Answer() takes out of the list
+  for (const auto& waiter : waiters) {
+    if (thread != nullptr && waiter->thread != *thread) continue;
+    const ReadyFacts now = facts(waiter->thread);
+    Note(*waiter, now);
+    if (now.ready()) Answer(waiter, after);
+  }
+}
+
+bool Readiness::Answer(const std::shared_ptr<Waiter>& waiter, Deferred& after) {
+  if (std::exchange(waiter->answered, true)) return false;
+  Remove(waiter);
+  after.Add([waiter, scheduler = scheduler_] {
+    if (waiter->timer != 0) scheduler->Cancel(waiter->timer);
+    if (!waiter->gate.Enter()) return;
+    // Taken out: what it keeps alive may itself hold the Cancellation, and so the waiter.
+    const auto done = std::move(waiter->done);
+    done(std::move(waiter->seen));
+    waiter->gate.Leave();
+  });
+  return true;
+}
+
+void Readiness::AnswerAll(Deferred& after) {
+  const auto all = std::exchange(waiters_, {});
+  for (const auto& [user, waiters] : all) {
+    for (const auto& waiter : waiters) Answer(waiter, after);
+  }
+}
+
+}  // namespace clarion::delivery

@@ -1,0 +1,59 @@
+// Those who wait until a thread is ready.
+//
+// Guarded by Core's lock, apart from Waiter::gate; timers and callbacks are Core's.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "proto/base/scheduler.h"
+#include "service/delivery/deferred.h"
+#include "service/delivery/delivery.h"
+#include "service/delivery/gate.h"
+
+namespace clarion::delivery {
+
+// What there is of a user and a thread now.
+struct ReadyFacts {
+  uint32_t connections = 0;
+  uint32_t subscriptions = 0;  // confirmed, and the thread is the user's
+  bool ready() const { return subscriptions > 0; }
+};
+
+struct Waiter {
+  UserId user;
+  ThreadId thread;
+  std::function<void(ReadyState)> done;
+  ReadyState seen;
+  Scheduler::TimerId timer = 0;
+  bool answered = false;
+  Gate gate;
+};
+
+class Readiness {
+ public:
+  static constexpr int kMaxSteps = 64;
+
+  explicit Readiness(Scheduler* scheduler) : scheduler_(scheduler) {}
+
+  void Add(const std::shared_ptr<Waiter>& waiter);
+  void Remove(const std::shared_ptr<Waiter>& waiter);
+  // Adds a step; more than kMaxSteps: the last one is replaced.
+  void Note(Waiter& waiter, ReadyFacts facts) const;
+  // Something of the user changed; `thread` null: of its connections, so all of its waiters note
+  // it.
+  void Changed(const UserId& user, const ThreadId* thread,
+               const std::function<ReadyFacts(const ThreadId&)>& facts, Deferred& after);
+  // `done` gets what was reached. Once; false: somebody was faster.
+  bool Answer(const std::shared_ptr<Waiter>& waiter, Deferred& after);
+  void AnswerAll(Deferred& after);
+
+ private:
+  Scheduler* const scheduler_;
+  absl::flat_hash_map<UserId, std::vector<std::shared_ptr<Waiter>>> waiters_;
+};
+
+}  // namespace clarion::delivery

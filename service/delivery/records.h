@@ -1,0 +1,115 @@
+// What delivery remembers: attachments, connections, subscriptions, users. Plain data, all of it
+// guarded by the one lock of Core.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "clarion/v1/event_service.pb.h"
+#include "proto/base/scheduler.h"
+#include "proto/contract/ids.h"
+#include "proto/link/link.h"
+#include "service/delivery/resume.h"
+
+namespace clarion::delivery {
+
+class Followed;
+struct Connection;
+struct Subscription;
+
+// One attachment of a gateway loop.
+struct Attached {
+  // Null after its end.
+  std::shared_ptr<link::Attachment> carrier;
+  GatewayId gateway;
+  bool greeted = false;
+  // Nothing it says counts any more, and nothing is said to it.
+  bool over = false;
+  absl::flat_hash_map<ConnectionId, Connection*> connections;
+  // Connections beyond what their user may have: not in the registry.
+  absl::flat_hash_set<ConnectionId> refused;
+  absl::flat_hash_map<uint64_t, std::unique_ptr<Subscription>> subscriptions;
+
+  void Say(v1::ServiceMessage message) {
+    if (!over) carrier->SendControl(std::move(message));
+  }
+};
+
+// `subscribe` {all} of a connection.
+struct AllThreads {
+  // Tells a listing under way from one that was turned off and on again meanwhile.
+  uint64_t generation = 0;
+  bool listed = false;
+  bool full = false;
+  // Threads that were said already.
+  absl::flat_hash_set<ThreadId> bound;
+};
+
+struct Connection {
+  ConnectionId id;
+  UserId user;
+  GatewayId gateway;
+  v1::Transport transport = v1::TRANSPORT_UNSPECIFIED;
+  std::string client;
+  google::protobuf::Timestamp connected_at;
+  // Order of opening; a restored connection keeps its own.
+  uint64_t sequence = 0;
+
+  v1::ConnectionState state = v1::CONNECTION_STATE_CONNECTED;
+  std::string reason;
+  Scheduler::Wall changed_at;
+  // Null: gone, and remembered for a while.
+  Attached* attached = nullptr;
+  std::vector<Subscription*> subscriptions;
+  // Bind questions that wait for an answer.
+  std::vector<uint64_t> binds;
+  std::unique_ptr<AllThreads> all;
+
+  // Of one that is gone: since when, and which threads it followed then.
+  Scheduler::Steady gone_at;
+  uint64_t gone_sequence = 0;
+  std::vector<ThreadId> followed;
+
+  bool open() const { return attached != nullptr; }
+};
+
+struct PendingAck {
+  uint64_t id = 0;
+  Position position;
+  Offset last_sent;
+};
+
+struct Subscription {
+  enum class Phase : uint8_t {
+    kWaiting,  // for the thread's state
+    kClaim,    // the thread is not the user's
+    kStarted,
+  };
+
+  uint64_t id = 0;
+  Attached* attached = nullptr;
+  Connection* connection = nullptr;
+  Followed* thread = nullptr;
+  Start start;
+  // The browser had been told `subscribed` before the gateway attached anew.
+  bool restored = false;
+  Phase phase = Phase::kWaiting;
+  bool confirmed = false;
+  // Asked for `live`: its acks count only if it leaves nothing out before them.
+  bool live = false;
+  // kStarted: the first offset it was given.
+  Offset first;
+  // Place in Followed's list of its phase.
+  size_t index = 0;
+  // Acks that came while it waited.
+  std::vector<PendingAck> acks;
+};
+
+inline bool IsCanary(const UserId& user) {
+  return user.str() == kCanaryUser;
+}
+
+}  // namespace clarion::delivery

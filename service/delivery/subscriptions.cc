@@ -1,0 +1,323 @@
+// Subscriptions and claims, from SubscribeThread to the live stream; the log's calls.
+#include <algorithm>
+#include <utility>
+
+#include "proto/contract/error.h"
+#include "service/delivery/core.h"
+#include "telemetry/log.h"
+
+namespace clarion::delivery {
+namespace {
+
+constexpr int kMaxActiveRuns = 100;
+
+// Followed threads listed with a connection.
+constexpr size_t kMaxFollowedListed = 1024;
+
+v1::ServiceMessage Refusal(uint64_t subscription_id, Reason reason, std::string_view message) {
+  v1::ServiceMessage out;
+  out.mutable_refused()->set_subscription_id(subscription_id);
+  out.mutable_refused()->set_reason(std::string(NameOf(reason)));
+  out.mutable_refused()->set_message(std::string(message));
+  return out;
+}
+
+Start StartOf(const v1::SubscribeThread& subscribe) {
+  Start start{.from = subscribe.from()};
+  if (subscribe.has_after()) {
+    start.after = Position{Epoch(subscribe.after().epoch()), Offset(subscribe.after().offset())};
+  }
+  return start;
+}
+
+void AddActiveRuns(const log::ThreadState& state, v1::SubscriptionStarted* started) {
+  for (const log::RunRecord& run : state.runs) {
+    if (run.end != Offset(0) || started->active_runs_size() == kMaxActiveRuns) continue;
+    v1::ActiveRun& active = *started->add_active_runs();
+    active.set_run_id(run.run_id.str());
+    active.set_agent_name(run.agent_name);
+    active.set_offset(run.start.value());
+  }
+}
+
+// Another confirmed subscription of the connection follows the same thread.
+bool FollowsOtherwise(const Connection& connection, const Subscription& than) {
+  return std::any_of(connection.subscriptions.begin(), connection.subscriptions.end(),
+                     [&](const Subscription* other) {
+                       return other != &than && other->confirmed && other->thread == than.thread;
+                     });
+}
+
+}  // namespace
+
+Followed* Core::FindThread(const ThreadId& id) const {
+  const auto found = threads_.find(id);
+  return found == threads_.end() ? nullptr : found->second.get();
+}
+
+void Core::Subscribe(Attached& attached, const v1::SubscribeThread& subscribe, Deferred& after) {
+  const uint64_t id = subscribe.subscription_id();
+  const auto connection = attached.connections.find(ConnectionId(subscribe.connection_id()));
+  if (connection == attached.connections.end()) {
+    const bool refused = attached.refused.contains(ConnectionId(subscribe.connection_id()));
+    return attached.Say(
+        refused ? Refusal(id, Reason::kRateLimited, "the user holds as many connections as it may")
+                : Refusal(id, Reason::kNotFound, "no such connection"));
+  }
+  if (!ValidId(subscribe.thread_id())) {
+    return attached.Say(Refusal(id, Reason::kContextInvalid, "thread_id is not an id"));
+  }
+  auto& slot = attached.subscriptions[id];
+  if (slot != nullptr) {
+    return attached.Say(Refusal(id, Reason::kContextInvalid, "subscription_id is in use"));
+  }
+  slot = std::make_unique<Subscription>();
+  Subscription& subscription = *slot;
+  subscription.id = id;
+  subscription.attached = &attached;
+  subscription.connection = connection->second;
+  subscription.start = StartOf(subscribe);
+  subscription.live = subscribe.from() == v1::START_FROM_LIVE;
+  subscription.restored = subscribe.restored();
+  auto& thread = threads_[ThreadId(subscribe.thread_id())];
+  if (thread == nullptr) {
+    thread = std::make_unique<Followed>(ThreadId(subscribe.thread_id()), &tail_budget_);
+  }
+  subscription.thread = thread.get();
+  thread->Add(&subscription);
+  connection->second->subscriptions.push_back(&subscription);
+  AskLog(*thread, after);
+}
+
+void Core::AskLog(Followed& thread, Deferred& after) {
+  if (thread.asking || thread.leaving || stopped_)
+    return;  // the answer serves all who wait by then
+  thread.asking = true;
+  after.Add([core = shared_from_this(), id = thread.id()] {
+    core->log_->Follow(id, core.get(), [core, id](absl::StatusOr<log::ThreadState> state) {
+      core->OnState(id, std::move(state));
+    });
+  });
+}
+
+void Core::OnState(const ThreadId& id, absl::StatusOr<log::ThreadState> state) {
+  Deferred after;
+  MutexLock lock(mutex_);
+  Followed* thread = FindThread(id);
+  if (thread == nullptr) return;  // after Stop
+  thread->asking = false;
+  if (!state.ok()) return OnNoState(*thread, state.status(), after);
+  thread->Refresh(*std::move(state));
+  ServeWaiting(*thread, after);
+  thread->state().runs = {};
+  if (std::exchange(thread->ask_again, false) && !thread->idle()) return AskLog(*thread, after);
+  UnfollowIfIdle(*thread, after);
+}
+
+// Whoever waits is refused; claims, and feeds that were interrupted, are tried again.
+void Core::OnNoState(Followed& thread, const absl::Status& status, Deferred& after) {
+  const absl::Status failure =
+      WithContext(status, {.thread_id = thread.id().str(), .operation = "Subscribe"});
+  LogFailure(failure);
+  const Reason reason = ReasonOf(failure).value_or(Reason::kLogUnavailable);
+  // A copy: what is served or refused leaves the list.
+  const std::vector<Subscription*> waiting(thread.waiting().begin(), thread.waiting().end());
+  for (Subscription* subscription : waiting) {
+    if (subscription->phase == Subscription::Phase::kClaim) continue;
+    Refuse(*subscription, reason, std::string(failure.message()), after);
+  }
+  if (thread.idle()) return UnfollowIfIdle(thread, after);
+  Retry([id = thread.id()](Core& core) {
+    Deferred later;
+    MutexLock lock(core.mutex_);
+    if (Followed* again = core.FindThread(id); again != nullptr) core.AskLog(*again, later);
+  });
+}
+
+void Core::ServeWaiting(Followed& thread, Deferred& after) {
+  // A copy: what is served or refused leaves the list.
+  const std::vector<Subscription*> waiting(thread.waiting().begin(), thread.waiting().end());
+  for (Subscription* subscription : waiting) {
+    const UserId& user = subscription->connection->user;
+    // Nobody's and somebody else's are the same from here on.
+    if (!thread.state().owner.empty() && thread.state().owner == user) {
+      StartSubscription(*subscription, after);
+    } else if (subscription->phase == Subscription::Phase::kWaiting) {
+      MakeClaim(*subscription, after);
+    }
+  }
+}
+
+void Core::MakeClaim(Subscription& subscription, Deferred& after) {
+  const UserId& user = subscription.connection->user;
+  size_t& claims = registry_.UserOf(user).claims;
+  if (claims >= options_.claims_per_user && !IsCanary(user)) {
+    return Refuse(subscription, Reason::kRateLimited, "too many claims", after);
+  }
+  ++claims;
+  subscription.phase = Subscription::Phase::kClaim;
+  // Should it go live, the thread was empty when it asked: nothing is older than its `live`.
+  if (subscription.live && !subscription.start.after) subscription.start = Start::After({});
+  v1::ServiceMessage message;
+  message.mutable_started()->set_subscription_id(subscription.id);
+  message.mutable_started()->set_claim(true);
+  subscription.attached->Say(std::move(message));
+  for (const PendingAck& ack : std::exchange(subscription.acks, {})) {
+    JudgeAck(subscription, ack, after);
+  }
+}
+
+void Core::StartSubscription(Subscription& subscription, Deferred& after) {
+  Followed& thread = *subscription.thread;
+  const log::ThreadState& state = thread.state();
+  if (subscription.phase == Subscription::Phase::kClaim) {
+    --registry_.UserOf(subscription.connection->user).claims;
+  }
+  Resolution resolution = Resolve(state, subscription.start);
+  subscription.first = resolution.from;
+  thread.MarkStarted(&subscription);
+  thread.Join(subscription.attached);
+
+  v1::ServiceMessage message;
+  v1::SubscriptionStarted& started = *message.mutable_started();
+  started.set_subscription_id(subscription.id);
+  started.mutable_last()->set_epoch(state.end().epoch.str());
+  started.mutable_last()->set_offset(state.last.value());
+  started.set_from_offset(resolution.from.value());
+  for (v1::Missed& missed : resolution.missed) *started.add_missed() = std::move(missed);
+  AddActiveRuns(state, &started);
+  subscription.attached->Say(std::move(message));
+
+  // Its browser knows already, unless it had only been told of a claim.
+  if (subscription.restored && subscription.start.after) Confirm(subscription, after);
+  for (const PendingAck& ack : std::exchange(subscription.acks, {})) {
+    JudgeAck(subscription, ack, after);
+  }
+}
+
+void Core::Refuse(Subscription& subscription, Reason reason, std::string_view message,
+                  Deferred& after) {
+  subscription.attached->Say(Refusal(subscription.id, reason, message));
+  Drop(subscription, after);
+}
+
+void Core::Unsubscribe(Attached& attached, uint64_t id, Deferred& after) {
+  const auto found = attached.subscriptions.find(id);
+  if (found == attached.subscriptions.end()) return;
+  Subscription& subscription = *found->second;
+  Connection& connection = *subscription.connection;
+  const ThreadId thread = subscription.thread->id();
+  const bool left = subscription.confirmed && !FollowsOtherwise(connection, subscription);
+  Drop(subscription, after);
+  if (left && std::erase(connection.followed, thread) > 0) {
+    watchers_.Changed(connection, &thread, after);
+  }
+}
+
+void Core::Drop(Subscription& subscription, Deferred& after) {
+  Followed& thread = *subscription.thread;
+  Connection& connection = *subscription.connection;
+  thread.Remove(&subscription);
+  std::erase(connection.subscriptions, &subscription);
+  if (subscription.phase == Subscription::Phase::kClaim) --registry_.UserOf(connection.user).claims;
+  if (subscription.phase == Subscription::Phase::kStarted) thread.Leave(subscription.attached);
+  const bool counted = subscription.confirmed && !IsCanary(connection.user);
+  subscription.attached->subscriptions.erase(subscription.id);  // destroys it
+  if (counted) {
+    --thread.confirmed;
+    TellWaiters(connection.user, &thread.id(), after);
+  }
+  UnfollowIfIdle(thread, after);
+}
+
+void Core::Confirm(Subscription& subscription, Deferred& after) {
+  if (subscription.phase != Subscription::Phase::kStarted) return;  // a claim is nobody's readiness
+  if (std::exchange(subscription.confirmed, true)) return;
+  Connection& connection = *subscription.connection;
+  Followed& thread = *subscription.thread;
+  if (!Follows(connection, thread.id()) && connection.followed.size() < kMaxFollowedListed) {
+    connection.followed.push_back(thread.id());
+    watchers_.Changed(connection, nullptr, after);
+  }
+  if (IsCanary(connection.user)) return;
+  ++thread.confirmed;
+  TellWaiters(connection.user, &thread.id(), after);
+}
+
+void Core::UnfollowIfIdle(Followed& thread, Deferred& after) {
+  if (!thread.idle() || thread.asking || thread.leaving || stopped_) return;
+  thread.leaving = true;
+  after.Add([core = shared_from_this(), id = thread.id()] {
+    core->log_->Unfollow(id, core.get(), [core, id] { core->OnUnfollowed(id); });
+  });
+}
+
+void Core::OnUnfollowed(const ThreadId& id) {
+  Deferred after;
+  MutexLock lock(mutex_);
+  Followed* thread = FindThread(id);
+  if (thread == nullptr) return;
+  thread->leaving = false;
+  thread->known = false;
+  if (thread->idle()) {
+    threads_.erase(id);
+  } else {
+    AskLog(*thread, after);  // somebody came meanwhile
+  }
+}
+
+void Core::Assigned(const ThreadId& id, const UserId& owner, Deferred& after) {
+  for (Connection* connection : registry_.OpenOf(owner)) {
+    if (connection->all != nullptr) BindAll(*connection, id);
+  }
+  Followed* thread = FindThread(id);
+  if (thread == nullptr) return;
+  const auto& waiting = thread->waiting();
+  const bool wanted = std::any_of(waiting.begin(), waiting.end(), [&](const Subscription* waits) {
+    return waits->connection->user == owner;
+  });
+  if (!wanted) return;
+  if (thread->asking) thread->ask_again = true;
+  AskLog(*thread, after);
+}
+
+void Core::OnThreadAssigned(const ThreadId& thread, const UserId& user) {
+  Deferred after;
+  MutexLock lock(mutex_);
+  Assigned(thread, user, after);
+}
+
+void Core::OnOwnerAssigned(const ThreadId& id, const UserId& owner) {
+  Deferred after;
+  MutexLock lock(mutex_);
+  if (Followed* thread = FindThread(id); thread != nullptr) thread->state().owner = owner;
+  Assigned(id, owner, after);
+}
+
+void Core::OnAppended(const ThreadId& id, const log::EventRun& run) {
+  if (run.events.empty()) return;
+  MutexLock lock(mutex_);
+  if (Followed* thread = FindThread(id); thread != nullptr) thread->Append(run);
+}
+
+void Core::OnFloorRaised(const ThreadId& id, Offset floor, log::FloorReason reason) {
+  MutexLock lock(mutex_);
+  if (Followed* thread = FindThread(id); thread != nullptr) thread->RaiseFloor(floor, reason);
+}
+
+void Core::OnAcknowledged(const ThreadId& id, Offset acknowledged) {
+  MutexLock lock(mutex_);
+  if (Followed* thread = FindThread(id); thread != nullptr)
+    thread->state().acknowledged = acknowledged;
+}
+
+void Core::OnInterrupted(const ThreadId& id) {
+  Deferred after;
+  MutexLock lock(mutex_);
+  Followed* thread = FindThread(id);
+  if (thread == nullptr) return;
+  if (thread->asking) thread->ask_again = true;
+  AskLog(*thread, after);
+}
+
+}  // namespace clarion::delivery

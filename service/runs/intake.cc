@@ -1,0 +1,165 @@
+#include "service/runs/intake.h"
+
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "google/protobuf/io/coded_stream.h"
+#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
+#include "proto/base/text.h"
+#include "proto/contract/event_type.h"
+
+namespace clarion::runs {
+namespace {
+
+ErrorContext ContextOfEvent(const v1::Event& event) {
+  return {.user_id = event.user_id(), .thread_id = event.thread_id(), .run_id = event.run_id()};
+}
+
+void Complete(v1::Event* event, const v1::TraceContext& call_trace, log::WallTime now) {
+  *event->mutable_accepted_at() = ToTimestamp(now);
+  if (!event->has_occurred_at()) *event->mutable_occurred_at() = event->accepted_at();
+  if (event->trace_context().traceparent().empty() && !call_trace.traceparent().empty()) {
+    *event->mutable_trace_context() = call_trace;
+  }
+}
+
+// Memory that a thread keeps for the next event. A rare giant gives its back.
+constexpr size_t kKeptScratchBytes = 1024 * 1024;
+
+std::string& Emptied(std::string& scratch) {
+  if (scratch.capacity() > kKeptScratchBytes) scratch = std::string();
+  scratch.clear();
+  return scratch;
+}
+
+log::RunEffect EffectOf(const EventTypeRow& type) {
+  if (type.payload == v1::Event::kAgentStarted) return log::RunEffect::kStart;
+  return type.terminal ? log::RunEffect::kEnd : log::RunEffect::kNone;
+}
+
+}  // namespace
+
+google::protobuf::Timestamp ToTimestamp(log::WallTime time) {
+  const auto millis = time.time_since_epoch().count();
+  google::protobuf::Timestamp stamp;
+  stamp.set_seconds(millis / 1000);
+  stamp.set_nanos(static_cast<int32_t>(millis % 1000) * 1'000'000);
+  return stamp;
+}
+
+log::Digest ContentDigest(const v1::Event& event) {
+  // run_id, a zero byte (no id holds one), the payload's number, the payload.
+  thread_local std::string scratch;
+  std::string& bytes = Emptied(scratch);
+  bytes.append(event.run_id());
+  bytes.push_back('\0');
+  {
+    google::protobuf::io::StringOutputStream stream(&bytes);
+    google::protobuf::io::CodedOutputStream coded(&stream);
+    coded.SetSerializationDeterministic(true);
+    coded.WriteVarint32(static_cast<uint32_t>(event.payload_case()));
+    const auto* field = v1::Event::descriptor()->FindFieldByNumber(event.payload_case());
+    if (field != nullptr) {
+      event.GetReflection()->GetMessage(event, field).SerializeToCodedStream(&coded);
+    }
+  }
+  return log::Digest::Of(bytes);
+}
+
+absl::StatusOr<log::AppendItem> Intake::MakeItem(v1::Event* event,
+                                                 const v1::TraceContext& call_trace) const {
+  const EventTypeRow* type = TypeOf(event->payload_case());
+  const auto now = std::chrono::floor<std::chrono::milliseconds>(scheduler_->wall_now());
+  Complete(event, call_trace, now);
+
+  // Encoded in memory that is used again, so that what the log keeps is allocated once, at its
+  // size.
+  thread_local std::string scratch;
+  std::string& json = Emptied(scratch);
+  if (type == nullptr || !options_.encoder(*event, &json)) {
+    const std::string name(type == nullptr ? "unknown" : type->name);
+    return MakeBadRequest(
+        {{Concat("event.", name), "this service cannot encode events of this type"}},
+        ContextOfEvent(*event));
+  }
+  if (json.size() > options_.max_event_bytes) {
+    return MakeError(Reason::kBufferOverflow,
+                     Concat("the event is ", json.size(), " bytes encoded; --max-event-bytes is ",
+                            options_.max_event_bytes),
+                     ContextOfEvent(*event));
+  }
+  std::string bytes;
+  bytes.reserve(json.size() + event->ByteSizeLong());
+  bytes.append(json);
+  event->AppendToString(&bytes);
+
+  log::AppendItem item;
+  item.event_id = EventId(event->event_id());
+  item.content = ContentDigest(*event);
+  item.event = std::make_shared<const EncodedEvent>(std::move(bytes), json.size());
+  item.run_id = RunId(event->run_id());
+  item.run_effect = EffectOf(*type);
+  if (item.run_effect == log::RunEffect::kStart) item.agent_name = event->agent_name();
+  item.critical = type->critical;
+  return item;
+}
+
+void Intake::Append(log::AppendRequest request, log::Log::Callback<log::AppendResult> done) {
+  ThreadId thread = request.thread;
+  UserId owner = request.owner;
+  log_->Append(std::move(request),
+               [delivery = delivery_, thread = std::move(thread), owner = std::move(owner),
+                done = std::move(done)](absl::StatusOr<log::AppendResult> result) {
+                 if (result.ok() && result->owner_assigned) {
+                   delivery->OnThreadAssigned(thread, owner);
+                 }
+                 done(std::move(result));
+               });
+}
+
+v1::PublishResponse Intake::Accepted(const log::AppendedItem& item, const log::AppendResult& result,
+                                     bool critical, uint32_t subscriptions) const {
+  v1::PublishResponse response;
+  response.set_offset(item.offset.value());
+  response.set_epoch(item.epoch.str());
+  response.set_duplicate(item.outcome == log::AppendOutcome::kDuplicate);
+  if (subscriptions > 0) {
+    response.set_disposition(v1::DISPOSITION_DELIVERING);
+    response.set_subscriptions(subscriptions);
+    return response;
+  }
+  response.set_disposition(v1::DISPOSITION_QUEUED);
+  *response.mutable_queued_until() =
+      ToTimestamp(critical ? result.committed_at + options_.retention_critical : result.expires_at);
+  return response;
+}
+
+bool IsAccepted(log::AppendOutcome outcome) {
+  return outcome == log::AppendOutcome::kAppended || outcome == log::AppendOutcome::kDuplicate;
+}
+
+absl::Status RefusalOf(log::AppendOutcome outcome, const ErrorContext& context) {
+  switch (outcome) {
+    case log::AppendOutcome::kNotOwner:
+      return MakeError(Reason::kThreadOwnership, "the thread belongs to another user", context);
+    case log::AppendOutcome::kIdConflict:
+      return MakeBadRequest(
+          {{"event.event_id", "the thread has another event (run or payload) under this id"}},
+          context);
+    case log::AppendOutcome::kRunExists:
+      return MakeError(Reason::kRunProtocol, "the thread has a run of this id already", context);
+    case log::AppendOutcome::kTooManyRuns:
+      return WithRetryAfter(
+          MakeError(Reason::kBufferOverflow,
+                    "the thread has as many open runs as --max-open-runs allows", context),
+          std::chrono::seconds(1));
+    case log::AppendOutcome::kAppended:
+    case log::AppendOutcome::kDuplicate:
+    case log::AppendOutcome::kSkipped:
+      break;
+  }
+  return MakeError(Reason::kLogUnavailable, "the event was not judged; send it again", context);
+}
+
+}  // namespace clarion::runs

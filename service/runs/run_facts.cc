@@ -1,0 +1,89 @@
+// The parts of StartRun that only compute: names, tokens, and what is kept with a run.
+#include <openssl/rand.h>
+
+#include <charconv>
+#include <cstdlib>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
+#include "absl/time/time.h"
+#include "proto/base/text.h"
+#include "service/runs/start_run.h"
+
+namespace clarion::runs {
+namespace {
+
+constexpr size_t kHexDigits = 32;
+
+std::string Hex(const log::Digest& digest) {
+  return absl::StrFormat("%016x%016x", digest.high, digest.low);
+}
+
+bool ParseHex(std::string_view text, uint64_t* value) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), *value, 16);
+  return error == std::errc() && end == text.data() + text.size();
+}
+
+std::string TimeOf(const google::protobuf::Timestamp& stamp) {
+  const absl::Time time = absl::FromUnixSeconds(stamp.seconds()) + absl::Nanoseconds(stamp.nanos());
+  return absl::FormatTime("%H:%M:%E3SZ", time, absl::UTCTimeZone());
+}
+
+}  // namespace
+
+std::string EncodeRunFacts(const RunFacts& facts) {
+  return Concat("1 ", Hex(facts.request), " ", static_cast<int>(facts.readiness), " ",
+                facts.producer_token);
+}
+
+std::optional<RunFacts> DecodeRunFacts(std::string_view data) {
+  const std::vector<std::string> fields = absl::StrSplit(std::string(data), ' ');
+  if (fields.size() != 4 || fields[0] != "1" || fields[1].size() != kHexDigits ||
+      fields[2].size() != 1 || fields[3].size() != kHexDigits) {
+    return std::nullopt;
+  }
+  RunFacts facts;
+  if (!ParseHex(std::string_view(fields[1]).substr(0, 16), &facts.request.high) ||
+      !ParseHex(std::string_view(fields[1]).substr(16), &facts.request.low)) {
+    return std::nullopt;
+  }
+  const int readiness = fields[2].front() - '0';
+  if (!v1::Readiness_IsValid(readiness)) return std::nullopt;
+  facts.readiness = static_cast<v1::Readiness>(readiness);
+  facts.producer_token = fields[3];
+  return facts;
+}
+
+EventId StartEventId(std::string_view request_id) {
+  return EventId(Concat("_start.", Hex(log::Digest::Of(request_id))));
+}
+
+RunId MakeRunId(std::string_view request_id) {
+  return RunId(Concat("run-", Hex(log::Digest::Of(Concat("run/", request_id)))));
+}
+
+std::string RandomHex() {
+  unsigned char bytes[kHexDigits / 2];
+  // Without randomness a token fences nothing; there is no way to go on.
+  if (RAND_bytes(bytes, sizeof(bytes)) != 1) std::abort();
+  return absl::BytesToHexString(
+      absl::string_view(reinterpret_cast<const char*>(bytes), sizeof(bytes)));
+}
+
+absl::Status NotReady(const delivery::ReadyState& state, const ErrorContext& context) {
+  constexpr int kStepsSaid = 8;
+  std::string message = "no browser of the user follows the thread; seen:";
+  const int steps = static_cast<int>(state.steps.size());
+  if (steps == 0) message += " nothing";
+  if (steps > kStepsSaid) absl::StrAppend(&message, " (", steps - kStepsSaid, " earlier)");
+  for (int i = steps > kStepsSaid ? steps - kStepsSaid : 0; i < steps; ++i) {
+    const v1::ReadinessStep& step = state.steps[static_cast<size_t>(i)];
+    absl::StrAppend(&message, " ", TimeOf(step.at()), " connections=", step.connections(),
+                    " subscriptions=", step.subscriptions(), ";");
+  }
+  return WithRetryAfter(MakeError(Reason::kNotReady, message, context), std::chrono::seconds(1));
+}
+
+}  // namespace clarion::runs
