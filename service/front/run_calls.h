@@ -1,0 +1,15 @@
+// StartRun as a call; service/runs/start_run.h does the work.
+#pragma once
+
+#include "clarion/v1/event_service.pb.h"
+#include "grpcpp/server_context.h"
+#include "grpcpp/support/server_callback.h"
+#include "service/front/core.h"
+
+namespace clarion::front {
+
+grpc::ServerUnaryReactor* StartRun(Core& core, grpc::CallbackServerContext* context,
+                                   const v1::StartRunRequest* request,
+                                   v1::StartRunResponse* response);
+
+}  // namespace clarion::front

@@ -1,0 +1,57 @@
+// clarion-service as a library: log, delivery, front, wired. `main` and the one-process program
+// start it.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "clarion/v1/event.pb.h"
+#include "proto/link/link.h"
+#include "telemetry/runtime/flags.h"
+
+namespace clarion::service {
+
+// DESIGN of defaults: README.md, "Configuration", lists every flag.
+struct ServiceOptions {
+  std::string log_url = "embedded:clarion-data";
+  std::string listen = "127.0.0.1:7700";
+  std::string admin_listen = "127.0.0.1:7701";
+  // Allow plaintext on other than loopback addresses.
+  bool insecure = false;
+  // No DebugInfo in errors.
+  bool production = false;
+  // GatewayService on the gRPC port too (false in the one-process program).
+  bool serve_link = true;
+  size_t max_event_bytes = 256 * 1024;
+  uint64_t retention_hours = 24;
+  uint64_t retention_critical_hours = 168;
+  uint64_t thread_max_bytes = 64ull * 1024 * 1024;
+  uint64_t thread_max_events = 1'000'000;
+  std::string tls_cert_file;
+  std::string tls_key_file;
+  std::string tls_client_ca_file;
+  // Not a flag: another encoder of events than AppendEventJson, for tests of CheckWiring.
+  std::function<bool(const v1::Event&, std::string*)> encoder;
+
+  // Adds a flag for each.
+  void AddFlags(Flags& flags);
+};
+
+class ServiceApp {
+ public:
+  // Opens the log, serves. The error is one sentence that names the flag to mend.
+  static absl::StatusOr<std::unique_ptr<ServiceApp>> Start(ServiceOptions options);
+  virtual ~ServiceApp() = default;  // Stop() first
+  // For the memory link.
+  virtual link::Service* link_service() = 0;
+  virtual uint16_t grpc_port() const = 0;
+  virtual uint16_t admin_port() const = 0;
+  // Refuses new calls, ends streams, closes the log cleanly. Once.
+  virtual void Stop() = 0;
+};
+
+}  // namespace clarion::service
