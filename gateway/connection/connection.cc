@@ -1,0 +1,321 @@
+// The connection's life: coroutine, reading, deadlines, ending. What frames mean:
+// connection_frames.cc.
+#include "gateway/connection/connection.h"
+
+#include <algorithm>
+#include <exception>
+#include <utility>
+
+#include "boost/asio/as_tuple.hpp"
+#include "boost/asio/buffer.hpp"
+#include "boost/asio/co_spawn.hpp"
+#include "boost/asio/use_awaitable.hpp"
+#include "boost/beast/websocket/error.hpp"
+#include "boost/beast/websocket/rfc6455.hpp"
+#include "boost/beast/websocket/stream_base.hpp"
+#include "gateway/connection/farewell.h"
+#include "gateway/http/subprotocol.h"
+#include "telemetry/log.h"
+#include "telemetry/metrics.h"
+
+namespace clarion::gateway {
+namespace {
+
+namespace asio = boost::asio;
+namespace websocket = boost::beast::websocket;
+
+constexpr auto kUseTuple =
+    asio::as_tuple_t<asio::use_awaitable_t<asio::io_context::executor_type>>();
+
+// Most frames of a page fit; larger ones get a buffer for as long as they are read.
+constexpr size_t kIdleBufferBytes = 128;
+constexpr size_t kDiscardBytes = 512;
+constexpr double kSilentHeartbeats = 2.5;
+
+Gauge& StateGauge(const char* state) {
+  return GetGauge("clarion_connections", "Browsers' connections",
+                  {{"transport", "websocket"}, {"state", state}});
+}
+Gauge& Connecting() {
+  static Gauge& gauge = StateGauge("connecting");
+  return gauge;
+}
+Gauge& Connected() {
+  static Gauge& gauge = StateGauge("connected");
+  return gauge;
+}
+
+Counter& Closes(const CloseRow& row) {
+  return GetCounter("clarion_connection_closes_total",
+                    "Connections closed by the gateway, by close code",
+                    {{"code", std::string(row.name)}});
+}
+
+}  // namespace
+
+void Connection::Start(ConnectionContext& context, Socket socket, UpgradeRequest request,
+                       Encoding encoding, std::function<void()> on_end) {
+  std::shared_ptr<Connection> self(
+      new Connection(context, std::move(socket), encoding, std::move(on_end)));
+  asio::co_spawn(context.loop.get_executor(),
+                 Run(self, std::make_unique<UpgradeRequest>(std::move(request))),
+                 [](std::exception_ptr error) {
+                   if (error) Log(Severity::kError, "a connection's coroutine threw");
+                 });
+}
+
+Connection::Connection(ConnectionContext& context, Socket socket, Encoding encoding,
+                       std::function<void()> on_end)
+    : context_(context),
+      stream_(std::move(socket), context.turn, static_cast<FrameStream::Owner&>(*this)),
+      on_end_(std::move(on_end)),
+      heard_at_(Clock::now()),
+      phase_ends_at_(heard_at_ + std::chrono::milliseconds(context.options.handshake_timeout_ms)),
+      rate_at_(heard_at_),
+      rate_tokens_(static_cast<float>(context.options.frames_burst)),
+      encoding_(encoding) {
+  context_.connections.push_back(*this);
+  Connecting().Add(1);
+}
+
+Connection::~Connection() {
+  (user_counted_ ? Connected() : Connecting()).Add(-1);
+  if (user_counted_ && user_.str() != kCanaryUser) context_.user_limit.Release(user_);
+  ConnectionListHook::unlink();
+  on_end_();
+}
+
+Connection::Awaitable<void> Connection::Run(std::shared_ptr<Connection> self,
+                                            std::unique_ptr<UpgradeRequest> request) {
+  self->ArmNext();
+  const bool upgraded = co_await Upgrade(self, std::move(request));
+  while (upgraded) {
+    const asio::mutable_buffer room(self->buffer_.data() + self->buffered_,
+                                    self->buffer_.size() - self->buffered_);
+    const auto [error, bytes] = co_await self->stream_.async_read_some(room, kUseTuple);
+    if (error) break;
+    self->OnRead(bytes);
+  }
+  // A peer that vanished hears nothing; one that was told why gets the chance to read it.
+  if (self->state_ == State::kClosing && self->stream().next_layer().is_open()) {
+    co_await Linger(self);
+  }
+  self->Disarm();
+  self->LeaveHub();
+  self->stream().Abort();
+}
+
+Connection::Awaitable<bool> Connection::Upgrade(std::shared_ptr<Connection> self,
+                                                std::unique_ptr<UpgradeRequest> request) {
+  const bool named = request->count(boost::beast::http::field::sec_websocket_protocol) > 0;
+  const std::string_view protocol = named ? SubprotocolOf(self->encoding_) : std::string_view();
+  self->stream_.set_option(
+      websocket::stream_base::decorator([protocol](websocket::response_type& response) {
+        response.set(boost::beast::http::field::server, "clarion");
+        if (protocol.empty()) return;
+        response.set(boost::beast::http::field::sec_websocket_protocol,
+                     boost::beast::string_view(protocol.data(), protocol.size()));
+      }));
+  const auto [error] = co_await self->stream_.async_accept(*request, kUseTuple);
+  if (error) co_return false;
+  // The bound on messages is kept here, where it has an answer of its own; Beast has none.
+  self->stream_.read_message_max(0);
+  self->stream_.control_callback(
+      [connection = self.get()](websocket::frame_type, boost::beast::string_view) {
+        connection->OnControlFrame();
+      });
+  self->stream().BeginFrames();
+  self->buffer_.resize(kIdleBufferBytes);
+  co_return true;
+}
+
+Connection::Awaitable<void> Connection::Linger(std::shared_ptr<Connection> self) {
+  // Closing a socket with unread bytes resets it, and the peer may lose what it was told. So: send
+  // all, say that was all, and read until the peer is done too or the wheel closes the socket.
+  self->reader_done_ = true;
+  self->ShutDownWhenDrained();
+  self->buffer_.resize(kDiscardBytes);
+  Socket& socket = self->stream().next_layer();
+  for (;;) {
+    const asio::mutable_buffer room(self->buffer_.data(), self->buffer_.size());
+    const auto [error, bytes] = co_await socket.async_read_some(room, kUseTuple);
+    if (error) break;
+  }
+}
+
+void Connection::OnRead(size_t bytes) {
+  buffered_ += bytes;
+  if (state_ == State::kClosing) {
+    buffered_ = 0;
+    return;
+  }
+  if (buffered_ > context_.options.max_message_bytes) {
+    buffered_ = 0;
+    return Close(CloseCode::kTooLarge, "a message is larger than --max-message-bytes");
+  }
+  if (!stream_.is_message_done()) return GrowBuffer();
+  OnMessage(std::string_view(buffer_.data(), buffered_));
+  buffered_ = 0;
+  ReleaseBuffer();
+}
+
+void Connection::GrowBuffer() {
+  if (buffered_ < buffer_.size()) return;
+  // One byte over the bound is enough to see that a message is over it.
+  buffer_.resize(std::min(4 * buffer_.size(), context_.options.max_message_bytes + 1));
+}
+
+void Connection::ReleaseBuffer() {
+  if (buffer_.size() > kIdleBufferBytes) buffer_ = std::string(kIdleBufferBytes, '\0');
+}
+
+void Connection::OnControlFrame() {
+  const Clock::time_point now = Clock::now();
+  heard_at_ = now;
+  if (state_ != State::kClosing) WithinRate(now);
+}
+
+bool Connection::WithinRate(Clock::time_point now) {
+  const std::chrono::duration<float> passed = now - rate_at_;
+  const auto rate = static_cast<float>(context_.options.frames_per_second);
+  const auto burst = static_cast<float>(context_.options.frames_burst);
+  rate_at_ = now;
+  rate_tokens_ = std::min(burst, rate_tokens_ + passed.count() * rate) - 1;
+  if (rate_tokens_ >= 0) return true;
+  Close(CloseCode::kRateLimited, "more frames than --max-frames-per-second allows");
+  return false;
+}
+
+// ---- Writing ----
+
+void Connection::Send(FramesPtr frames, size_t first) {
+  stream().Queue(std::move(frames), first);
+}
+
+bool Connection::HasRoom() const {
+  if (stream().queued_bytes() < context_.options.max_queued_bytes / 2) return true;
+  wants_room_ = true;
+  return false;
+}
+
+void Connection::SendMessage(const v1::ServerFrame& frame) {
+  Send(Frames::OfMessage(encoding_, frame), 0);
+}
+
+void Connection::SendError(Reason reason, std::string_view message, const std::string& request_id) {
+  SendMessage(ErrorFrame(reason, message, "", request_id));
+}
+
+void Connection::OnWritten() {
+  if (state_ == State::kClosing) {
+    LeaveHub();
+    return ShutDownWhenDrained();
+  }
+  if (stream().queued_bytes() > context_.options.max_queued_bytes) {
+    // It could not keep up. What it has not got it gets when it comes back.
+    stream().DropUnsent();
+    return Close(CloseCode::kSlowConsumer, "the connection does not take what is sent to it");
+  }
+  if (wants_room_ && in_hub_ && stream().queued_bytes() < context_.options.max_queued_bytes / 2) {
+    wants_room_ = false;
+    context_.hub->OnRoom(this);
+  }
+}
+
+void Connection::BecomeConnected(const UserId& user) {
+  state_ = State::kConnected;
+  user_ = user;
+  user_counted_ = true;
+  Connecting().Add(-1);
+  Connected().Add(1);
+  ping_at_ = Clock::now() + std::chrono::milliseconds(context_.options.heartbeat_ms);
+}
+
+// ---- Deadlines ----
+
+void Connection::ArmNext() {
+  Clock::time_point next = phase_ends_at_;
+  if (state_ == State::kConnected) {
+    next = std::min({ping_at_, token_ends_at_,
+                     heard_at_ + std::chrono::milliseconds(static_cast<int64_t>(
+                                     kSilentHeartbeats * context_.options.heartbeat_ms))});
+  }
+  context_.wheel.Arm(*this, next);
+}
+
+void Connection::OnTimer(TimerWheel::Time now) {
+  const auto hold = shared_from_this();
+  const std::chrono::milliseconds heartbeat(context_.options.heartbeat_ms);
+  switch (state_) {
+    case State::kConnecting:
+      Close(CloseCode::kTimeout, "no `connect` within --handshake-timeout-ms");
+      break;
+    case State::kConnected:
+      if (now >= token_ends_at_) {
+        Close(CloseCode::kUnauthenticated, "the token has expired");
+      } else if (now - heard_at_ >= kSilentHeartbeats * heartbeat) {
+        Close(CloseCode::kTimeout, "nothing was heard for 2.5 heartbeats");
+      } else if (now >= ping_at_) {
+        Send(context_.pings[static_cast<size_t>(encoding_)], 0);
+        ping_at_ = now + heartbeat;
+      }
+      break;
+    case State::kClosing:
+      return stream().Abort();
+  }
+  ArmNext();
+}
+
+// ---- Ending ----
+
+void Connection::Close(CloseCode code, std::string_view message) {
+  if (state_ == State::kClosing) return;
+  const CloseRow& row = RowOf(code);
+  Closes(row).Add();
+  const bool fault = code != CloseCode::kNormal && code != CloseCode::kGoingAway;
+  BeginClosing(row.name, fault ? v1::CONNECTION_STATE_ERROR : v1::CONNECTION_STATE_DISCONNECTED,
+               Farewell(encoding_, row, message));
+}
+
+void Connection::OnBeastClose(uint16_t code) {
+  switch (static_cast<websocket::close_code>(code)) {
+    case websocket::close_code::protocol_error:
+      return Close(CloseCode::kBadRequest, "not a WebSocket frame as RFC 6455 has them");
+    case websocket::close_code::bad_payload:
+      return Close(CloseCode::kBadRequest, "a text message is not UTF-8");
+    case websocket::close_code::too_big:
+      return Close(CloseCode::kTooLarge, "a message is larger than --max-message-bytes");
+    default:
+      break;
+  }
+  // The peer leaves; its own code is the answer, as RFC 6455 has it.
+  if (state_ != State::kClosing) {
+    BeginClosing("closed by the client", v1::CONNECTION_STATE_DISCONNECTED, BareClose(code));
+  }
+}
+
+void Connection::BeginClosing(std::string_view reason, v1::ConnectionState state,
+                              FramesPtr last_words) {
+  state_ = State::kClosing;
+  end_reason_ = reason;
+  end_state_ = state;
+  phase_ends_at_ = Clock::now() + std::chrono::milliseconds(context_.options.close_timeout_ms);
+  ArmNext();
+  // OnWritten follows at the end of this turn, and leaves the hub.
+  stream().QueueLast(std::move(last_words));
+}
+
+void Connection::LeaveHub() {
+  if (!in_hub_) return;
+  in_hub_ = false;
+  if (end_reason_.empty()) end_reason_ = "connection lost";
+  context_.hub->Close(this, end_state_, end_reason_);
+}
+
+void Connection::ShutDownWhenDrained() {
+  if (!reader_done_ || !stream().drained()) return;
+  boost::system::error_code ignored;
+  stream().next_layer().shutdown(Socket::shutdown_send, ignored);
+}
+
+}  // namespace clarion::gateway

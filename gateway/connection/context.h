@@ -1,0 +1,65 @@
+// What the connections of one loop share.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+
+#include "boost/asio/io_context.hpp"
+#include "boost/intrusive/list.hpp"
+#include "gateway/auth/token_verifier.h"
+#include "gateway/connection/tickets.h"
+#include "gateway/connection/user_limit.h"
+#include "gateway/connection/write_turn.h"
+#include "gateway/frames.h"
+#include "gateway/hub/hub.h"
+#include "gateway/timer_wheel.h"
+
+namespace clarion::gateway {
+
+struct ConnectionOptions {
+  uint32_t heartbeat_ms = 25'000;
+  uint32_t handshake_timeout_ms = 10'000;
+  // From the close frame until the socket is closed whatever the peer does.
+  uint32_t close_timeout_ms = 5'000;
+  size_t max_message_bytes = 64 * 1024;
+  size_t max_queued_bytes = 1024 * 1024;
+  // Frames from a page, each second on average and at once.
+  uint32_t frames_per_second = 200;
+  uint32_t frames_burst = 1'000;
+};
+
+// Linked into the loop's list of connections, for shutdown.
+class ConnectionListHook : public boost::intrusive::list_base_hook<
+                               boost::intrusive::link_mode<boost::intrusive::auto_unlink>> {
+ public:
+  // The gateway stops.
+  virtual void GoAway() = 0;
+  // The gateway waits no longer.
+  virtual void Abort() = 0;
+
+ protected:
+  ~ConnectionListHook() = default;
+};
+using ConnectionList =
+    boost::intrusive::list<ConnectionListHook, boost::intrusive::constant_time_size<false>>;
+
+// Outlives the loop's connections; on the loop's thread only, but for what says otherwise.
+struct ConnectionContext {
+  boost::asio::io_context& loop;
+  const ConnectionOptions options;
+  const TokenVerifier& verifier;  // any thread
+  UserLimit& user_limit;          // any thread
+  Tickets& tickets;               // any thread
+  TimerWheel& wheel;
+  WriteTurn& turn;
+  Hub* hub = nullptr;
+  // Connection ids: this, `-` and a number. Unique among gateways, their loops and restarts.
+  std::string id_prefix;
+  uint64_t last_id = 0;
+  ConnectionList connections{};
+  // One `ping` for all, by Encoding.
+  std::array<FramesPtr, kEncodings> pings{};
+};
+
+}  // namespace clarion::gateway

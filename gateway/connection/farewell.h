@@ -1,0 +1,22 @@
+// What a connection says before it is closed by us: the `error` frame, then the close frame.
+#pragma once
+
+#include <string_view>
+
+#include "gateway/frames.h"
+#include "proto/contract/close_code.h"
+
+namespace clarion::gateway {
+
+// One of stream.proto's `error` frames. `thread_id` and `request_id` may be empty.
+v1::ServerFrame ErrorFrame(Reason reason, std::string_view message, std::string_view thread_id,
+                           std::string_view request_id);
+
+// `error` by the row, then the row's close frame, whose reason is the row's name. For kGoingAway
+// `going_away` stands before them. kNormal: the close frame alone.
+FramesPtr Farewell(Encoding encoding, const CloseRow& row, std::string_view message);
+
+// A close frame with this code, and nothing before it; 1005: without a code.
+FramesPtr BareClose(uint16_t code);
+
+}  // namespace clarion::gateway

@@ -1,0 +1,54 @@
+// WebSocket frames, encoded once and shared by every connection that sends them.
+//
+// Loop-local: the reference counts are not atomic; frames never leave the loop that made them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "boost/smart_ptr/intrusive_ptr.hpp"
+#include "boost/smart_ptr/intrusive_ref_counter.hpp"
+#include "clarion/v1/stream.pb.h"
+#include "proto/contract/encoded_event.h"
+#include "proto/contract/ids.h"
+
+namespace clarion::gateway {
+
+// The two subprotocols.
+enum class Encoding : uint8_t { kJson, kProto };
+inline constexpr size_t kEncodings = 2;
+
+// Consecutive complete frames in one buffer: writing bytes() from a frame's begin to the end of the
+// buffer is what a connection sends.
+class Frames : public boost::intrusive_ref_counter<Frames, boost::thread_unsafe_counter> {
+ public:
+  // Events of one thread, contiguous from `first`, one frame each.
+  static boost::intrusive_ptr<const Frames> OfEvents(Encoding encoding, Offset first,
+                                                     std::span<const EventPtr> events);
+  // One control frame, as its message.
+  static boost::intrusive_ptr<const Frames> OfMessage(Encoding encoding,
+                                                      const v1::ServerFrame& frame);
+  // Bytes that are whole already: what Beast writes by itself, and close frames.
+  static boost::intrusive_ptr<const Frames> OfBytes(std::string bytes);
+
+  size_t count() const { return begins_.size(); }
+  std::string_view bytes() const { return bytes_; }
+  // Where frame `index` begins; index == count(): the end.
+  size_t begin(size_t index) const {
+    return index < begins_.size() ? begins_[index] : bytes_.size();
+  }
+
+ private:
+  std::string bytes_;
+  std::vector<uint32_t> begins_;
+};
+using FramesPtr = boost::intrusive_ptr<const Frames>;
+
+// `{"type":"subscribed",…}`: a server frame as JSON text (stream.proto says how).
+std::string ToJson(const v1::ServerFrame& frame);
+
+}  // namespace clarion::gateway

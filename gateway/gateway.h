@@ -1,0 +1,69 @@
+// clarion-gateway as a library: loops, each with a link, a hub and its connections; the HTTP and
+// WebSocket listener. `main` and the one-process program start it.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "boost/asio/io_context.hpp"
+#include "proto/link/link.h"
+#include "telemetry/runtime/flags.h"
+
+namespace clarion::gateway {
+
+// README.md, "Configuration", lists every flag.
+struct GatewayOptions {
+  std::string gateway_id;  // empty: made from host name and a random part
+  std::string listen = "127.0.0.1:7710";
+  std::string admin_listen = "127.0.0.1:7711";
+  bool insecure = false;
+  size_t loops = 1;
+  // Directory of the page; empty: the page that is compiled in.
+  std::string web_root;
+  // Development: `GET /v1/dev/token?user=…` hands out tokens, loopback only. Needs --token-secret.
+  bool dev = false;
+
+  // Tokens. At least one key; a key fixes its algorithm.
+  std::string token_secret;                    // HS256
+  std::vector<std::string> token_public_keys;  // PEM files: RSA -> RS256, P-256 -> ES256
+  std::string token_issuer;                    // empty: any
+  std::string token_audience;                  // empty: any
+  uint64_t token_max_days = 0;                 // longest life of a token from now on; 0: any
+  std::vector<std::string> allowed_origins;    // empty: same origin only; `*`: any
+
+  uint32_t heartbeat_ms = 25'000;
+  uint32_t handshake_timeout_ms = 10'000;
+  size_t max_message_bytes = 64 * 1024;
+  size_t max_queued_bytes = 1024 * 1024;
+  size_t max_connections = 15'000;
+  size_t max_connections_per_user = 100;
+  size_t subscriptions_per_connection = 128;
+  uint32_t max_frames_per_second = 200;  // from one connection; five times that at once
+
+  // What stands before `listen` and `admin-listen` in flags and sentences about them: empty, or
+  // `gateway-` in the one-process program, whose --insecure is the service's flag for both.
+  std::string flag_prefix;
+
+  // Adds a flag for each.
+  void AddFlags(Flags& flags);
+};
+
+// Makes the link of one loop; `gateway_id` is that loop's.
+using LinkFactory = std::function<std::unique_ptr<link::Link>(boost::asio::io_context& loop)>;
+
+class Gateway {
+ public:
+  // The error is one sentence that names the flag to mend.
+  static absl::StatusOr<std::unique_ptr<Gateway>> Start(GatewayOptions options, LinkFactory link);
+  virtual ~Gateway() = default;  // Stop() first
+  virtual uint16_t port() const = 0;
+  virtual uint16_t admin_port() const = 0;
+  virtual void Stop() = 0;
+};
+
+}  // namespace clarion::gateway

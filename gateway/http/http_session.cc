@@ -1,0 +1,185 @@
+#include "gateway/http/http_session.h"
+
+#include <array>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "boost/asio/as_tuple.hpp"
+#include "boost/asio/buffer.hpp"
+#include "boost/asio/co_spawn.hpp"
+#include "boost/asio/use_awaitable.hpp"
+#include "boost/beast/core/flat_buffer.hpp"
+#include "boost/beast/http/error.hpp"
+#include "boost/beast/http/parser.hpp"
+#include "boost/beast/http/read.hpp"
+#include "boost/beast/http/write.hpp"
+#include "telemetry/log.h"
+#include "telemetry/metrics.h"
+
+namespace clarion::gateway {
+namespace {
+
+namespace asio = boost::asio;
+namespace http = boost::beast::http;
+
+constexpr auto kUseTuple =
+    asio::as_tuple_t<asio::use_awaitable_t<asio::io_context::executor_type>>();
+template <class T>
+using Awaitable = asio::awaitable<T, asio::io_context::executor_type>;
+
+constexpr uint32_t kMaxHeaderBytes = 16 * 1024;
+// After the last answer the peer has this long to read it and leave.
+constexpr std::chrono::milliseconds kLinger{2'000};
+constexpr const char* kRetryAfterSeconds = "5";
+
+using Parser = http::request_parser<http::empty_body>;
+
+class Session : private TimerWheel::Entry {
+ public:
+  Session(HttpContext& context, HttpSocket socket, Admission admission,
+          std::function<void()> on_end)
+      : context_(context),
+        socket_(std::move(socket)),
+        admission_(admission),
+        on_end_(std::move(on_end)) {}
+  ~Session() {
+    if (on_end_) on_end_();
+  }
+
+  static Awaitable<void> Run(std::unique_ptr<Session> session);
+
+ private:
+  enum class Next { kRequest, kLinger, kGone };
+
+  static Awaitable<Next> Serve(Session* session);
+  static Awaitable<Next> Write(Session* session, const HttpRequest* request, HttpResponse response);
+  static Awaitable<void> Linger(Session* session);
+  HttpResponse AnswerTo(const HttpRequest& request) const;
+  void Give(std::chrono::milliseconds time) {
+    context_.wheel.Arm(*this, std::chrono::steady_clock::now() + time);
+  }
+  void OnTimer(TimerWheel::Time) override {
+    boost::system::error_code ignored;
+    socket_.close(ignored);
+  }
+  From PeerIs() const {
+    boost::system::error_code error;
+    const auto peer = socket_.remote_endpoint(error);
+    return !error && peer.address().is_loopback() ? From::kLoopback : From::kElsewhere;
+  }
+
+  HttpContext& context_;
+  HttpSocket socket_;
+  const Admission admission_;
+  std::function<void()> on_end_;
+  boost::beast::flat_buffer buffer_{kMaxHeaderBytes + 4096};
+};
+
+// The answer to what is no request, if one makes sense.
+std::optional<HttpResponse> AnswerToFault(const boost::system::error_code& error) {
+  if (error == http::error::header_limit || error == http::error::buffer_overflow) {
+    return Responder::Error(http::status::request_header_fields_too_large, Reason::kContextInvalid,
+                            "the request's header is larger than 16 KiB");
+  }
+  if (error.category() == http::make_error_code(http::error::bad_method).category() &&
+      error != http::error::end_of_stream && error != http::error::partial_message) {
+    return Responder::Error(http::status::bad_request, Reason::kContextInvalid,
+                            "not an HTTP/1.1 request");
+  }
+  return std::nullopt;
+}
+
+Awaitable<void> Session::Run(std::unique_ptr<Session> session) {
+  Next next = Next::kRequest;
+  while (next == Next::kRequest) next = co_await Serve(session.get());
+  if (next == Next::kLinger) co_await Linger(session.get());
+  session->Disarm();
+}
+
+Awaitable<Session::Next> Session::Serve(Session* session) {
+  session->Give(session->context_.timeout);
+  auto parser = std::make_unique<Parser>();
+  parser->header_limit(kMaxHeaderBytes);
+  const auto [error, bytes] =
+      co_await http::async_read_header(session->socket_, session->buffer_, *parser, kUseTuple);
+  if (error) {
+    std::optional<HttpResponse> answer = AnswerToFault(error);
+    if (!answer) co_return Next::kGone;
+    co_return co_await Write(session, nullptr, *std::move(answer));
+  }
+  const bool has_body = !parser->is_done();
+  HttpRequest request = parser->release();
+  parser.reset();
+  Encoding encoding = Encoding::kJson;
+  if (session->admission_ == Admission::kServe && !has_body && Responder::IsUpgrade(request)) {
+    std::optional<HttpResponse> refusal =
+        session->context_.responder.RefuseUpgrade(request, &encoding);
+    if (!refusal && session->buffer_.size() > 0) {
+      refusal = Responder::Error(http::status::bad_request, Reason::kContextInvalid,
+                                 "frames before the upgrade was answered");
+    }
+    if (refusal) co_return co_await Write(session, &request, *std::move(refusal));
+    session->Disarm();
+    session->context_.upgrade(std::move(session->socket_), std::move(request), encoding,
+                              std::exchange(session->on_end_, nullptr));
+    co_return Next::kGone;
+  }
+  HttpResponse answer = session->AnswerTo(request);
+  if (has_body) answer.keep_alive(false);
+  co_return co_await Write(session, &request, std::move(answer));
+}
+
+HttpResponse Session::AnswerTo(const HttpRequest& request) const {
+  if (admission_ == Admission::kFull) {
+    HttpResponse response =
+        Responder::Error(http::status::service_unavailable, Reason::kRateLimited,
+                         "the gateway has --max-connections connections");
+    response.set(http::field::retry_after, kRetryAfterSeconds);
+    return response;
+  }
+  HttpResponse response =
+      context_.responder.Respond(request, PeerIs(), std::chrono::system_clock::now());
+  if (!request.keep_alive()) response.keep_alive(false);
+  return response;
+}
+
+Awaitable<Session::Next> Session::Write(Session* session, const HttpRequest* request,
+                                        HttpResponse response) {
+  GetCounter("clarion_http_responses_total", "Answers to plain HTTP requests, by status",
+             {{"status", std::to_string(response.result_int())}})
+      .Add();
+  // HEAD: the header as it would be, no body.
+  if (request != nullptr && request->method() == http::verb::head) response.body().clear();
+  const bool keep = response.keep_alive();
+  const auto [error, bytes] = co_await http::async_write(session->socket_, response, kUseTuple);
+  if (error) co_return Next::kGone;
+  co_return keep ? Next::kRequest : Next::kLinger;
+}
+
+// Closing with unread bytes resets the connection, and the answer may be lost with it.
+Awaitable<void> Session::Linger(Session* session) {
+  session->Give(kLinger);
+  boost::system::error_code ignored;
+  session->socket_.shutdown(HttpSocket::shutdown_send, ignored);
+  std::array<char, 1024> discarded;
+  for (;;) {
+    const asio::mutable_buffer room(discarded.data(), discarded.size());
+    const auto [error, bytes] = co_await session->socket_.async_read_some(room, kUseTuple);
+    if (error) co_return;
+  }
+}
+
+}  // namespace
+
+void StartHttpSession(HttpContext& context, HttpSocket socket, Admission admission,
+                      std::function<void()> on_end) {
+  auto session =
+      std::make_unique<Session>(context, std::move(socket), admission, std::move(on_end));
+  asio::co_spawn(context.loop.get_executor(), Session::Run(std::move(session)),
+                 [](std::exception_ptr error) {
+                   if (error) Log(Severity::kError, "an HTTP session's coroutine threw");
+                 });
+}
+
+}  // namespace clarion::gateway

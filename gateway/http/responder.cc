@@ -1,0 +1,183 @@
+#include "gateway/http/responder.h"
+
+#include <utility>
+
+#include "absl/time/time.h"
+#include "boost/beast/http/field.hpp"
+#include "boost/beast/http/rfc7230.hpp"
+#include "boost/beast/http/status.hpp"
+#include "boost/beast/http/verb.hpp"
+#include "boost/beast/websocket/rfc6455.hpp"
+#include "boost/json/object.hpp"
+#include "boost/json/serialize.hpp"
+#include "boost/url/parse.hpp"
+#include "gateway/http/subprotocol.h"
+#include "proto/contract/ids.h"
+
+namespace clarion::gateway {
+namespace {
+
+namespace http = boost::beast::http;
+
+constexpr std::string_view kHealthPath = "/healthz";
+constexpr std::string_view kDevTokenPath = "/v1/dev/token";
+constexpr std::chrono::hours kDevTokenLife{12};
+constexpr size_t kMaxWebSocketKeyBytes = 24;  // 16 bytes in base64
+
+// Scripts, styles and connections of the page's own origin, and nothing else.
+constexpr std::string_view kContentSecurityPolicy =
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "font-src 'self'; connect-src 'self'; manifest-src 'self'; base-uri 'self'; "
+    "form-action 'self'; frame-ancestors 'none'";
+
+boost::beast::string_view Beast(std::string_view text) {
+  return {text.data(), text.size()};
+}
+std::string_view Std(boost::beast::string_view text) {
+  return {text.data(), text.size()};
+}
+
+HttpResponse Make(http::status status, std::string_view type, std::string body) {
+  HttpResponse response(status, 11);
+  response.set(http::field::server, "clarion");
+  response.set(http::field::content_type, Beast(type));
+  response.set("X-Content-Type-Options", "nosniff");
+  response.set("Referrer-Policy", "no-referrer");
+  response.set("Cross-Origin-Resource-Policy", "same-origin");
+  response.set(http::field::cache_control, "no-store");
+  response.body() = std::move(body);
+  response.prepare_payload();
+  return response;
+}
+
+std::string_view PathOf(const HttpRequest& request) {
+  const std::string_view target = Std(request.target());
+  return target.substr(0, target.find('?'));
+}
+
+std::string_view QueryOf(const HttpRequest& request) {
+  const std::string_view target = Std(request.target());
+  const size_t mark = target.find('?');
+  return mark == std::string_view::npos ? std::string_view() : target.substr(mark + 1);
+}
+
+// The name in a Host header is this machine's own. What a page of another site reaches by pointing
+// its own name at 127.0.0.1 is not.
+bool HostIsLoopback(std::string_view host) {
+  const size_t colon = host.rfind(':');
+  if (colon != std::string_view::npos && host.find(']', colon) == std::string_view::npos) {
+    host = host.substr(0, colon);
+  }
+  return host == "localhost" || host == "127.0.0.1" || host == "[::1]";
+}
+
+std::optional<std::string> Parameter(std::string_view query, std::string_view name) {
+  const std::string target = "/?" + std::string(query);
+  const auto url = boost::urls::parse_origin_form(target);
+  if (!url) return std::nullopt;
+  for (const auto& parameter : url->params()) {
+    if (parameter.key == name) return std::string(parameter.value);
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+HttpResponse Responder::Error(http::status status, Reason reason, std::string_view message) {
+  boost::json::object error;
+  error["code"] = Beast(NameOf(reason));
+  error["message"] = Beast(message);
+  error["user_message"] = Beast(RowOf(reason).user_message);
+  HttpResponse response = Make(status, "application/json", boost::json::serialize(error));
+  response.keep_alive(false);
+  return response;
+}
+
+bool Responder::IsUpgrade(const HttpRequest& request) {
+  return PathOf(request) == kStreamPath && boost::beast::websocket::is_upgrade(request);
+}
+
+std::optional<HttpResponse> Responder::RefuseUpgrade(const HttpRequest& request,
+                                                     Encoding* encoding) const {
+  if (Std(request[http::field::sec_websocket_version]) != "13") {
+    HttpResponse response = Error(http::status::upgrade_required, Reason::kContextInvalid,
+                                  "only version 13 of WebSocket is served");
+    response.set(http::field::sec_websocket_version, "13");
+    return response;
+  }
+  const size_t key_bytes = request[http::field::sec_websocket_key].size();
+  if (key_bytes == 0 || key_bytes > kMaxWebSocketKeyBytes) {
+    return Error(http::status::bad_request, Reason::kContextInvalid,
+                 "Sec-WebSocket-Key must be 16 bytes in base64");
+  }
+  if (!options_.origins.Allows(Std(request[http::field::origin]),
+                               Std(request[http::field::host]))) {
+    return Error(http::status::forbidden, Reason::kPermissionDenied,
+                 "this page's origin may not open a stream (--allowed-origin)");
+  }
+  const std::optional<Encoding> negotiated =
+      NegotiateSubprotocol(Std(request[http::field::sec_websocket_protocol]));
+  if (!negotiated) {
+    return Error(http::status::bad_request, Reason::kContextInvalid,
+                 "the subprotocols are clarion.v1.json and clarion.v1.proto");
+  }
+  *encoding = *negotiated;
+  return std::nullopt;
+}
+
+HttpResponse Responder::Respond(const HttpRequest& request, From from,
+                                std::chrono::system_clock::time_point now) const {
+  const std::string_view path = PathOf(request);
+  if (request.method() != http::verb::get && request.method() != http::verb::head) {
+    HttpResponse response = Error(http::status::method_not_allowed, Reason::kContextInvalid,
+                                  "only GET and HEAD are served here");
+    response.set(http::field::allow, "GET, HEAD");
+    return response;
+  }
+  if (path == kStreamPath) {
+    HttpResponse response = Error(http::status::upgrade_required, Reason::kContextInvalid,
+                                  "this is a WebSocket: ask for an upgrade");
+    response.set(http::field::upgrade, "websocket");
+    response.set(http::field::connection, "Upgrade, close");
+    return response;
+  }
+  if (path == kHealthPath) return Make(http::status::ok, "text/plain; charset=utf-8", "ok\n");
+  if (path == kDevTokenPath && options_.dev && from == From::kLoopback &&
+      HostIsLoopback(Std(request[http::field::host]))) {
+    return DevToken(request, QueryOf(request), now);
+  }
+  return File(request, path);
+}
+
+HttpResponse Responder::File(const HttpRequest& request, std::string_view path) const {
+  const StaticFile* file = options_.files.Find(path);
+  if (file == nullptr) {
+    return Error(http::status::not_found, Reason::kNotFound, "there is nothing at this path");
+  }
+  const bool known = Std(request[http::field::if_none_match]) == file->etag;
+  HttpResponse response = Make(known ? http::status::not_modified : http::status::ok, file->type,
+                               known ? std::string() : file->content);
+  response.set(http::field::etag, file->etag);
+  // Kept by browsers, and asked for again each time: names stay the same from version to version.
+  response.set(http::field::cache_control, "no-cache");
+  response.set("Content-Security-Policy", Beast(kContentSecurityPolicy));
+  return response;
+}
+
+HttpResponse Responder::DevToken(const HttpRequest&, std::string_view query,
+                                 std::chrono::system_clock::time_point now) const {
+  const std::optional<std::string> user = Parameter(query, "user");
+  if (!user || !ValidId(*user) || user->starts_with(kCanaryUser)) {
+    return Error(http::status::bad_request, Reason::kContextInvalid,
+                 "user must be 1 to 128 bytes of printable ASCII");
+  }
+  const auto expires_at = std::chrono::floor<std::chrono::seconds>(now + kDevTokenLife);
+  boost::json::object answer;
+  answer["token"] =
+      SignDevToken(options_.tokens.secret, options_.tokens, UserId(*user), expires_at);
+  answer["expires_at"] =
+      absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", absl::FromChrono(expires_at), absl::UTCTimeZone());
+  return Make(http::status::ok, "application/json", boost::json::serialize(answer));
+}
+
+}  // namespace clarion::gateway

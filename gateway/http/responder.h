@@ -1,0 +1,68 @@
+// Answers to plain HTTP requests, and to upgrades that are refused. Knows no sockets.
+//
+//   GET /, /app.js …        the page
+//   GET /healthz            200 while the loop turns
+//   GET /v1/stream          upgrade to WebSocket; anything else there is refused
+//   GET /v1/dev/token?user= with --dev, from loopback: {token, expires_at}
+// Everything else is 404; errors are JSON {code, message, user_message} with a reason of
+// proto/contract/reason.h.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "boost/beast/http/empty_body.hpp"
+#include "boost/beast/http/message.hpp"
+#include "boost/beast/http/string_body.hpp"
+#include "gateway/auth/token_verifier.h"
+#include "gateway/frames.h"
+#include "gateway/http/origin.h"
+#include "gateway/http/static_files.h"
+#include "proto/contract/reason.h"
+
+namespace clarion::gateway {
+
+using HttpRequest = boost::beast::http::request<boost::beast::http::empty_body>;
+using HttpResponse = boost::beast::http::response<boost::beast::http::string_body>;
+
+inline constexpr std::string_view kStreamPath = "/v1/stream";
+
+struct ResponderOptions {
+  OriginPolicy origins{{}};
+  StaticFiles files;
+  // Development tokens: those signed with `tokens.secret`.
+  bool dev = false;
+  TokenOptions tokens;
+};
+
+enum class From { kLoopback, kElsewhere };
+
+// Immutable; any thread.
+class Responder {
+ public:
+  explicit Responder(ResponderOptions options) : options_(std::move(options)) {}
+
+  // Wants a WebSocket at kStreamPath: ask Upgrade, not Respond.
+  static bool IsUpgrade(const HttpRequest& request);
+  // The encoding of the connection to be; or why there is none.
+  std::optional<HttpResponse> RefuseUpgrade(const HttpRequest& request, Encoding* encoding) const;
+
+  HttpResponse Respond(const HttpRequest& request, From from,
+                       std::chrono::system_clock::time_point now) const;
+
+  // A JSON error; the connection is closed after it.
+  static HttpResponse Error(boost::beast::http::status status, Reason reason,
+                            std::string_view message);
+
+ private:
+  HttpResponse File(const HttpRequest& request, std::string_view path) const;
+  HttpResponse DevToken(const HttpRequest& request, std::string_view query,
+                        std::chrono::system_clock::time_point now) const;
+
+  const ResponderOptions options_;
+};
+
+}  // namespace clarion::gateway

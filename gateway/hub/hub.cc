@@ -1,0 +1,236 @@
+#include "gateway/hub/hub.h"
+
+#include <algorithm>
+#include <cassert>
+#include <utility>
+
+#include "gateway/hub/hub_impl.h"
+
+namespace clarion::gateway {
+
+std::unique_ptr<Hub> Hub::Create(HubOptions options, link::Link* link, OpenCanaryHandler canary) {
+  assert(options.after != nullptr && "HubOptions::after is required: see loop_timer.h");
+  return std::make_unique<HubImpl>(std::move(options), link, std::move(canary));
+}
+
+HubImpl::HubImpl(HubOptions options, link::Link* link, OpenCanaryHandler canary)
+    : options_(std::move(options)),
+      link_(link),
+      canary_(std::move(canary)),
+      recent_limits_{.per_thread = options_.recent_bytes_per_thread,
+                     .total = options_.recent_bytes},
+      puller_(options_, link, this) {}
+
+HubImpl::~HubImpl() {
+  *alive_ = false;
+}
+
+void HubImpl::Open(Subscriber* subscriber, ConnectionInfo info) {
+  auto connection = std::make_unique<Connection>();
+  connection->subscriber = subscriber;
+  connection->info = std::move(info);
+  connections_by_id_.insert_or_assign(connection->info.id.str(), connection.get());
+  if (up_) SayOpened(*connection);
+  connections_.insert_or_assign(subscriber, std::move(connection));
+}
+
+void HubImpl::Close(Subscriber* subscriber, v1::ConnectionState state, std::string_view reason) {
+  const auto found = connections_.find(subscriber);
+  if (found == connections_.end()) return;
+  Connection& connection = *found->second;
+  while (!connection.subscriptions.empty()) {
+    Subscription& subscription = *connection.subscriptions.back();
+    if (subscription.request != nullptr) {
+      for (const uint64_t bind : subscription.request->binds)
+        SayBindResult(bind, v1::BIND_OUTCOME_GONE);
+    }
+    Remove(subscription);
+  }
+  v1::GatewayMessage message;
+  v1::ConnectionClosed& closed = *message.mutable_connection_closed();
+  closed.set_connection_id(connection.info.id.str());
+  closed.set_state(state);
+  closed.set_reason(std::string(reason));
+  Say(std::move(message));
+  const auto by_id = connections_by_id_.find(connection.info.id.str());
+  if (by_id != connections_by_id_.end() && by_id->second == &connection)
+    connections_by_id_.erase(by_id);
+  connections_.erase(found);
+  puller_.Pump();
+}
+
+void HubImpl::OnRoom(Subscriber* subscriber) {
+  const Connection* connection = Find(subscriber);
+  if (connection == nullptr) return;
+  for (Subscription* subscription : connection->subscriptions) {
+    puller_.Enqueue(*subscription);
+    puller_.Enqueue(*subscription->feed);
+  }
+  puller_.Pump();
+}
+
+void HubImpl::Report(v1::CanaryReport report) {
+  v1::GatewayMessage message;
+  *message.mutable_canary_report() = std::move(report);
+  Say(std::move(message));
+}
+
+Connection* HubImpl::Find(Subscriber* subscriber) const {
+  const auto found = connections_.find(subscriber);
+  return found == connections_.end() ? nullptr : found->second.get();
+}
+
+Feed* HubImpl::FindFeed(std::string_view thread) const {
+  const auto found = feeds_.find(thread);
+  return found == feeds_.end() ? nullptr : found->get();
+}
+
+Subscription* HubImpl::FindSubscription(const Connection& connection,
+                                        std::string_view thread) const {
+  const Feed* feed = FindFeed(thread);
+  if (feed == nullptr) return nullptr;
+  for (Subscription* subscription : connection.subscriptions) {
+    if (subscription->feed == feed) return subscription;
+  }
+  return nullptr;
+}
+
+Subscription& HubImpl::AddSubscription(Connection& connection, const std::string& thread,
+                                       bool by_all) {
+  Feed* feed = FindFeed(thread);
+  if (feed == nullptr) {
+    FeedPtr made(new Feed(ThreadId(thread), &recent_limits_));
+    feed = made.get();
+    feeds_.insert(std::move(made));
+  }
+  SubscriptionPtr subscription(new Subscription(&connection, feed, ++last_subscription_));
+  subscription->by_all = by_all;
+  subscription->request = std::make_unique<Request>();
+  if (!by_all) ++connection.counted;
+  connection.subscriptions.push_back(subscription.get());
+  feed->Add(subscription.get());
+  Subscription& added = *subscription;
+  subscriptions_.emplace(added.id, std::move(subscription));
+  return added;
+}
+
+void HubImpl::Remove(Subscription& subscription) {
+  const SubscriptionPtr keep(&subscription);
+  Connection& connection = *subscription.connection;
+  Feed& feed = *subscription.feed;
+  subscriptions_.erase(subscription.id);
+  std::erase(connection.subscriptions, &subscription);
+  if (!subscription.by_all) --connection.counted;
+  feed.Remove(&subscription);
+  subscription.connection = nullptr;
+  subscription.feed = nullptr;
+  if (subscription.request != nullptr && subscription.request->replaces != 0) {
+    SayUnsubscribe(subscription.request->replaces);
+  }
+  // The service must not go on with the thread on behalf of a question nobody waits for: what it
+  // says of a thread that is not followed here (Lagging) is lost.
+  if (!queries_.empty())
+    absl::erase_if(queries_, [&](const auto& query) {
+      if (query.second.subscription != &subscription) return false;
+      SayUnsubscribe(query.first);
+      return true;
+    });
+  subscription.request.reset();
+  if (feed.empty()) {
+    feed.OnUnused();
+    feeds_.erase(feed.thread().str());
+  } else if (subscription.join.running()) {
+    feed.OnStopped();
+  }
+}
+
+void HubImpl::Settle(Subscription& subscription, LogEnd end) {
+  Feed& feed = *subscription.feed;
+  Join& join = subscription.join;
+  if (feed.lagging() && end != LogEnd::kUnknown && !feed.AnyAttached()) feed.Adopt(join.position());
+  if (!join.TryAttach(feed.tail(), end)) {
+    const std::optional<Chunk> recent = feed.RecentAfter(join.position());
+    if (recent.has_value() && join.OnPage(*recent, subscription))
+      join.TryAttach(feed.tail(), LogEnd::kUnknown);
+  }
+  if (join.state() == Join::State::kAttached) feed.DropRecentIfUnused();
+  puller_.Enqueue(subscription);
+  AfterFeed(feed);
+}
+
+void HubImpl::AfterFeed(Feed& feed) {
+  if (feed.TakeFollow()) {
+    v1::GatewayMessage message;
+    v1::FollowThread& follow = *message.mutable_follow();
+    follow.set_thread_id(feed.thread().str());
+    *follow.mutable_position() = feed.tail().ToProto();
+    Say(std::move(message));
+  }
+  puller_.Enqueue(feed);
+  if (!feed.any_replaying()) return;
+  for (Subscription* subscription : feed.subscriptions()) puller_.Enqueue(*subscription);
+}
+
+void HubImpl::OnPulled(Subscription& subscription, const Chunk& page, uint32_t turns) {
+  if (!subscription.join.OnPage(page, subscription)) return puller_.EnqueueLater(subscription);
+  LogEnd end = LogEnd::kUnknown;
+  if (subscription.join.position() == page.last) {
+    end = subscription.feed->turns() == turns ? LogEnd::kThereInFeedsEpoch : LogEnd::kThere;
+  }
+  if (page.empty()) {
+    // Nothing new: joins now, or waits a moment for the log and the live events to agree.
+    subscription.failed = true;
+    Settle(subscription, end);
+    subscription.failed = false;
+    if (subscription.join.state() == Join::State::kReplaying) puller_.EnqueueLater(subscription);
+    return;
+  }
+  puller_.OnProgress();
+  Settle(subscription, end);
+}
+
+void HubImpl::OnPulled(Feed& feed, const Feed::Ticket& ticket, const Chunk& page) {
+  const FeedPtr keep(&feed);
+  if (feed.OnPage(ticket, page) == Feed::PageResult::kRetryLater) {
+    puller_.EnqueueLater(feed);
+  } else {
+    puller_.OnProgress();
+  }
+  AfterFeed(feed);
+}
+
+void HubImpl::OnUnreadable(Subscription& subscription, const absl::Status& status) {
+  SayUnsubscribe(subscription.id);
+  EndWithError(subscription, NameOf(Reason::kNotFound), Text(status));
+}
+
+// Those who follow it each learn it from a page of their own.
+void HubImpl::OnUnreadable(Feed& feed) {
+  for (Subscription* subscription : feed.subscriptions()) {
+    if (subscription->join.state() == Join::State::kAttached) subscription->join.Detach();
+  }
+  for (Subscription* subscription : feed.subscriptions()) puller_.Enqueue(*subscription);
+}
+
+void HubImpl::SendError(Subscriber* subscriber, Reason reason, const ErrorText& text) {
+  SendError(subscriber, NameOf(reason), text);
+}
+
+void HubImpl::SendError(Subscriber* subscriber, std::string_view code, const ErrorText& text) {
+  // What the service's own version calls by a name that this one does not know is passed on.
+  constexpr uint32_t kRetryAfterMs = 1'000;
+  const std::optional<Reason> reason = ReasonFromName(code);
+  v1::ServerFrame frame;
+  frame.set_id(text.request_id);
+  v1::StreamError& error = *frame.mutable_error();
+  error.set_code(std::string(code));
+  error.set_message(std::string(text.message));
+  error.set_thread_id(std::string(text.thread));
+  if (reason.has_value()) {
+    error.set_user_message(std::string(RowOf(*reason).user_message));
+    if (RowOf(*reason).retry == Retry::kLater) error.set_retry_after_ms(kRetryAfterMs);
+  }
+  subscriber->Send(Frames::OfMessage(subscriber->encoding(), frame), 0);
+}
+
+}  // namespace clarion::gateway

@@ -1,0 +1,101 @@
+// The hub: what the connections of one loop follow, and how events reach them.
+//
+// One per loop, on the loop's thread only; no locks. It is the link's sink. For each followed
+// thread it keeps one Feed (the live stream from the service, shared by all subscriptions) and for
+// each subscription a Join (join.h), which decides what a subscription sends and pulls, so that
+// it sees the thread in order, without gap and without repeat.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "clarion/v1/event_service.pb.h"
+#include "clarion/v1/stream.pb.h"
+#include "gateway/frames.h"
+#include "proto/contract/close_code.h"
+#include "proto/contract/ids.h"
+#include "proto/link/link.h"
+
+namespace clarion::gateway {
+
+// A connection as the hub sees it. Implemented by connection/; the hub never blocks on it.
+class Subscriber {
+ public:
+  virtual ~Subscriber() = default;
+  virtual Encoding encoding() const = 0;
+  // Queues frames[first..]; the bytes are shared. Never fails: a queue over its bound makes the
+  // connection close itself later (never inside this call) as slow, and then call Hub::Close.
+  virtual void Send(FramesPtr frames, size_t first) = 0;
+  // There is room for a page of replay (the queue is below half its bound). When that becomes true
+  // again the connection calls Hub::OnRoom.
+  virtual bool HasRoom() const = 0;
+  // Closes by the table, after the `error` frame. Hub::Close follows later, never inside this call.
+  virtual void Close(CloseCode code, std::string_view message) = 0;
+};
+
+struct ConnectionInfo {
+  ConnectionId id;
+  UserId user;
+  v1::Transport transport = v1::TRANSPORT_WEBSOCKET;
+  std::string client;
+  std::chrono::system_clock::time_point connected_at;
+};
+
+struct HubOptions {
+  std::string gateway_id;
+  size_t subscriptions_per_connection = 128;
+  // Replay pages under way at most, for the whole loop; the others wait their turn in fair order.
+  size_t concurrent_pages = 16;
+  uint32_t page_bytes = 256 * 1024;
+  // A `subscribe` waits this long for the service, also for one that is away; then it fails with
+  // GATEWAY_UNAVAILABLE, at the earliest after half of it. (Subscriptions that were confirmed once
+  // wait as long as it takes.)
+  std::chrono::milliseconds subscribe_timeout{10'000};
+  // Live events that a joining subscription may need are kept this long, for a thread and for all.
+  size_t recent_bytes_per_thread = 64 * 1024;
+  size_t recent_bytes = 16 * 1024 * 1024;
+  // Calls a task on the hub's loop after a delay. Required: MakeLoopTimer (loop_timer.h), or a
+  // test's.
+  std::function<void(std::chrono::milliseconds, std::function<void()>)> after;
+};
+
+// What a canary's connection wants to be told; see canary.h of connection/.
+using OpenCanaryHandler = std::function<void(const v1::OpenCanary&)>;
+
+class Hub : public link::LinkSink {
+ public:
+  // `link` outlives it.
+  static std::unique_ptr<Hub> Create(HubOptions options, link::Link* link,
+                                     OpenCanaryHandler canary);
+
+  // An authenticated connection. `subscriber` stays valid until Close.
+  virtual void Open(Subscriber* subscriber, ConnectionInfo info) = 0;
+  // The connection ends; nothing is sent to it after this.
+  virtual void Close(Subscriber* subscriber, v1::ConnectionState state,
+                     std::string_view reason) = 0;
+
+  // Frames of the page. Answers and errors are sent by the hub, with `request_id` echoed.
+  virtual void Subscribe(Subscriber* subscriber, const v1::Subscribe& subscribe,
+                         const std::string& request_id) = 0;
+  virtual void Unsubscribe(Subscriber* subscriber, const v1::Unsubscribe& unsubscribe,
+                           const std::string& request_id) = 0;
+  virtual void Ack(Subscriber* subscriber, const v1::Ack& ack, const std::string& request_id) = 0;
+
+  virtual void OnRoom(Subscriber* subscriber) = 0;
+
+  // For canaries.
+  virtual void Report(v1::CanaryReport report) = 0;
+
+  // Replay pages pulled for subscriptions since the start (`clarion_replay_pages_total`).
+  virtual uint64_t replay_pages() const = 0;
+  virtual bool link_up() const = 0;
+};
+
+}  // namespace clarion::gateway

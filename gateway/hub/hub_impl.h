@@ -1,0 +1,160 @@
+// The hub, in three files: hub.cc (connections, and what it is made of), hub_page.cc (frames of the
+// page), hub_link.cc (messages of the service).
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "gateway/hub/hub.h"
+#include "gateway/hub/puller.h"
+#include "gateway/hub/subscription.h"
+#include "proto/contract/reason.h"
+
+namespace clarion::gateway {
+
+class HubImpl final : public Hub, private PullHandler {
+ public:
+  HubImpl(HubOptions options, link::Link* link, OpenCanaryHandler canary);
+  ~HubImpl() override;
+
+  // Hub
+  void Open(Subscriber* subscriber, ConnectionInfo info) override;
+  void Close(Subscriber* subscriber, v1::ConnectionState state, std::string_view reason) override;
+  void Subscribe(Subscriber* subscriber, const v1::Subscribe& subscribe,
+                 const std::string& request_id) override;
+  void Unsubscribe(Subscriber* subscriber, const v1::Unsubscribe& unsubscribe,
+                   const std::string& request_id) override;
+  void Ack(Subscriber* subscriber, const v1::Ack& ack, const std::string& request_id) override;
+  void OnRoom(Subscriber* subscriber) override;
+  void Report(v1::CanaryReport report) override;
+  uint64_t replay_pages() const override { return puller_.pages(); }
+  bool link_up() const override { return up_; }
+
+  // LinkSink
+  void OnUp() override;
+  void OnMessages(std::vector<link::ToGateway> batch) override;
+  void OnDown(const absl::Status& status) override;
+
+ private:
+  using SubscriptionPtr = boost::intrusive_ptr<Subscription>;
+  using FeedPtr = boost::intrusive_ptr<Feed>;
+
+  // Feeds by their thread's id, which only they hold.
+  struct FeedHash {
+    using is_transparent = void;
+    size_t operator()(std::string_view id) const { return absl::HashOf(id); }
+    size_t operator()(const FeedPtr& feed) const { return (*this)(feed->thread().str()); }
+  };
+  struct FeedEq {
+    using is_transparent = void;
+    static std::string_view Id(std::string_view id) { return id; }
+    static std::string_view Id(const FeedPtr& feed) { return feed->thread().str(); }
+    template <class A, class B>
+    bool operator()(const A& a, const B& b) const {
+      return Id(a) == Id(b);
+    }
+  };
+
+  // An ack on its way; kept for its answer.
+  struct PendingAck {
+    SubscriptionPtr subscription;
+    std::string request_id;
+  };
+  static std::string_view Text(const absl::Status& status) {
+    return {status.message().data(), status.message().size()};
+  }
+  // A page that follows a thread asked to follow it: what it is told comes from the service.
+  struct Query {
+    SubscriptionPtr subscription;
+    std::string request_id;
+  };
+  // What an `error` frame says besides its reason.
+  struct ErrorText {
+    std::string_view message;
+    const std::string& request_id;
+    std::string_view thread;
+  };
+
+  // PullHandler
+  void OnPulled(Subscription& subscription, const Chunk& page, uint32_t turns) override;
+  void OnPulled(Feed& feed, const Feed::Ticket& ticket, const Chunk& page) override;
+  void OnUnreadable(Subscription& subscription, const absl::Status& status) override;
+  void OnUnreadable(Feed& feed) override;
+
+  // ---- hub.cc ----
+  Connection* Find(Subscriber* subscriber) const;
+  Feed* FindFeed(std::string_view thread) const;
+  Subscription* FindSubscription(const Connection& connection, std::string_view thread) const;
+  Subscription& AddSubscription(Connection& connection, const std::string& thread, bool by_all);
+  // Ends it on this side; says nothing.
+  void Remove(Subscription& subscription);
+  // Lets a replaying subscription join, or asks for its next page.
+  void Settle(Subscription& subscription, LogEnd end);
+  // Does what the feed decided.
+  void AfterFeed(Feed& feed);
+  static void SendError(Subscriber* subscriber, Reason reason, const ErrorText& text);
+  static void SendError(Subscriber* subscriber, std::string_view code, const ErrorText& text);
+
+  // ---- hub_page.cc ----
+  void SubscribeAll(Connection& connection, const v1::Subscribe& subscribe,
+                    const std::string& request_id);
+  void UnsubscribeAll(Connection& connection);
+  void SubscribeAgain(Subscription& subscription, std::string request_id, StartAt start);
+  // It runs and goes on: asks the service only for what to answer.
+  void AskInPlace(Subscription& subscription, std::string request_id);
+  // Asks the service under a new id.
+  void AskAgain(Subscription& subscription, std::string request_id, StartAt start);
+  // Until it is answered: at most subscribe_timeout.
+  void AwaitAnswer(Subscription& subscription);
+  void ExpireAnswers();
+  void EndWithError(Subscription& subscription, std::string_view code, std::string_view message);
+
+  // ---- hub_link.cc ----
+  void Say(v1::GatewayMessage message) { link_->Send(std::move(message)); }
+  void SayOpened(const Connection& connection);
+  void SaySubscribe(const Subscription& subscription);
+  void SayQuery(const Subscription& subscription, uint64_t id);
+  void SayUnsubscribe(uint64_t id);
+  void SaySubscribeAll(const Connection& connection, bool on);
+  void SayBindResult(uint64_t bind, v1::BindOutcome outcome);
+  void OnMessage(const v1::ServiceMessage& message);
+  void OnLive(link::Live live);
+  void OnStarted(const v1::SubscriptionStarted& started);
+  void OnAnswered(const Query& query, const v1::SubscriptionStarted& started);
+  void OnClaim(Subscription& subscription);
+  void OnRefused(const v1::SubscriptionRefused& refused);
+  void OnLagging(const v1::Lagging& lagging);
+  void OnBind(const v1::Bind& bind);
+  void OnAckResult(const v1::AckResult& result);
+  void OnFloorRaised(const v1::FloorRaised& raised);
+
+  const HubOptions options_;
+  link::Link* const link_;
+  const OpenCanaryHandler canary_;
+  const std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+  RecentLimits recent_limits_;
+  Puller puller_;
+  absl::flat_hash_map<Subscriber*, std::unique_ptr<Connection>> connections_;
+  absl::flat_hash_map<std::string_view, Connection*> connections_by_id_;
+  absl::flat_hash_set<FeedPtr, FeedHash, FeedEq> feeds_;
+  absl::flat_hash_map<uint64_t, SubscriptionPtr> subscriptions_;
+  absl::flat_hash_map<uint64_t, PendingAck> acks_;
+  absl::flat_hash_map<uint64_t, Query> queries_;  // by subscription_id
+  // Usually all threads are in the same epoch: one name for all.
+  SharedEpoch newest_epoch_;
+  // Ids of subscriptions that wait for an answer: those of this half of the time-out, and of the
+  // last.
+  std::vector<uint64_t> waiting_;
+  std::vector<uint64_t> waiting_longer_;
+  bool waiting_armed_ = false;
+  uint64_t last_subscription_ = 0;
+  uint64_t last_ack_ = 0;
+  bool up_ = false;
+};
+
+}  // namespace clarion::gateway

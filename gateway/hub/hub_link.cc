@@ -1,0 +1,331 @@
+// What the service says, and what is said to it.
+#include <chrono>
+#include <utility>
+
+#include "gateway/hub/hub_impl.h"
+
+namespace clarion::gateway {
+namespace {
+
+// Adjacent live messages of a thread become one up to here: one write to each socket.
+constexpr size_t kMaxMergedEvents = 1'024;
+
+google::protobuf::Timestamp ToProto(std::chrono::system_clock::time_point time) {
+  const auto since = time.time_since_epoch();
+  const auto seconds = std::chrono::floor<std::chrono::seconds>(since);
+  google::protobuf::Timestamp timestamp;
+  timestamp.set_seconds(seconds.count());
+  timestamp.set_nanos(static_cast<int32_t>(std::chrono::nanoseconds(since - seconds).count()));
+  return timestamp;
+}
+
+// `next` goes on where `live` ends, and was taken into it.
+bool Merge(link::Live& live, link::ToGateway& next) {
+  auto* more = std::get_if<link::Live>(&next);
+  const bool fits = more != nullptr && !live.events.empty() && more->first == live.last().next() &&
+                    live.events.size() + more->events.size() <= kMaxMergedEvents &&
+                    more->epoch == live.epoch && more->thread == live.thread;
+  if (!fits) return false;
+  live.events.insert(live.events.end(), std::make_move_iterator(more->events.begin()),
+                     std::make_move_iterator(more->events.end()));
+  return true;
+}
+
+}  // namespace
+
+void HubImpl::OnUp() {
+  up_ = true;
+  puller_.OnUp();
+  v1::GatewayMessage message;
+  v1::Hello& hello = *message.mutable_hello();
+  hello.set_gateway_id(options_.gateway_id);
+  hello.add_versions(1);
+  hello.set_want_json(true);
+  hello.set_want_proto(true);
+  Say(std::move(message));
+  for (const auto& [subscriber, connection] : connections_) {
+    SayOpened(*connection);
+    if (connection->all != nullptr) SaySubscribeAll(*connection, true);
+    for (const Subscription* subscription : connection->subscriptions) SaySubscribe(*subscription);
+  }
+}
+
+void HubImpl::OnDown(const absl::Status& status) {
+  up_ = false;
+  puller_.OnDown();
+  for (const FeedPtr& feed : feeds_) feed->OnLinkDown();
+  for (const auto& [id, subscription] : subscriptions_) {
+    subscription->join.Interrupt();
+    subscription->page_pending = false;
+    if (subscription->request != nullptr) subscription->request->binds.clear();
+    if (subscription->request != nullptr) subscription->request->replaces = 0;
+  }
+  for (const auto& [id, query] : std::exchange(queries_, {})) {
+    if (query.subscription->ended()) continue;
+    auto& request = query.subscription->request;
+    if (request == nullptr) request = std::make_unique<Request>();
+    request->later.push_back({query.request_id, {}});  // asked again when it is restored
+  }
+  for (const auto& [id, ack] : std::exchange(acks_, {})) {
+    if (ack.subscription->ended()) continue;
+    SendError(ack.subscription->subscriber(), Reason::kGatewayUnavailable,
+              {Text(status), ack.request_id, ack.subscription->feed->thread().str()});
+  }
+}
+
+void HubImpl::OnMessages(std::vector<link::ToGateway> batch) {
+  for (size_t i = 0; i < batch.size(); ++i) {
+    if (auto* live = std::get_if<link::Live>(&batch[i])) {
+      while (i + 1 < batch.size() && Merge(*live, batch[i + 1])) ++i;
+      OnLive(std::move(*live));
+    } else {
+      OnMessage(std::get<v1::ServiceMessage>(batch[i]));
+    }
+  }
+  puller_.Pump();
+}
+
+void HubImpl::OnMessage(const v1::ServiceMessage& message) {
+  switch (message.message_case()) {
+    case v1::ServiceMessage::kStarted:
+      return OnStarted(message.started());
+    case v1::ServiceMessage::kRefused:
+      return OnRefused(message.refused());
+    case v1::ServiceMessage::kLagging:
+      return OnLagging(message.lagging());
+    case v1::ServiceMessage::kBind:
+      return OnBind(message.bind());
+    case v1::ServiceMessage::kAckResult:
+      return OnAckResult(message.ack_result());
+    case v1::ServiceMessage::kFloorRaised:
+      return OnFloorRaised(message.floor_raised());
+    case v1::ServiceMessage::kOpenCanary:
+      if (canary_) canary_(message.open_canary());
+      return;
+    default:
+      // Welcome and Heartbeat say nothing more; what a newer service says beyond that is ignored.
+      return;
+  }
+}
+
+void HubImpl::OnLive(link::Live live) {
+  Feed* feed = FindFeed(live.thread.str());
+  if (feed == nullptr || live.events.empty()) return;
+  if (newest_epoch_.str() != live.epoch.str())
+    newest_epoch_ = feed->Intern(live.epoch.str(), newest_epoch_);
+  feed->OnLive(
+      Run(feed->Intern(live.epoch.str(), newest_epoch_), live.first, std::move(live.events)));
+  AfterFeed(*feed);
+}
+
+void HubImpl::OnStarted(const v1::SubscriptionStarted& started) {
+  if (const auto query = queries_.extract(started.subscription_id())) {
+    SayUnsubscribe(started.subscription_id());
+    return OnAnswered(query.mapped(), started);
+  }
+  const auto found = subscriptions_.find(started.subscription_id());
+  if (found == subscriptions_.end()) return;  // ended meanwhile
+  const SubscriptionPtr subscription = found->second;
+  if (started.claim()) return OnClaim(*subscription);
+  Feed& feed = *subscription->feed;
+  const std::string& name = started.last().epoch();
+  if (newest_epoch_.str() != name) newest_epoch_ = feed.Intern(name, newest_epoch_);
+  const Cursor last{feed.Intern(name, newest_epoch_), Offset(started.last().offset())};
+
+  subscription->page_pending = false;
+  if (!subscription->join.told() && subscription->request != nullptr) {
+    const StartAt& start = subscription->request->start;
+    subscription->live = !start.after.has_value() && start.from == v1::START_FROM_LIVE;
+  }
+  subscription->join.OnStarted(started, last.epoch, *subscription);
+  feed.OnStarted(subscription->join.position(), last);
+  v1::GatewayMessage confirmed;
+  confirmed.mutable_confirmed()->set_subscription_id(subscription->id);
+  Say(std::move(confirmed));
+  const std::unique_ptr<Request> request = std::move(subscription->request);
+  if (request != nullptr) {
+    if (request->replaces != 0) SayUnsubscribe(request->replaces);
+    for (const uint64_t bind : request->binds) SayBindResult(bind, v1::BIND_OUTCOME_CONFIRMED);
+  }
+  Settle(*subscription, subscription->join.position() == last ? LogEnd::kThere : LogEnd::kUnknown);
+  if (request == nullptr) return;
+  for (Request::Later& later : request->later) {
+    SubscribeAgain(*subscription, std::move(later.id), std::move(later.start));
+  }
+}
+
+void HubImpl::OnAnswered(const Query& query, const v1::SubscriptionStarted& started) {
+  Subscription& subscription = *query.subscription;
+  if (subscription.ended()) return;
+  // Asked for another place meanwhile: this answer waits for that one's.
+  if (!subscription.join.running()) return SubscribeAgain(subscription, query.request_id, {});
+  const bool spare = subscription.request == nullptr;
+  if (spare) subscription.request = std::make_unique<Request>();
+  subscription.request->id = query.request_id;
+  subscription.join.Restate(
+      started, subscription.feed->Intern(started.last().epoch(), newest_epoch_), subscription);
+  if (spare) subscription.request.reset();
+}
+
+// Also said again to a page that asks again.
+void HubImpl::OnClaim(Subscription& subscription) {
+  const bool was_running = subscription.join.running();
+  subscription.join.OnClaim();
+  if (was_running) subscription.feed->OnStopped();
+  if (subscription.request == nullptr) subscription.request = std::make_unique<Request>();
+  Request& request = *subscription.request;
+  if (request.claim_told && request.id.empty()) return;  // restored: the page knows
+  request.claim_told = true;
+  v1::ServerFrame frame;
+  frame.set_id(std::exchange(request.id, {}));
+  frame.mutable_subscribed()->set_thread_id(subscription.feed->thread().str());
+  frame.mutable_subscribed()->set_claim(true);
+  subscription.Send(frame);
+  for (Request::Later& later : std::exchange(request.later, {})) {
+    SubscribeAgain(subscription, std::move(later.id), std::move(later.start));
+  }
+}
+
+void HubImpl::OnRefused(const v1::SubscriptionRefused& refused) {
+  if (const auto query = queries_.extract(refused.subscription_id())) {
+    // It runs all the same; only what the service would have added is not known.
+    return OnAnswered(query.mapped(), {});
+  }
+  const auto found = subscriptions_.find(refused.subscription_id());
+  if (found == subscriptions_.end()) return;
+  Subscription& subscription = *found->second;
+  if (subscription.request != nullptr) {
+    const v1::BindOutcome outcome = refused.reason() == NameOf(Reason::kRateLimited)
+                                        ? v1::BIND_OUTCOME_LIMIT
+                                        : v1::BIND_OUTCOME_UNSPECIFIED;
+    for (const uint64_t bind : subscription.request->binds) SayBindResult(bind, outcome);
+  }
+  EndWithError(subscription, refused.reason(), refused.message());
+}
+
+void HubImpl::OnLagging(const v1::Lagging& lagging) {
+  Feed* feed = FindFeed(lagging.thread_id());
+  if (feed == nullptr) return;
+  feed->OnLagging();
+  AfterFeed(*feed);
+}
+
+void HubImpl::OnFloorRaised(const v1::FloorRaised& raised) {
+  if (Feed* feed = FindFeed(raised.thread_id())) feed->OnFloorRaised(Offset(raised.floor()));
+}
+
+void HubImpl::OnBind(const v1::Bind& bind) {
+  const auto found = connections_by_id_.find(bind.connection_id());
+  if (found == connections_by_id_.end())
+    return SayBindResult(bind.bind_id(), v1::BIND_OUTCOME_GONE);
+  Connection& connection = *found->second;
+  // Said before the service heard that the page wants no more of it.
+  if (bind.all() && connection.all == nullptr)
+    return SayBindResult(bind.bind_id(), v1::BIND_OUTCOME_GONE);
+  if (Subscription* existing = FindSubscription(connection, bind.thread_id())) {
+    if (existing->join.running()) return SayBindResult(bind.bind_id(), v1::BIND_OUTCOME_CONFIRMED);
+    if (existing->request == nullptr) existing->request = std::make_unique<Request>();
+    existing->request->binds.push_back(bind.bind_id());
+    return;
+  }
+  if (!bind.all() && connection.counted >= options_.subscriptions_per_connection) {
+    return SayBindResult(bind.bind_id(), v1::BIND_OUTCOME_LIMIT);
+  }
+  v1::ServerFrame frame;
+  frame.mutable_bound()->set_thread_id(bind.thread_id());
+  connection.subscriber->Send(Frames::OfMessage(connection.subscriber->encoding(), frame), 0);
+
+  Subscription& subscription = AddSubscription(connection, bind.thread_id(), bind.all());
+  subscription.request->binds.push_back(bind.bind_id());
+  subscription.request->start.from = v1::START_FROM_UNFINISHED;
+  if (bind.all()) {
+    auto position = connection.all->positions.extract(ThreadId(bind.thread_id()));
+    if (!position.empty()) subscription.request->start = {.after = std::move(position.mapped())};
+  }
+  AwaitAnswer(subscription);
+  SaySubscribe(subscription);
+}
+
+void HubImpl::OnAckResult(const v1::AckResult& result) {
+  const auto found = acks_.find(result.ack_id());
+  if (found == acks_.end()) return;
+  const PendingAck ack = std::move(found->second);
+  acks_.erase(found);
+  if (ack.subscription->ended()) return;
+  const std::string& thread = ack.subscription->feed->thread().str();
+  if (!result.reason().empty()) {
+    return SendError(ack.subscription->subscriber(), result.reason(),
+                     {result.message(), ack.request_id, thread});
+  }
+  if (ack.request_id.empty()) return;
+  v1::ServerFrame frame;
+  frame.set_id(ack.request_id);
+  frame.mutable_acked()->set_thread_id(thread);
+  frame.mutable_acked()->set_offset(result.acknowledged());
+  ack.subscription->Send(frame);
+}
+
+void HubImpl::SayOpened(const Connection& connection) {
+  v1::GatewayMessage message;
+  v1::ConnectionOpened& opened = *message.mutable_connection_opened();
+  opened.set_connection_id(connection.info.id.str());
+  opened.set_user_id(connection.info.user.str());
+  opened.set_transport(connection.info.transport);
+  opened.set_client(connection.info.client);
+  *opened.mutable_connected_at() = ToProto(connection.info.connected_at);
+  Say(std::move(message));
+}
+
+void HubImpl::SaySubscribe(const Subscription& subscription) {
+  v1::GatewayMessage message;
+  v1::SubscribeThread& subscribe = *message.mutable_subscribe();
+  subscribe.set_connection_id(subscription.connection->info.id.str());
+  subscribe.set_subscription_id(subscription.id);
+  subscribe.set_thread_id(subscription.feed->thread().str());
+  if (subscription.join.told()) {
+    subscribe.set_restored(true);
+    if (subscription.live) subscribe.set_from(v1::START_FROM_LIVE);
+    *subscribe.mutable_after() = subscription.join.position().ToProto();
+  } else {
+    const StartAt& start = subscription.request->start;
+    subscribe.set_from(start.from);
+    if (start.after.has_value()) {
+      subscribe.mutable_after()->set_epoch(start.after->epoch.str());
+      subscribe.mutable_after()->set_offset(start.after->offset.value());
+    }
+  }
+  Say(std::move(message));
+}
+
+// A subscription that is never confirmed, and ends with its answer.
+void HubImpl::SayQuery(const Subscription& subscription, uint64_t id) {
+  v1::GatewayMessage message;
+  v1::SubscribeThread& subscribe = *message.mutable_subscribe();
+  subscribe.set_connection_id(subscription.connection->info.id.str());
+  subscribe.set_subscription_id(id);
+  subscribe.set_thread_id(subscription.feed->thread().str());
+  *subscribe.mutable_after() = subscription.join.position().ToProto();
+  Say(std::move(message));
+}
+
+void HubImpl::SayUnsubscribe(uint64_t id) {
+  v1::GatewayMessage message;
+  message.mutable_unsubscribe()->set_subscription_id(id);
+  Say(std::move(message));
+}
+
+void HubImpl::SaySubscribeAll(const Connection& connection, bool on) {
+  v1::GatewayMessage message;
+  message.mutable_subscribe_all()->set_connection_id(connection.info.id.str());
+  message.mutable_subscribe_all()->set_on(on);
+  Say(std::move(message));
+}
+
+void HubImpl::SayBindResult(uint64_t bind, v1::BindOutcome outcome) {
+  v1::GatewayMessage message;
+  message.mutable_bind_result()->set_bind_id(bind);
+  message.mutable_bind_result()->set_outcome(outcome);
+  Say(std::move(message));
+}
+
+}  // namespace clarion::gateway

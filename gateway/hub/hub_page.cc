@@ -1,0 +1,283 @@
+// What the page asks for.
+#include <algorithm>
+#include <utility>
+
+#include "gateway/hub/hub_impl.h"
+#include "proto/contract/ids.h"
+
+namespace clarion::gateway {
+namespace {
+
+constexpr int kMaxPositions = 1'024;
+constexpr size_t kMaxEpochBytes = 128;
+// `subscribe` frames for one thread that wait for the answer to the first.
+constexpr size_t kMaxLater = 8;
+// Acks that wait for the service, all connections together; queries likewise.
+constexpr size_t kMaxAcks = 100'000;
+constexpr size_t kMaxQueries = 100'000;
+
+Position FromProto(const v1::Position& position) {
+  return {Epoch(position.epoch()), Offset(position.offset())};
+}
+
+// What is wrong with it, for developers; empty: nothing.
+std::string_view Wrong(const v1::Subscribe& subscribe) {
+  if (subscribe.history() == v1::HISTORY_COMPACTED) return "history: compacted is not served yet";
+  if (subscribe.history() != v1::HISTORY_UNSPECIFIED && subscribe.history() != v1::HISTORY_FULL) {
+    return "history: unknown value";
+  }
+  if (!v1::StartFrom_IsValid(subscribe.from())) return "from: unknown value";
+  const bool from = subscribe.from() != v1::START_FROM_UNSPECIFIED;
+  if (subscribe.all()) {
+    if (!subscribe.thread_id().empty()) return "thread_id: not together with all";
+    if (subscribe.has_after() || from) return "all: begins at positions, or at unfinished";
+    if (subscribe.positions_size() > kMaxPositions) return "after: more than 1024 positions";
+    for (const v1::ThreadPosition& position : subscribe.positions()) {
+      if (!ValidId(position.thread_id()))
+        return "after: thread_id must be 1 to 128 bytes of printable ASCII";
+      if (position.epoch().size() > kMaxEpochBytes) return "after: epoch is too long";
+    }
+    return {};
+  }
+  if (!ValidId(subscribe.thread_id()))
+    return "thread_id: must be 1 to 128 bytes of printable ASCII";
+  if (subscribe.positions_size() > 0) return "after: several positions go with all only";
+  if (subscribe.has_after() && from) return "after and from: one of both";
+  if (subscribe.after().epoch().size() > kMaxEpochBytes) return "after: epoch is too long";
+  return {};
+}
+
+}  // namespace
+
+void HubImpl::Subscribe(Subscriber* subscriber, const v1::Subscribe& subscribe,
+                        const std::string& request_id) {
+  Connection* connection = Find(subscriber);
+  if (connection == nullptr) return;
+  const std::string& thread = subscribe.thread_id();
+  if (const std::string_view wrong = Wrong(subscribe); !wrong.empty()) {
+    // What is not a thread's id is not repeated.
+    const std::string_view named = ValidId(thread) ? std::string_view(thread) : std::string_view();
+    return SendError(subscriber, Reason::kContextInvalid, {wrong, request_id, named});
+  }
+  if (subscribe.all()) return SubscribeAll(*connection, subscribe, request_id);
+  StartAt start{.from = subscribe.from()};
+  if (subscribe.has_after()) start.after = FromProto(subscribe.after());
+
+  Subscription* existing = FindSubscription(*connection, thread);
+  const bool counts = existing == nullptr || existing->by_all;
+  if (counts && connection->counted >= options_.subscriptions_per_connection) {
+    return SendError(subscriber, Reason::kRateLimited,
+                     {"the connection holds as many subscriptions as it may", request_id, thread});
+  }
+  if (existing != nullptr) {
+    if (std::exchange(existing->by_all, false)) ++connection->counted;
+    SubscribeAgain(*existing, request_id, std::move(start));
+  } else {
+    Subscription& subscription = AddSubscription(*connection, thread, /*by_all=*/false);
+    subscription.request->id = request_id;
+    subscription.request->start = std::move(start);
+    AwaitAnswer(subscription);
+    SaySubscribe(subscription);
+  }
+  puller_.Pump();
+}
+
+void HubImpl::SubscribeAgain(Subscription& subscription, std::string request_id, StartAt start) {
+  Request* request = subscription.request.get();
+  const Join::State state = subscription.join.state();
+  if (request != nullptr && state == Join::State::kWaiting && !request->claim_told) {
+    if (request->later.size() >= kMaxLater) {
+      return SendError(
+          subscription.subscriber(), Reason::kRateLimited,
+          {"this thread has unanswered subscribes", request_id, subscription.feed->thread().str()});
+    }
+    request->later.push_back({std::move(request_id), std::move(start)});
+    return;
+  }
+  if (request != nullptr && request->claim_told && start.in_place()) {
+    request->id = std::move(request_id);
+    return OnClaim(subscription);
+  }
+  if (start.in_place() && subscription.join.running())
+    return AskInPlace(subscription, std::move(request_id));
+  AskAgain(subscription, std::move(request_id), std::move(start));
+}
+
+void HubImpl::AskInPlace(Subscription& subscription, std::string request_id) {
+  if (queries_.size() >= kMaxQueries) {
+    return SendError(
+        subscription.subscriber(), Reason::kRateLimited,
+        {"too many subscribes at once", request_id, subscription.feed->thread().str()});
+  }
+  const uint64_t id = ++last_subscription_;
+  queries_.emplace(id, Query{SubscriptionPtr(&subscription), std::move(request_id)});
+  SayQuery(subscription, id);
+}
+
+void HubImpl::AskAgain(Subscription& subscription, std::string request_id, StartAt start) {
+  Join& join = subscription.join;
+  if (start.in_place() && join.told()) {
+    start.after = Position{Epoch(join.position().epoch.str()), join.position().offset};
+  }
+  std::vector<uint64_t> binds;
+  const bool claim = subscription.request != nullptr && subscription.request->claim_told;
+  if (subscription.request != nullptr) binds = std::move(subscription.request->binds);
+  subscription.request = std::make_unique<Request>();
+  subscription.request->id = std::move(request_id);
+  subscription.request->start = std::move(start);
+  subscription.request->binds = std::move(binds);
+
+  const uint64_t old_id = subscription.id;
+  const SubscriptionPtr keep(&subscription);
+  subscriptions_.erase(old_id);
+  subscription.id = ++last_subscription_;
+  subscriptions_.emplace(subscription.id, keep);
+  subscription.page_pending = false;
+  join.Ask();
+  subscription.feed->OnStopped();
+  AwaitAnswer(subscription);
+  // A claim's slot is given back before another is taken; otherwise the old one stays until the new
+  // one is confirmed.
+  if (claim) {
+    SayUnsubscribe(old_id);
+  } else {
+    subscription.request->replaces = old_id;
+  }
+  SaySubscribe(subscription);
+}
+
+void HubImpl::SubscribeAll(Connection& connection, const v1::Subscribe& subscribe,
+                           const std::string& request_id) {
+  if (connection.all == nullptr) {
+    if (connection.counted >= options_.subscriptions_per_connection) {
+      return SendError(connection.subscriber, Reason::kRateLimited,
+                       {"the connection holds as many subscriptions as it may", request_id, {}});
+    }
+    ++connection.counted;
+    connection.all = std::make_unique<AllThreads>();
+  }
+  for (const v1::ThreadPosition& position : subscribe.positions()) {
+    if (FindSubscription(connection, position.thread_id()) != nullptr) continue;
+    connection.all->positions.insert_or_assign(
+        ThreadId(position.thread_id()),
+        Position{Epoch(position.epoch()), Offset(position.offset())});
+  }
+  v1::ServerFrame frame;
+  frame.set_id(request_id);
+  frame.mutable_subscribed()->set_all(true);
+  connection.subscriber->Send(Frames::OfMessage(connection.subscriber->encoding(), frame), 0);
+  SaySubscribeAll(connection, true);
+}
+
+void HubImpl::Unsubscribe(Subscriber* subscriber, const v1::Unsubscribe& unsubscribe,
+                          const std::string& request_id) {
+  Connection* connection = Find(subscriber);
+  if (connection == nullptr) return;
+  if (unsubscribe.all() == ValidId(unsubscribe.thread_id())) {
+    return SendError(subscriber, Reason::kContextInvalid,
+                     {"either thread_id or all", request_id, {}});
+  }
+  if (unsubscribe.all()) {
+    UnsubscribeAll(*connection);
+  } else if (Subscription* subscription = FindSubscription(*connection, unsubscribe.thread_id())) {
+    SayUnsubscribe(subscription->id);
+    Remove(*subscription);
+  }
+  v1::ServerFrame frame;
+  frame.set_id(request_id);
+  frame.mutable_unsubscribed()->set_thread_id(unsubscribe.thread_id());
+  frame.mutable_unsubscribed()->set_all(unsubscribe.all());
+  subscriber->Send(Frames::OfMessage(subscriber->encoding(), frame), 0);
+  puller_.Pump();
+}
+
+void HubImpl::UnsubscribeAll(Connection& connection) {
+  if (connection.all == nullptr) return;
+  connection.all.reset();
+  --connection.counted;
+  SaySubscribeAll(connection, false);
+  const std::vector<Subscription*> subscriptions = connection.subscriptions;
+  for (Subscription* subscription : subscriptions) {
+    if (!subscription->by_all) continue;
+    SayUnsubscribe(subscription->id);
+    Remove(*subscription);
+  }
+}
+
+void HubImpl::Ack(Subscriber* subscriber, const v1::Ack& ack, const std::string& request_id) {
+  const Connection* connection = Find(subscriber);
+  if (connection == nullptr) return;
+  Subscription* subscription = FindSubscription(*connection, ack.thread_id());
+  if (subscription == nullptr) {
+    return SendError(subscriber, Reason::kNotFound,
+                     {"the connection does not follow this thread", request_id, ack.thread_id()});
+  }
+  if (ack.epoch().size() > kMaxEpochBytes) {
+    return SendError(subscriber, Reason::kContextInvalid,
+                     {"epoch: too long", request_id, ack.thread_id()});
+  }
+  if (!up_) {
+    return SendError(
+        subscriber, Reason::kGatewayUnavailable,
+        {"the service cannot be reached; ack again later", request_id, ack.thread_id()});
+  }
+  if (acks_.size() >= kMaxAcks) {
+    return SendError(subscriber, Reason::kRateLimited,
+                     {"too many acks at once", request_id, ack.thread_id()});
+  }
+  const uint64_t id = ++last_ack_;
+  acks_.emplace(id, PendingAck{SubscriptionPtr(subscription), request_id});
+  v1::GatewayMessage message;
+  v1::AckThread& said = *message.mutable_ack();
+  said.set_subscription_id(subscription->id);
+  said.mutable_position()->set_epoch(ack.epoch());
+  said.mutable_position()->set_offset(ack.offset());
+  said.set_last_sent_offset(subscription->join.position().offset.value());
+  said.set_ack_id(id);
+  Say(std::move(message));
+}
+
+void HubImpl::AwaitAnswer(Subscription& subscription) {
+  waiting_.push_back(subscription.id);
+  if (waiting_armed_) return;
+  waiting_armed_ = true;
+  options_.after(options_.subscribe_timeout / 2, [this, alive = alive_] {
+    if (*alive) ExpireAnswers();
+  });
+}
+
+void HubImpl::ExpireAnswers() {
+  waiting_armed_ = false;
+  for (const uint64_t id : std::exchange(waiting_longer_, std::exchange(waiting_, {}))) {
+    const auto found = subscriptions_.find(id);
+    if (found == subscriptions_.end()) continue;
+    Subscription& subscription = *found->second;
+    // A claim has had its answer.
+    const bool unanswered = !subscription.join.told() &&
+                            subscription.join.state() == Join::State::kWaiting &&
+                            !subscription.request->claim_told;
+    if (!unanswered) continue;
+    SayUnsubscribe(id);
+    EndWithError(subscription, NameOf(Reason::kGatewayUnavailable), "the service does not answer");
+  }
+  if (waiting_longer_.empty()) return;
+  waiting_armed_ = true;
+  options_.after(options_.subscribe_timeout / 2, [this, alive = alive_] {
+    if (*alive) ExpireAnswers();
+  });
+}
+
+void HubImpl::EndWithError(Subscription& subscription, std::string_view code,
+                           std::string_view message) {
+  Subscriber* const subscriber = subscription.subscriber();
+  const std::string thread = subscription.feed->thread().str();
+  const std::unique_ptr<Request> request = std::move(subscription.request);
+  if (request != nullptr && request->replaces != 0) SayUnsubscribe(request->replaces);
+  Remove(subscription);
+  SendError(subscriber, code, {message, request == nullptr ? std::string() : request->id, thread});
+  if (request == nullptr) return;
+  for (const Request::Later& later : request->later)
+    SendError(subscriber, code, {message, later.id, thread});
+}
+
+}  // namespace clarion::gateway

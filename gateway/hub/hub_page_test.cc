@@ -1,0 +1,261 @@
+// What a page asks for and what it is told, frame by frame. Joining has a test of its own
+// (hub_join_test.cc).
+#include <algorithm>
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "gateway/hub/hub_fixture.h"
+
+namespace clarion::gateway {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+class HubPageTest : public HubTest {};
+
+TEST_F(HubPageTest, AnswersASubscribeThenSendsTheEventsThenCaughtUp) {
+  Begin();
+  link_.Append("t", 2);
+  Open(&page_);
+  Subscribe("t");
+  Rest();
+  EXPECT_THAT(page_.Lines(),
+              ElementsAre("subscribed t e1 1..2 #1", "event 1 v1", "event 2 v2", "caught_up t 2"));
+  EXPECT_EQ(hub_->replay_pages(), 1u);
+  EXPECT_EQ(Heard(v1::GatewayMessage::kConfirmed).size(), 1u);
+}
+
+TEST_F(HubPageTest, CaughtUpFollowsAtOnceWhenThereIsNothingToReplay) {
+  Begin();
+  Open(&page_);
+  Subscribe("t");
+  Rest();
+  EXPECT_THAT(page_.TakeLines(), ElementsAre("subscribed t  1..0 #1", "caught_up t 0"));
+  link_.Append("t");
+  Rest();
+  EXPECT_THAT(page_.Lines(), ElementsAre("subscribed t e1 1..1", "event 1 v1", "caught_up t 1"));
+  EXPECT_EQ(hub_->replay_pages(), 0u);
+}
+
+TEST_F(HubPageTest, SaysWhatIsMissedBeforeTheFirstEvent) {
+  Begin();
+  link_.Append("t", 4);
+  link_.Expire("t", 2);
+  Open(&page_);
+  Subscribe("t", "1", After("e1", 1));
+  Rest();
+  EXPECT_THAT(page_.Lines(), ElementsAre("subscribed t e1 3..4 missed #1", "missed 2..2",
+                                         "event 3 v3", "event 4 v4", "caught_up t 4"));
+}
+
+TEST_F(HubPageTest, AnnouncesARollBackBeforeAnythingNewer) {
+  BeginFollowing("t", 3);
+  link_.RollBack("t", 2);
+  Rest();
+  EXPECT_THAT(page_.Lines(), ElementsAre("subscribed t e2 2..2 missed", "missed 2..3 after 1",
+                                         "event 2 v4", "caught_up t 2"));
+}
+
+TEST_F(HubPageTest, AdjacentLiveMessagesReachASocketInOneWrite) {
+  Begin();
+  Open(&page_);
+  Subscribe("t");
+  link_.Append("t");
+  Rest();
+  page_.sends = 0;
+  for (int i = 0; i < 20; ++i) link_.Append("t");
+  Rest();
+  EXPECT_EQ(page_.sends, 1);
+}
+
+TEST_F(HubPageTest, ASubscribeToAThreadOfSomebodyElseIsAClaimThatGoesLiveLater) {
+  Begin();
+  Open(&page_);
+  swallow_ = true;
+  Subscribe("t");
+  link_.ServiceTakes();
+  AnswerClaim();
+  link_.StreamArrives(10);
+  EXPECT_THAT(page_.TakeLines(), ElementsAre("claim t #1"));
+  EXPECT_THAT(Heard(v1::GatewayMessage::kConfirmed), IsEmpty());
+
+  v1::ServiceMessage live;
+  live.mutable_started()->set_subscription_id(SubscriptionId());
+  live.mutable_started()->set_from_offset(1);
+  live.mutable_started()->mutable_last();
+  Tell(live);
+  link_.StreamArrives(10);
+  link_.ServiceTakes();
+  EXPECT_THAT(page_.Lines(), ElementsAre("subscribed t  1..0", "caught_up t 0"));
+  EXPECT_EQ(Heard(v1::GatewayMessage::kConfirmed).size(), 1u);
+}
+
+TEST_F(HubPageTest, SubscribingAgainWithoutAPositionContinuesInPlace) {
+  BeginFollowing("t", 2);
+  Subscribe("t", "2");
+  Rest();
+  link_.Append("t");
+  Rest();
+  EXPECT_THAT(page_.Lines(), ElementsAre("subscribed t e1 3..2 #2", "caught_up t 2", "event 3 v3"));
+}
+
+TEST_F(HubPageTest, SubscribingAgainWithAPositionRestartsThere) {
+  BeginFollowing("t", 2);
+  Subscribe("t", "2", After("e1", 1));
+  Rest();
+  EXPECT_THAT(page_.Lines(), ElementsAre("subscribed t e1 2..2 #2", "event 2 v2", "caught_up t 2"));
+}
+
+TEST_F(HubPageTest, EverySubscribeForAThreadIsAnsweredAlsoWhileTheFirstWaits) {
+  Begin();
+  Open(&page_);
+  Subscribe("t", "1");
+  Subscribe("t", "2");
+  Subscribe("t", "3");
+  Rest();
+  EXPECT_THAT(page_.Lines(),
+              ElementsAre("subscribed t  1..0 #1", "caught_up t 0", "subscribed t  1..0 #2",
+                          "caught_up t 0", "subscribed t  1..0 #3", "caught_up t 0"));
+}
+
+TEST_F(HubPageTest, RefusesWhatIsNotServedAndWhatIsWrong) {
+  Begin();
+  Open(&page_);
+  v1::Subscribe compacted;
+  compacted.set_history(v1::HISTORY_COMPACTED);
+  Subscribe("t", "1", compacted);
+  Subscribe("", "2");
+  v1::Subscribe both = After("e", 1);
+  both.set_from(v1::START_FROM_LIVE);
+  Subscribe("t", "3", both);
+  v1::Subscribe all = After("e", 1);
+  all.set_all(true);
+  hub_->Subscribe(&page_, all, "4");
+  EXPECT_THAT(page_.Lines(),
+              ElementsAre("error CONTEXT_INVALID t #1", "error CONTEXT_INVALID  #2",
+                          "error CONTEXT_INVALID t #3", "error CONTEXT_INVALID  #4"));
+  Rest();
+  EXPECT_THAT(Heard(v1::GatewayMessage::kSubscribe), IsEmpty());
+}
+
+TEST_F(HubPageTest, LimitsTheSubscriptionsOfAConnection) {
+  Begin({.subscriptions_per_connection = 2});
+  Open(&page_);
+  Subscribe("a", "1");
+  Subscribe("b", "2");
+  Subscribe("c", "3");
+  EXPECT_THAT(page_.TakeLines(), ElementsAre("error RATE_LIMITED c #3"));
+  Rest();
+  v1::Unsubscribe unsubscribe;
+  unsubscribe.set_thread_id("a");
+  hub_->Unsubscribe(&page_, unsubscribe, "4");
+  Subscribe("c", "5");
+  Rest();
+  EXPECT_THAT(page_.Lines(), testing::Contains("subscribed c  1..0 #5"));
+}
+
+TEST_F(HubPageTest, NothingOfAThreadFollowsUnsubscribed) {
+  BeginFollowing("t", 0);
+  link_.Append("t");
+  v1::Unsubscribe unsubscribe;
+  unsubscribe.set_thread_id("t");
+  hub_->Unsubscribe(&page_, unsubscribe, "2");
+  Rest();
+  EXPECT_THAT(page_.Lines(), ElementsAre("unsubscribed t #2"));
+}
+
+TEST_F(HubPageTest, ARefusedSubscriptionIsAnErrorWithItsReason) {
+  Begin();
+  Open(&page_);
+  swallow_ = true;
+  Subscribe("t");
+  link_.ServiceTakes();
+  v1::ServiceMessage refused;
+  refused.mutable_refused()->set_subscription_id(SubscriptionId());
+  refused.mutable_refused()->set_reason("LOG_UNAVAILABLE");
+  Tell(refused);
+  link_.StreamArrives(1);
+  EXPECT_THAT(page_.Lines(), ElementsAre("error LOG_UNAVAILABLE t #1"));
+  EXPECT_GT(page_.frames[0].error().retry_after_ms(), 0u);
+}
+
+TEST_F(HubPageTest, SubscribingToAllFollowsEachThreadFromWhereThePageKnowsIt) {
+  Begin({.subscriptions_per_connection = 1});
+  link_.Append("a", 2);
+  link_.Append("b", 1);
+  Open(&page_);
+  v1::Subscribe all;
+  all.set_all(true);
+  auto& position = *all.add_positions();
+  position.set_thread_id("a");
+  position.set_epoch("e1");
+  position.set_offset(1);
+  hub_->Subscribe(&page_, all, "1");
+  Rest();
+  EXPECT_THAT(page_.TakeLines(), ElementsAre("subscribed all #1"));
+  ASSERT_EQ(Heard(v1::GatewayMessage::kSubscribeAll).size(), 1u);
+  Bind(1, "a", true);
+  Bind(2, "b", true);
+  EXPECT_THAT(page_.TakeLines(),
+              ElementsAre("bound a", "subscribed a e1 2..2", "event 2 v2", "caught_up a 2",
+                          "bound b", "subscribed b e1 1..1", "event 1 v3", "caught_up b 1"));
+  EXPECT_THAT(BindOutcomes(), ElementsAre(v1::BIND_OUTCOME_CONFIRMED, v1::BIND_OUTCOME_CONFIRMED));
+
+  v1::Unsubscribe unsubscribe;
+  unsubscribe.set_all(true);
+  hub_->Unsubscribe(&page_, unsubscribe, "2");
+  link_.Append("a");
+  Rest();
+  EXPECT_THAT(page_.Lines(), ElementsAre("unsubscribed all #2"));
+  EXPECT_FALSE(Heard(v1::GatewayMessage::kSubscribeAll).back().subscribe_all().on());
+}
+
+TEST_F(HubPageTest, AnAckCarriesWhatWasSentAndIsAnsweredIfItHasAnId) {
+  BeginFollowing("t", 3);
+  v1::Ack ack;
+  ack.set_thread_id("t");
+  ack.set_epoch("e1");
+  ack.set_offset(2);
+  hub_->Ack(&page_, ack, "9");
+  hub_->Ack(&page_, ack, "");
+  Rest();
+  const auto said = Heard(v1::GatewayMessage::kAck);
+  ASSERT_EQ(said.size(), 2u);
+  EXPECT_EQ(said[0].ack().last_sent_offset(), 3u);
+  EXPECT_EQ(said[0].ack().position().offset(), 2u);
+  for (const auto& m : said) {
+    v1::ServiceMessage result;
+    result.mutable_ack_result()->set_ack_id(m.ack().ack_id());
+    result.mutable_ack_result()->set_acknowledged(2);
+    Tell(result);
+  }
+  Rest();
+  EXPECT_THAT(page_.Lines(), ElementsAre("acked t 2 #9"));
+}
+
+TEST_F(HubPageTest, AnAckThatDoesNotCountOrCannotBeCarriedIsAnError) {
+  BeginFollowing("t", 0);
+  v1::Ack ack;
+  ack.set_thread_id("other");
+  hub_->Ack(&page_, ack, "1");
+  ack.set_thread_id("t");
+  hub_->Ack(&page_, ack, "2");
+  Rest();
+  v1::ServiceMessage result;
+  result.mutable_ack_result()->set_ack_id(Heard(v1::GatewayMessage::kAck).back().ack().ack_id());
+  result.mutable_ack_result()->set_reason("EPOCH_CHANGED");
+  Tell(result);
+  Rest();
+  hub_->Ack(&page_, ack, "3");
+  link_.Down();
+  hub_->Ack(&page_, ack, "4");
+  EXPECT_THAT(page_.Lines(),
+              ElementsAre("error NOT_FOUND other #1", "error EPOCH_CHANGED t #2",
+                          "error GATEWAY_UNAVAILABLE t #3", "error GATEWAY_UNAVAILABLE t #4"));
+}
+
+}  // namespace
+}  // namespace clarion::gateway

@@ -1,0 +1,168 @@
+#include "gateway/hub/puller.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace clarion::gateway {
+
+Chunk ToChunk(const Feed& feed, const SharedEpoch& known, link::Page page,
+              std::array<bool, kEncodings> has) {
+  Chunk chunk;
+  chunk.missed = std::move(page.missed);
+  for (link::Live& run : page.runs) {
+    chunk.runs.emplace_back(feed.Intern(run.epoch.str(), known), run.first, std::move(run.events));
+  }
+  chunk.last = {feed.Intern(page.last.epoch.str(), known), page.last.offset};
+  chunk.has = has;
+  return chunk;
+}
+
+void Puller::Enqueue(Subscription& subscription) {
+  if (!up_ || subscription.queued || subscription.failed || subscription.page_pending) return;
+  if (subscription.join.state() != Join::State::kReplaying || !subscription.subscriber()->HasRoom())
+    return;
+  subscription.queued = true;
+  queue_.push_back({.subscription = boost::intrusive_ptr<Subscription>(&subscription)});
+}
+
+void Puller::Enqueue(Feed& feed) {
+  if (!up_ || feed.queued || !feed.WantsPage()) return;
+  feed.queued = true;
+  queue_.push_back({.feed = boost::intrusive_ptr<Feed>(&feed)});
+}
+
+void Puller::EnqueueLater(Subscription& subscription) {
+  if (subscription.queued || subscription.failed) return;
+  subscription.failed = true;
+  RetryLater({.subscription = boost::intrusive_ptr<Subscription>(&subscription)});
+}
+
+void Puller::EnqueueLater(Feed& feed) {
+  if (feed.queued) return;
+  feed.queued = true;
+  RetryLater({.feed = boost::intrusive_ptr<Feed>(&feed)});
+}
+
+void Puller::Pump() {
+  while (up_ && under_way_.size() < options_.concurrent_pages && !queue_.empty()) {
+    Pull pull{.target = std::move(queue_.front())};
+    queue_.pop_front();
+    if (Subscription* subscription = pull.target.subscription.get(); subscription != nullptr) {
+      subscription->queued = false;
+      const bool wants = !subscription->ended() &&
+                         subscription->join.state() == Join::State::kReplaying &&
+                         subscription->subscriber()->HasRoom();
+      if (!wants) continue;
+      subscription->page_pending = true;
+      pull.pull = ++subscription->pulls;
+      pull.turns = subscription->feed->turns();
+      pull.wanted[static_cast<size_t>(subscription->subscriber()->encoding())] = true;
+      ++pages_;
+    } else {
+      Feed& feed = *pull.target.feed;
+      feed.queued = false;
+      if (!feed.WantsPage()) continue;
+      pull.ticket = feed.BeginPage();
+      pull.wanted = feed.Wanted();
+    }
+    Ask(std::move(pull));
+  }
+}
+
+void Puller::Ask(Pull pull) {
+  const Feed& feed =
+      pull.target.feed != nullptr ? *pull.target.feed : *pull.target.subscription->feed;
+  const Cursor& after =
+      pull.target.feed != nullptr ? feed.tail() : pull.target.subscription->join.position();
+  v1::ReadPageRequest request;
+  request.set_thread_id(feed.thread().str());
+  *request.mutable_after() = after.ToProto();
+  request.set_max_bytes(options_.page_bytes);
+  request.set_want_json(pull.wanted[static_cast<size_t>(Encoding::kJson)]);
+  request.set_want_proto(pull.wanted[static_cast<size_t>(Encoding::kProto)]);
+  const uint64_t id = ++last_id_;
+  under_way_.emplace(id, std::move(pull));
+  // The callback crosses threads: it holds nothing that is counted on this loop.
+  link_->ReadPage(std::move(request), [this, alive = alive_, id](absl::StatusOr<link::Page> page) {
+    if (*alive) OnAnswer(id, std::move(page));
+  });
+}
+
+void Puller::OnAnswer(uint64_t id, absl::StatusOr<link::Page> page) {
+  const auto found = under_way_.find(id);
+  if (found == under_way_.end()) return;
+  const Pull pull = std::move(found->second);
+  under_way_.erase(found);
+  if (pull.target.feed != nullptr) {
+    OnAnswerFor(*pull.target.feed, pull, std::move(page));
+  } else {
+    OnAnswerFor(*pull.target.subscription, pull, std::move(page));
+  }
+  Pump();
+}
+
+void Puller::OnAnswerFor(Subscription& subscription, const Pull& pull,
+                         absl::StatusOr<link::Page> page) {
+  const bool current = !subscription.ended() && subscription.page_pending &&
+                       subscription.pulls == pull.pull &&
+                       subscription.join.state() == Join::State::kReplaying;
+  if (!current) return;
+  subscription.page_pending = false;
+  if (absl::IsNotFound(page.status())) return handler_->OnUnreadable(subscription, page.status());
+  if (!page.ok()) return EnqueueLater(subscription);
+  const Chunk chunk = ToChunk(*subscription.feed, subscription.join.position().epoch,
+                              *std::move(page), pull.wanted);
+  handler_->OnPulled(subscription, chunk, pull.turns);
+}
+
+void Puller::OnAnswerFor(Feed& feed, const Pull& pull, absl::StatusOr<link::Page> page) {
+  if (!feed.IsCurrent(pull.ticket)) return;
+  if (!page.ok()) {
+    feed.OnPageFailed();
+    if (absl::IsNotFound(page.status())) return handler_->OnUnreadable(feed);
+    return EnqueueLater(feed);
+  }
+  handler_->OnPulled(feed, pull.ticket,
+                     ToChunk(feed, feed.tail().epoch, *std::move(page), pull.wanted));
+}
+
+void Puller::OnDown() {
+  up_ = false;
+  for (std::vector<Target>* list : {&retry_}) {
+    for (Target& target : *list) queue_.push_back(std::move(target));
+    list->clear();
+  }
+  for (Target& target : queue_) {
+    if (target.feed != nullptr) target.feed->queued = false;
+    if (target.subscription != nullptr)
+      target.subscription->queued = target.subscription->failed = false;
+  }
+  queue_.clear();
+  // What is under way keeps its place among the concurrent ones until it is answered.
+}
+
+void Puller::RetryLater(Target target) {
+  retry_.push_back(std::move(target));
+  if (retry_armed_) return;
+  retry_armed_ = true;
+  options_.after(retry_delay_, [this, alive = alive_] {
+    if (*alive) Retry();
+  });
+  retry_delay_ = std::min(retry_delay_ * 2, kLongestRetry);
+}
+
+void Puller::Retry() {
+  retry_armed_ = false;
+  for (Target& target : std::exchange(retry_, {})) {
+    if (target.feed != nullptr) {
+      target.feed->queued = false;
+      Enqueue(*target.feed);
+    } else {
+      target.subscription->failed = false;
+      if (!target.subscription->ended()) Enqueue(*target.subscription);
+    }
+  }
+  Pump();
+}
+
+}  // namespace clarion::gateway

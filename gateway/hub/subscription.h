@@ -1,0 +1,113 @@
+// A connection as the hub keeps it, and one thread that it follows. By the ten thousand: small.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "boost/smart_ptr/intrusive_ref_counter.hpp"
+#include "gateway/hub/feed.h"
+#include "gateway/hub/hub.h"
+#include "gateway/hub/join.h"
+#include "proto/contract/ids.h"
+
+namespace clarion::gateway {
+
+class Subscription;
+
+// `subscribe` {all} of a connection.
+struct AllThreads {
+  // Where to begin in threads that the page knows; each is used once.
+  absl::flat_hash_map<ThreadId, Position> positions;
+};
+
+struct Connection {
+  Subscriber* subscriber = nullptr;
+  ConnectionInfo info;
+  std::vector<Subscription*> subscriptions;
+  // Those that count against the limit.
+  uint32_t counted = 0;
+  std::unique_ptr<AllThreads> all;
+};
+
+// Where a subscription begins.
+struct StartAt {
+  // This position, or ...
+  std::optional<Position> after;
+  // ... by rule.
+  v1::StartFrom from = v1::START_FROM_UNSPECIFIED;
+
+  // Names no place: a subscription that runs goes on where it is. That includes the default said
+  // aloud.
+  bool in_place() const {
+    return !after.has_value() &&
+           (from == v1::START_FROM_UNSPECIFIED || from == v1::START_FROM_UNFINISHED);
+  }
+};
+
+// What was asked and is not answered yet.
+struct Request {
+  // Of the page's frame, echoed in the answer.
+  std::string id;
+  StartAt start;
+  // The service waits for BindResult.
+  std::vector<uint64_t> binds;
+  // The subscription that this one takes the place of, once it is confirmed: the thread stays ready
+  // meanwhile. 0: none.
+  uint64_t replaces = 0;
+  // The answer `claim` was given; the thread may become the user's later.
+  bool claim_told = false;
+  // More `subscribe` frames for the same thread, to be handled after the answer.
+  struct Later {
+    std::string id;
+    StartAt start;
+  };
+  std::vector<Later> later;
+};
+
+class Subscription final
+    : public boost::intrusive_ref_counter<Subscription, boost::thread_unsafe_counter>,
+      public JoinOutput {
+ public:
+  Subscription(Connection* connection, Feed* feed, uint64_t id)
+      : connection(connection), feed(feed), id(id) {}
+
+  Subscriber* subscriber() const { return connection->subscriber; }
+  // It has ended; somebody still has a pointer to it.
+  bool ended() const { return connection == nullptr; }
+  void Send(const v1::ServerFrame& frame) {
+    subscriber()->Send(Frames::OfMessage(subscriber()->encoding(), frame), 0);
+  }
+
+  // Both null when it has ended.
+  Connection* connection;
+  Feed* feed;
+  // Towards the service; a new one each time it is asked.
+  uint64_t id;
+  Join join;
+  // Not null until join.told(), except that one restored may have one for its `binds` and for
+  // `later`.
+  std::unique_ptr<Request> request;
+  // Tells answers to older pulls apart.
+  uint32_t pulls = 0;
+  bool page_pending = false;
+  bool queued = false;
+  // Waits for another try.
+  bool failed = false;
+  // Follows on behalf of `subscribe` {all}.
+  bool by_all = false;
+  // Began at the log's end, past what the user may not have seen: the service judges its acks by that.
+  bool live = false;
+
+  void OnSubscribed(const Subscribed& subscribed) override;
+  void OnMissed(const v1::Missed& missed) override;
+  void OnEvents(const Run& run, size_t skip) override {
+    subscriber()->Send(run.frames(subscriber()->encoding()), skip);
+  }
+  void OnCaughtUp(Offset offset) override;
+};
+
+}  // namespace clarion::gateway
