@@ -1,0 +1,107 @@
+// What README.md prints is run as it stands; what it lists is compared with what the programs say.
+
+import assert from "node:assert/strict";
+import fs from "node:fs";
+import path from "node:path";
+
+import WebSocket from "ws";
+
+import { Clarion, python, repository, run, runTests } from "./program.mjs";
+
+const PATIENCE_MS = 15_000;
+
+const binaries = process.argv[2];
+const readme = fs.readFileSync(path.join(repository, "README.md"), "utf8");
+const source = (name) => fs.readFileSync(path.join(repository, name), "utf8");
+
+function snippet(name) {
+  const match = new RegExp(`<!-- test: ${name} -->\n\`\`\`\\w+\n([^]*?)\n\`\`\``).exec(readme);
+  assert.ok(match, `README.md has no snippet ${name}`);
+  return match[1];
+}
+
+// A browser's WebSocket does not throw when nobody listens for its errors.
+class BrowserWebSocket extends WebSocket {
+  constructor(...parameters) {
+    super(...parameters);
+    this.on("error", () => {});
+  }
+}
+
+// The text between one heading and the next of its level.
+function chapter(title) {
+  const begin = readme.indexOf(`\n## ${title}\n`);
+  assert.notEqual(begin, -1, title);
+  const end = readme.indexOf("\n## ", begin + 4);
+  return readme.slice(begin, end === -1 ? undefined : end);
+}
+
+async function flagsOf(program) {
+  const { code, out } = await run(path.join(binaries, program), ["--help"]);
+  assert.equal(code, 0, program);
+  return new Set(out.match(/--[a-z][a-z0-9-]+/g));
+}
+
+const tests = [
+  ["the Python program publishes, and the JavaScript shows it in order", async () => {
+    const clarion = await Clarion.start(binaries, ["--dev"]);
+    try {
+      const shown = [];
+      const done = new Promise((resolve, reject) => {
+        const patience = setTimeout(() => reject(new Error(`only ${JSON.stringify(shown)} came`)), PATIENCE_MS);
+        const watch = new Function("WebSocket", `${snippet("watch.js")}; return watch;`)(BrowserWebSocket);
+        const getToken = async () => (await (await fetch(`${clarion.page}v1/dev/token?user=demo`)).json()).token;
+        watch(clarion.stream, getToken, (frame) => {
+          if (!frame.event_id) return;
+          shown.push([frame.offset, frame.type]);
+          if (frame.type !== "agent_completed") return;
+          clearTimeout(patience);
+          resolve();
+        });
+      });
+      const program = snippet("publish.py").replace("127.0.0.1:7700", clarion.service);
+      const { code, out, err } = await run(python, ["-c", program],
+        { env: { ...process.env, PYTHONPATH: process.env.CLARION_STUBS } });
+      assert.equal(code, 0, err);
+      assert.match(out, /readiness READINESS_SUBSCRIBED/);
+      assert.match(out, /offset 2 DISPOSITION_DELIVERING/);
+      await done;
+      assert.deepEqual(shown, [[1, "agent_started"], [2, "agent_message_delta"], [3, "agent_completed"]]);
+    } finally {
+      await clarion.finish(false);
+    }
+  }],
+
+  ["every flag of the programs is listed, and no other", async () => {
+    const programs = ["clarion/clarion", "service/clarion-service", "gateway/clarion-gateway"];
+    const real = new Set((await Promise.all(programs.map(flagsOf))).flatMap((flags) => [...flags]));
+    for (const flag of ["--help", "--version"]) real.delete(flag);
+    const listed = new Set(chapter("Configuration").match(/--[a-z][a-z0-9-]+/g));
+    const usual = (flag) => flag !== "--help";
+    assert.deepEqual([...real].filter((flag) => !listed.has(flag)), [], "flags that README.md does not list");
+    assert.deepEqual([...listed].filter((flag) => usual(flag) && !real.has(flag)), [], "flags that do not exist");
+  }],
+
+  ["every reason and every close code is listed with its row", async () => {
+    const errors = chapter("Errors");
+    const codes = { InvalidArgument: "INVALID_ARGUMENT", Unavailable: "UNAVAILABLE", NotFound: "NOT_FOUND",
+      FailedPrecondition: "FAILED_PRECONDITION", ResourceExhausted: "RESOURCE_EXHAUSTED", Aborted: "ABORTED",
+      DataLoss: "DATA_LOSS", PermissionDenied: "PERMISSION_DENIED", Unauthenticated: "UNAUTHENTICATED" };
+    const reasons = [...source("proto/contract/reason.h").matchAll(
+      /ReasonRow\{Reason::k\w+, "(\w+)",\s*absl::StatusCode::k(\w+),\s*Retry::k(\w+)/g)];
+    assert.ok(reasons.length >= 19);
+    for (const [, name, code, retry] of reasons) {
+      assert.ok(errors.includes(`| \`${name}\` | ${codes[code]} | ${retry.toLowerCase()} |`), name);
+    }
+    const table = source("proto/contract/close_code.h");
+    const numbers = [...table.matchAll(/ {2}(k\w+) = (\d+),/g)];
+    assert.ok(numbers.length >= 11);
+    for (const [, constant, number] of numbers) {
+      const name = new RegExp(`CloseCode::${constant}, "(\\w+)"`).exec(table)[1];
+      assert.ok(errors.includes(`| ${number} | ${name} |`), `${number} ${name}`);
+    }
+  }],
+];
+
+const failures = await runTests(tests);
+process.exit(failures === 0 ? 0 : 1);

@@ -1,0 +1,598 @@
+// What every log engine must do, as tests. An engine's own test file says how it is opened:
+//
+//   INSTANTIATE_TEST_SUITE_P(Embedded, LogContractTest, testing::Values(LogEngine{"roomy", ...}),
+//   NameOfEngine);
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <future>
+#include <memory>
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/contract/log_testing.h"
+
+namespace clarion::log {
+
+struct LogEngine {
+  std::string name;
+  std::function<std::unique_ptr<LogUnderTest>()> open;
+};
+
+inline std::string NameOfEngine(const testing::TestParamInfo<LogEngine>& info) {
+  return info.param.name;
+}
+
+class LogContractTest : public testing::TestWithParam<LogEngine> {
+ protected:
+  LogContractTest() : under_test_(GetParam().open()) {}
+
+  LogClient client() { return LogClient(under_test_->log()); }
+  LogUnderTest& under_test() { return *under_test_; }
+
+ private:
+  std::unique_ptr<LogUnderTest> under_test_;
+};
+
+// --- Appending.
+
+TEST_P(LogContractTest, OffsetsCountUpFromOneAcrossAppends) {
+  const auto first = client().Append("t", "u", Items({"a", "b"}));
+  const auto second = client().Append("t", "u", Items({"c"}));
+  EXPECT_THAT(Offsets(*first), ElementsAre(1, 2));
+  EXPECT_THAT(Offsets(*second), ElementsAre(3));
+  EXPECT_THAT(client().ReadAll("t"), ElementsAre("1:text of a", "2:text of b", "3:text of c"));
+}
+
+TEST_P(LogContractTest, AppendsMadeWithoutWaitingAreCommittedInOrder) {
+  constexpr int kAppends = 200;
+  std::vector<std::future<uint64_t>> offsets;
+  for (int n = 0; n < kAppends; ++n) {
+    auto promise = std::make_shared<std::promise<uint64_t>>();
+    offsets.push_back(promise->get_future());
+    under_test().log()->Append({ThreadId("t"), UserId("u"), {Item("e" + std::to_string(n))}},
+                               [promise](absl::StatusOr<AppendResult> result) {
+                                 promise->set_value(result->items[0].offset.value());
+                               });
+  }
+  for (int n = 0; n < kAppends; ++n) EXPECT_EQ(offsets[n].get(), uint64_t(n + 1));
+}
+
+TEST_P(LogContractTest, BothHalvesOfAnEventComeBackAsTheyWere) {
+  AppendItem item = Item("a");
+  item.event = std::make_shared<EncodedEvent>("json half", std::string_view("\0proto\xff", 7));
+  ASSERT_TRUE(client().Append("t", "u", {item}).ok());
+  under_test().Evict();
+  const auto page = client().Read({.thread = ThreadId("t"), .from = Offset(1)});
+  ASSERT_TRUE(page.ok()) << page.status();
+  EXPECT_EQ(page->runs.at(0).events.at(0)->json(), "json half");
+  EXPECT_EQ(page->runs.at(0).events.at(0)->proto(), std::string_view("\0proto\xff", 7));
+}
+
+TEST_P(LogContractTest, RefusedItemTakesNoOffsetAndHoldsNobodyBack) {
+  client().Append("t", "u", {Start("s", "r")}).status().IgnoreError();
+  const auto result = client().Append("t", "u", {Item("a"), Start("s2", "r"), Item("b")});
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_THAT(Outcomes(*result), ElementsAre(kAppended, kRunExists, kAppended));
+  EXPECT_EQ(result->items[0].offset, Offset(2));
+  EXPECT_EQ(result->items[2].offset, Offset(3));
+}
+
+TEST_P(LogContractTest, AfterARefusalTheRestIsSkippedIfAsked) {
+  client().Append("t", "u", {Start("s", "r")}).status().IgnoreError();
+  const auto result =
+      client().Append("t", "u", {Item("a"), Start("s2", "r"), Item("b")}, /*stop_at_refusal=*/true);
+  EXPECT_THAT(Outcomes(*result), ElementsAre(kAppended, kRunExists, kSkipped));
+  EXPECT_EQ(client().State("t").last, Offset(2));
+}
+
+TEST_P(LogContractTest, CallbackSeesWhatWasAppended) {
+  std::promise<absl::StatusOr<ReadResult>> seen;
+  Log* log = under_test().log();
+  log->Append({ThreadId("t"), UserId("u"), Items({"a"})}, [&](absl::StatusOr<AppendResult>) {
+    log->Read({.thread = ThreadId("t"), .from = Offset(1)},
+              [&](absl::StatusOr<ReadResult> page) { seen.set_value(std::move(page)); });
+  });
+  EXPECT_THAT(Texts(seen.get_future().get()->runs), ElementsAre("1:text of a"));
+}
+
+TEST_P(LogContractTest, UnfitIdsAreRefusedWithTheField) {
+  const auto result = client().Append(std::string(129, 'x'), "u", Items({"a"}));
+  EXPECT_THAT(result, HasReason(Reason::kContextInvalid));
+  EXPECT_EQ(ViolationsOf(result.status()).at(0).field, "thread_id");
+  EXPECT_THAT(client().Assign("t", ""), HasReason(Reason::kContextInvalid));
+}
+
+// --- Repetitions.
+
+TEST_P(LogContractTest, RepetitionGetsTheFirstOffsetAndEpoch) {
+  const auto first = client().Append("t", "u", Items({"a", "b"}));
+  const auto again = client().Append("t", "u", Items({"b", "c"}));
+  EXPECT_THAT(Outcomes(*again), ElementsAre(kDuplicate, kAppended));
+  EXPECT_THAT(Offsets(*again), ElementsAre(2, 3));
+  EXPECT_EQ(again->items[0].epoch, first->items[1].epoch);
+}
+
+TEST_P(LogContractTest, RepetitionInsideOneBatchIsADuplicate) {
+  const auto result = client().Append("t", "u", Items({"a", "a", "b"}));
+  EXPECT_THAT(Outcomes(*result), ElementsAre(kAppended, kDuplicate, kAppended));
+  EXPECT_THAT(Offsets(*result), ElementsAre(1, 1, 2));
+}
+
+TEST_P(LogContractTest, RepetitionIsKnownAfterReopening) {
+  client().Add("t", "u", {"a", "b"});
+  under_test().Reopen();
+  const auto again = client().Append("t", "u", Items({"a", "b", "c"}));
+  EXPECT_THAT(Outcomes(*again), ElementsAre(kDuplicate, kDuplicate, kAppended));
+}
+
+TEST_P(LogContractTest, RepetitionIsKnownAfterTheThreadLeftMemory) {
+  for (int n = 0; n < 40; ++n) client().Add("t", "u", {"e" + std::to_string(n)});
+  under_test().Evict();
+  for (int n = 0; n < 40; ++n) {
+    const auto again = client().Append("t", "u", {Item("e" + std::to_string(n))});
+    EXPECT_THAT(Outcomes(*again), ElementsAre(kDuplicate));
+    EXPECT_THAT(Offsets(*again), ElementsAre(n + 1));
+  }
+}
+
+TEST_P(LogContractTest, SameIdWithOtherContentIsAConflict) {
+  client().Add("t", "u", {"a"});
+  const auto other = client().Append("t", "u", {Item("a", {.text = "something else"})});
+  EXPECT_THAT(Outcomes(*other), ElementsAre(kIdConflict));
+  under_test().Evict();
+  const auto later = client().Append("t", "u", {Item("a", {.text = "something else"})});
+  EXPECT_THAT(Outcomes(*later), ElementsAre(kIdConflict));
+  EXPECT_EQ(client().State("t").last, Offset(1));
+}
+
+TEST_P(LogContractTest, SameIdInAnotherThreadIsAnotherEvent) {
+  client().Add("t1", "u", {"a"});
+  const auto other = client().Append("t2", "u", {Item("a", {.text = "else"})});
+  EXPECT_THAT(Outcomes(*other), ElementsAre(kAppended));
+}
+
+TEST_P(LogContractTest, IdIsFreeAgainOnceItsEventIsGone) {
+  client().Add("t", "u", {"a", "b"});
+  ASSERT_TRUE(client().RaiseFloor("t", 2).ok());
+  const auto again = client().Append("t", "u", Items({"a", "b"}));
+  EXPECT_THAT(Outcomes(*again), ElementsAre(kAppended, kDuplicate));
+  EXPECT_THAT(Offsets(*again), ElementsAre(3, 2));
+  under_test().Reopen();
+  EXPECT_THAT(Offsets(*client().Append("t", "u", Items({"a"}))), ElementsAre(3));
+}
+
+// --- Owners.
+
+TEST_P(LogContractTest, FirstAppendGivesTheThreadItsOwner) {
+  EXPECT_TRUE(client().Append("t", "u", Items({"a"}))->owner_assigned);
+  EXPECT_FALSE(client().Append("t", "u", Items({"b"}))->owner_assigned);
+  EXPECT_EQ(client().State("t").owner, UserId("u"));
+}
+
+TEST_P(LogContractTest, AnotherUsersThreadTakesNothing) {
+  client().Add("t", "u", {"a"});
+  const auto result = client().Append("t", "v", Items({"a", "b"}));
+  EXPECT_THAT(Outcomes(*result), ElementsAre(kNotOwner, kNotOwner));
+  EXPECT_EQ(client().State("t").last, Offset(1));
+}
+
+TEST_P(LogContractTest, AssignGivesOnlyWhatIsNobodys) {
+  EXPECT_TRUE(*client().Assign("t", "u"));
+  EXPECT_FALSE(*client().Assign("t", "u"));
+  EXPECT_THAT(client().Assign("t", "v"), HasReason(Reason::kThreadOwnership));
+  under_test().Reopen();
+  EXPECT_EQ(client().State("t").owner, UserId("u"));
+}
+
+// --- Runs.
+
+TEST_P(LogContractTest, RunIsKeptFromItsStartToItsEnd) {
+  client()
+      .Append("t", "u", {Start("s", "r1", "facts"), Item("a"), End("e", "r1")})
+      .status()
+      .IgnoreError();
+  client().Append("t", "u", {Start("s2", "r2")}).status().IgnoreError();
+  under_test().Evict();
+  const ThreadState state = client().State("t");
+  ASSERT_EQ(state.runs.size(), 2u);
+  EXPECT_EQ(state.runs[0].run_id, RunId("r1"));
+  EXPECT_EQ(state.runs[0].data, "facts");
+  EXPECT_EQ(state.runs[0].agent_name, "agent");
+  EXPECT_EQ(state.runs[0].start, Offset(1));
+  EXPECT_EQ(state.runs[0].end, Offset(3));
+  EXPECT_EQ(state.runs[1].start, Offset(4));
+  EXPECT_EQ(state.runs[1].end, Offset(0));
+}
+
+TEST_P(LogContractTest, RunThatExistsIsRefusedAndSaid) {
+  client().Append("t", "u", {Item("x"), Start("s", "r", "facts")}).status().IgnoreError();
+  under_test().Reopen();
+  const auto other = client().Append("t", "u", {Start("s2", "r", "other")});
+  ASSERT_THAT(Outcomes(*other), ElementsAre(kRunExists));
+  ASSERT_TRUE(other->items[0].run.has_value());
+  EXPECT_EQ(other->items[0].run->data, "facts");
+  EXPECT_EQ(other->items[0].run->start, Offset(2));
+}
+
+TEST_P(LogContractTest, RepeatedStartGetsTheRunAsItIsNow) {
+  client().Append("t", "u", {Start("s", "r", "facts"), End("e", "r")}).status().IgnoreError();
+  const auto again = client().Append("t", "u", {Start("s", "r", "facts")});
+  ASSERT_THAT(Outcomes(*again), ElementsAre(kDuplicate));
+  ASSERT_TRUE(again->items[0].run.has_value());
+  EXPECT_EQ(again->items[0].run->end, Offset(2));
+}
+
+TEST_P(LogContractTest, OnlyTheFirstEndOfARunCounts) {
+  client()
+      .Append("t", "u", {Start("s", "r"), End("e1", "r"), End("e2", "r")})
+      .status()
+      .IgnoreError();
+  EXPECT_EQ(client().State("t").runs.at(0).end, Offset(2));
+}
+
+TEST_P(LogContractTest, MoreOpenRunsThanAllowedAreRefusedUntilOneEnds) {
+  const size_t most = under_test().max_open_runs();
+  for (size_t n = 0; n < most; ++n) {
+    const std::string run = "r" + std::to_string(n);
+    EXPECT_THAT(Outcomes(*client().Append("t", "u", {Start("s" + run, run)})),
+                ElementsAre(kAppended));
+  }
+  EXPECT_THAT(Outcomes(*client().Append("t", "u", {Start("s", "r")})), ElementsAre(kTooManyRuns));
+  EXPECT_THAT(Outcomes(*client().Append("t", "u", {End("e", "r0"), Start("s", "r")})),
+              ElementsAre(kAppended, kAppended));
+}
+
+TEST_P(LogContractTest, EndedRunBelowTheFloorIsForgottenAndAnOpenOneIsNot) {
+  client()
+      .Append("t", "u", {Start("s1", "ended"), End("e1", "ended"), Start("s2", "open"), Item("x")})
+      .status()
+      .IgnoreError();
+  under_test().Evict();
+  ASSERT_TRUE(client().RaiseFloor("t", 5).ok());
+  under_test().Evict();
+  ASSERT_EQ(client().State("t").runs.size(), 1u);
+  EXPECT_EQ(client().State("t").runs[0].run_id, RunId("open"));
+  EXPECT_THAT(Outcomes(*client().Append("t", "u", {Start("s3", "ended")})), ElementsAre(kAppended));
+}
+
+// --- Acks and the ledger.
+
+TEST_P(LogContractTest, AckMovesForwardOnly) {
+  client().Add("t", "u", {"a", "b", "c"});
+  EXPECT_TRUE(client().Ack("t", "u", 2)->moved);
+  const auto back = client().Ack("t", "u", 1);
+  EXPECT_FALSE(back->moved);
+  EXPECT_EQ(back->acknowledged, Offset(2));
+  EXPECT_EQ(client().State("t").acknowledged, Offset(2));
+}
+
+TEST_P(LogContractTest, AckOfNothingIsNone) {
+  client().Add("t", "u", {"a"});
+  const auto none = client().Ack("t", "u", Position{});
+  ASSERT_TRUE(none.ok()) << none.status();
+  EXPECT_FALSE(none->moved);
+}
+
+TEST_P(LogContractTest, AckBeyondTheEndIsInvalid) {
+  client().Add("t", "u", {"a"});
+  EXPECT_THAT(client().Ack("t", "u", 2), HasReason(Reason::kAckInvalid));
+}
+
+TEST_P(LogContractTest, AckInAnUnknownEpochIsRefused) {
+  client().Add("t", "u", {"a"});
+  EXPECT_THAT(client().Ack("t", "u", Position{Epoch("other"), Offset(1)}),
+              HasReason(Reason::kEpochChanged));
+}
+
+TEST_P(LogContractTest, AckBySomebodyElseIsRefused) {
+  client().Add("t", "u", {"a"});
+  EXPECT_THAT(client().Ack("t", "v", 1), HasReason(Reason::kThreadOwnership));
+  EXPECT_THAT(client().Ack("unknown", "v", Position{}), HasReason(Reason::kThreadOwnership));
+}
+
+TEST_P(LogContractTest, LedgerCountsEveryEventOnce) {
+  client().Add("t", "u", {"a", "b", "c", "d", "e", "f"});
+  ASSERT_TRUE(client().Ack("t", "u", 2).ok());
+  ASSERT_TRUE(client().RaiseFloor("t", 5).ok());  // 3 and 4 expire
+  ASSERT_TRUE(client().Ack("t", "u", 5).ok());    // 5 is acknowledged; 3 and 4 stay expired
+  under_test().Reopen();
+  const ThreadState state = client().State("t");
+  EXPECT_EQ(state.acknowledged_count, 3u);
+  EXPECT_EQ(state.expired_count, 2u);
+  EXPECT_EQ(state.pending(), 1u);
+}
+
+TEST_P(LogContractTest, ExpiredEventNeverBecomesAcknowledged) {
+  client().Add("t", "u", {"a", "b"});
+  ASSERT_TRUE(client().RaiseFloor("t", 3).ok());
+  ASSERT_TRUE(client().Ack("t", "u", 2).ok());
+  const ThreadState state = client().State("t");
+  EXPECT_EQ(state.acknowledged_count, 0u);
+  EXPECT_EQ(state.expired_count, 2u);
+}
+
+TEST_P(LogContractTest, FloorStopsBehindTheLastEvent) {
+  client().Add("t", "u", {"a", "b"});
+  EXPECT_EQ(*client().RaiseFloor("t", 100), Offset(3));
+  EXPECT_EQ(*client().RaiseFloor("t", 2), Offset(3));
+  EXPECT_THAT(client().ReadAll("t"), IsEmpty());
+  EXPECT_EQ(client().Add("t", "u", {"c"}), 3u);
+}
+
+// --- Reading.
+
+TEST_P(LogContractTest, UnknownThreadReadsAsEmptyWithoutOwner) {
+  const auto page = client().Read({.thread = ThreadId("t"), .from = Offset(1)});
+  ASSERT_TRUE(page.ok()) << page.status();
+  EXPECT_THAT(page->runs, IsEmpty());
+  EXPECT_EQ(page->floor, Offset(1));
+  EXPECT_EQ(page->last, Position{});
+  EXPECT_TRUE(client().State("t").owner.empty());
+  EXPECT_EQ(client().State("t").last, Offset(0));
+}
+
+TEST_P(LogContractTest, PagesAreContiguousOverChunksAndTail) {
+  std::vector<std::string> expected;
+  for (int n = 1; n <= 60; ++n) {
+    const std::string id = "e" + std::to_string(n);
+    client().Add("t", "u", {id});
+    expected.push_back(std::to_string(n) + ":" + TextOf(id));
+    if (n % 25 == 0) under_test().Evict();
+  }
+  for (const size_t page : {1, 7, 59, 1000}) EXPECT_EQ(client().ReadAll("t", 1, page), expected);
+  under_test().Reopen();
+  EXPECT_EQ(client().ReadAll("t"), expected);
+}
+
+TEST_P(LogContractTest, PageKeepsToItsBoundsButHoldsOneEvent) {
+  client().Add("t", "u", {"a", "b", "c"});
+  const size_t event_bytes = 2 * TextOf("a").size();
+  const auto one = client().Read({.thread = ThreadId("t"), .from = Offset(1), .max_bytes = 1});
+  EXPECT_EQ(Texts(one->runs).size(), 1u);
+  const auto two =
+      client().Read({.thread = ThreadId("t"), .from = Offset(1), .max_bytes = 2 * event_bytes});
+  EXPECT_EQ(Texts(two->runs).size(), 2u);
+  const auto by_count =
+      client().Read({.thread = ThreadId("t"), .from = Offset(2), .max_events = 1});
+  EXPECT_THAT(Texts(by_count->runs), ElementsAre("2:text of b"));
+}
+
+TEST_P(LogContractTest, ReadEndsWhereAskedAndBeginsAtTheFloor) {
+  client().Add("t", "u", {"a", "b", "c", "d"});
+  ASSERT_TRUE(client().RaiseFloor("t", 2).ok());
+  const auto page = client().Read({.thread = ThreadId("t"), .from = Offset(1), .until = Offset(3)});
+  EXPECT_THAT(Texts(page->runs), ElementsAre("2:text of b", "3:text of c"));
+  EXPECT_EQ(page->floor, Offset(2));
+  EXPECT_EQ(page->last.offset, Offset(4));
+}
+
+TEST_P(LogContractTest, FloorInsideAChunkHidesItsBeginning) {
+  for (int n = 1; n <= 30; ++n) client().Add("t", "u", {"e" + std::to_string(n)});
+  under_test().Evict();
+  ASSERT_TRUE(client().RaiseFloor("t", 18).ok());
+  under_test().Evict();
+  const std::vector<std::string> all = client().ReadAll("t");
+  ASSERT_EQ(all.size(), 13u);
+  EXPECT_EQ(all.front(), "18:text of e18");
+  under_test().Reopen();
+  EXPECT_EQ(client().ReadAll("t"), all);
+}
+
+TEST_P(LogContractTest, FindTellsWhereAnEventIs) {
+  client().Append("t", "u", {Item("a"), Critical("b")}).status().IgnoreError();
+  for (int round = 0; round < 2; ++round) {
+    const auto found = client().Find("t", "b");
+    ASSERT_TRUE(found.ok()) << found.status();
+    EXPECT_EQ(found->offset, Offset(2));
+    EXPECT_EQ(found->epoch, client().State("t").end().epoch);
+    EXPECT_EQ(found->event->json(), TextOf("b"));
+    EXPECT_TRUE(found->critical);
+    EXPECT_FALSE(client().Find("t", "a")->critical);
+    EXPECT_THAT(client().Find("t", "c"), HasReason(Reason::kNotFound));
+    under_test().Evict();
+  }
+  ASSERT_TRUE(client().RaiseFloor("t", 3).ok());
+  EXPECT_THAT(client().Find("t", "b"), HasReason(Reason::kNotFound));
+  EXPECT_THAT(client().Find("unknown", "b"), HasReason(Reason::kNotFound));
+}
+
+// --- Following.
+
+TEST_P(LogContractTest, FollowerLearnsOfEverythingAfterItsState) {
+  client().Add("t", "u", {"a"});
+  RecordingFollower follower;
+  const auto state = client().Follow("t", &follower);
+  ASSERT_TRUE(state.ok()) << state.status();
+  EXPECT_EQ(state->last, Offset(1));
+  client().Append("t", "u", Items({"b", "c"})).status().IgnoreError();
+  ASSERT_TRUE(client().Ack("t", "u", 2).ok());
+  ASSERT_TRUE(client().RaiseFloor("t", 2, FloorReason::kDeleted).ok());
+  EXPECT_THAT(follower.calls(),
+              ElementsAre("appended 2:text of b 3:text of c", "acked 2", "floor 2 deleted"));
+  client().Unfollow("t", &follower);
+}
+
+TEST_P(LogContractTest, FollowerLearnsOfTheOwner) {
+  RecordingFollower follower;
+  EXPECT_TRUE(client().Follow("t", &follower)->owner.empty());
+  ASSERT_TRUE(client().Assign("t", "u").ok());
+  EXPECT_THAT(follower.calls(), ElementsAre("owner u"));
+  client().Unfollow("t", &follower);
+}
+
+TEST_P(LogContractTest, FollowerIsToldBeforeTheProducer) {
+  RecordingFollower follower;
+  ASSERT_TRUE(client().Follow("t", &follower).ok());
+  std::promise<size_t> calls_at_answer;
+  under_test().log()->Append(
+      {ThreadId("t"), UserId("u"), Items({"a"})},
+      [&](absl::StatusOr<AppendResult>) { calls_at_answer.set_value(follower.calls().size()); });
+  EXPECT_EQ(calls_at_answer.get_future().get(), 2u);  // the owner, the event
+  client().Unfollow("t", &follower);
+}
+
+TEST_P(LogContractTest, RepetitionsAndRefusalsAreNotTold) {
+  client().Add("t", "u", {"a"});
+  RecordingFollower follower;
+  ASSERT_TRUE(client().Follow("t", &follower).ok());
+  client().Append("t", "u", Items({"a"})).status().IgnoreError();
+  client().Append("t", "v", Items({"b"})).status().IgnoreError();
+  client().Ack("t", "u", Position{}).status().IgnoreError();
+  EXPECT_THAT(follower.calls(), IsEmpty());
+  client().Unfollow("t", &follower);
+}
+
+TEST_P(LogContractTest, StateOfAFollowThatRacesWithAppendsHasNoGapAndNoRepeat) {
+  constexpr int kEvents = 300;
+  for (int n = 1; n <= kEvents; ++n) {
+    under_test().log()->Append({ThreadId("t"), UserId("u"), {Item("e" + std::to_string(n))}},
+                               [](absl::StatusOr<AppendResult>) {});
+  }
+  RecordingFollower follower;
+  const auto state = client().Follow("t", &follower);  // somewhere in between
+  client().Add("t", "u", {"last"});
+  uint64_t next = state->last.value() + 1;
+  for (const std::string& event : follower.events()) {
+    EXPECT_THAT(event, HasSubstr(std::to_string(next) + ":"));
+    ++next;
+  }
+  EXPECT_EQ(next, uint64_t(kEvents + 2));
+  client().Unfollow("t", &follower);
+}
+
+TEST_P(LogContractTest, FollowingAgainGivesTheStateBetweenTheCalls) {
+  RecordingFollower follower;
+  ASSERT_TRUE(client().Follow("t", &follower).ok());
+  client().Add("t", "u", {"a", "b"});
+  const auto again = client().Follow("t", &follower);
+  EXPECT_EQ(again->last, Offset(2));
+  client().Add("t", "u", {"c"});
+  EXPECT_THAT(follower.events(), ElementsAre("1:text of a", "2:text of b", "3:text of c"));
+  client().Unfollow("t", &follower);
+}
+
+TEST_P(LogContractTest, NothingIsToldAfterUnfollow) {
+  RecordingFollower follower;
+  ASSERT_TRUE(client().Follow("t", &follower).ok());
+  client().Unfollow("t", &follower);
+  client().Add("t", "u", {"a"});
+  EXPECT_THAT(follower.calls(), IsEmpty());
+}
+
+TEST_P(LogContractTest, FollowerKeepsFollowingAThreadThatLeavesMemory) {
+  client().Add("t", "u", {"a"});
+  RecordingFollower follower;
+  ASSERT_TRUE(client().Follow("t", &follower).ok());
+  under_test().Evict();
+  client().Add("t", "u", {"b"});
+  EXPECT_THAT(follower.events(), ElementsAre("2:text of b"));
+  client().Unfollow("t", &follower);
+}
+
+// --- Threads.
+
+TEST_P(LogContractTest, ThreadsAreListedByOwnerByPages) {
+  for (const char* thread : {"t1", "t2", "t3", "t4", "t5"}) client().Add(thread, "u", {"a"});
+  client().Add("other", "v", {"a"});
+  ASSERT_TRUE(client().Assign("empty", "u").ok());
+  under_test().Evict();
+  std::vector<std::string> listed;
+  std::string token;
+  do {
+    const auto page = client().List("u", token, 2);
+    ASSERT_TRUE(page.ok()) << page.status();
+    EXPECT_LE(page->threads.size(), 2u);
+    for (const ThreadState& state : page->threads) {
+      EXPECT_EQ(state.owner, UserId("u"));
+      listed.push_back(state.thread.str());
+    }
+    token = page->next_page_token;
+  } while (!token.empty());
+  EXPECT_THAT(listed, testing::UnorderedElementsAre("t1", "t2", "t3", "t4", "t5", "empty"));
+  EXPECT_EQ(client().List("")->threads.size(), 7u);
+  EXPECT_THAT(client().List("nobody")->threads, IsEmpty());
+  EXPECT_THAT(client().List("u", "made up"), HasReason(Reason::kContextInvalid));
+}
+
+TEST_P(LogContractTest, OwnerWhoseIdBeginsAnotherOwnersSeesOnlyItsOwn) {
+  client().Add("t1", "u", {"a"});
+  client().Add("t2", "uu", {"a"});
+  const auto page = client().List("u");
+  ASSERT_EQ(page->threads.size(), 1u);
+  EXPECT_EQ(page->threads[0].thread, ThreadId("t1"));
+}
+
+TEST_P(LogContractTest, ErasedThreadIsAsIfItNeverWas) {
+  client().Append("t", "u", {Start("s", "r"), Item("a")}).status().IgnoreError();
+  const Epoch before = client().State("t").end().epoch;
+  under_test().Evict();
+  EXPECT_TRUE(*client().Erase("t"));
+  EXPECT_FALSE(*client().Erase("t"));
+  EXPECT_TRUE(client().State("t").owner.empty());
+  EXPECT_THAT(client().ReadAll("t"), IsEmpty());
+  EXPECT_THAT(client().List("u")->threads, IsEmpty());
+  EXPECT_EQ(client().Add("t", "v", {"a"}), 1u);
+  EXPECT_NE(client().State("t").end().epoch, before);
+  under_test().Reopen();
+  EXPECT_EQ(client().State("t").owner, UserId("v"));
+  EXPECT_THAT(client().ReadAll("t"), ElementsAre("1:text of a"));
+}
+
+// --- Lives.
+
+TEST_P(LogContractTest, ClosingAndOpeningKeepsTheEpoch) {
+  client().Add("t", "u", {"a"});
+  const Epoch before = client().State("t").end().epoch;
+  under_test().Reopen();
+  client().Add("t", "u", {"b"});
+  const ThreadState state = client().State("t");
+  ASSERT_EQ(state.epochs.size(), 1u);
+  EXPECT_EQ(state.epochs[0].epoch, before);
+  EXPECT_THAT(client().ReadAll("t"), ElementsAre("1:text of a", "2:text of b"));
+}
+
+TEST_P(LogContractTest, EverythingOfAThreadOutlivesEvictionAndReopening) {
+  client()
+      .Append("t", "u", {Start("s", "r", "facts"), Item("a"), Item("b")})
+      .status()
+      .IgnoreError();
+  ASSERT_TRUE(client().Ack("t", "u", 2).ok());
+  ASSERT_TRUE(client().RaiseFloor("t", 2).ok());
+  const ThreadState before = client().State("t");
+  under_test().Evict();
+  for (int round = 0; round < 2; ++round) {
+    const ThreadState after = client().State("t");
+    EXPECT_EQ(after.owner, before.owner);
+    EXPECT_EQ(after.last, before.last);
+    EXPECT_EQ(after.floor, before.floor);
+    EXPECT_EQ(after.acknowledged, before.acknowledged);
+    EXPECT_EQ(after.acknowledged_count, before.acknowledged_count);
+    EXPECT_EQ(after.expired_count, before.expired_count);
+    EXPECT_EQ(after.last_append, before.last_append);
+    EXPECT_EQ(after.end().epoch, before.end().epoch);
+    ASSERT_EQ(after.runs.size(), 1u);
+    EXPECT_EQ(after.runs[0].data, "facts");
+    under_test().Reopen();
+  }
+}
+
+TEST_P(LogContractTest, CloseAnswersWhatWasAsked) {
+  std::atomic<int> answers = 0;
+  for (int n = 0; n < 50; ++n) {
+    under_test().log()->Append({ThreadId("t" + std::to_string(n)), UserId("u"), Items({"a"})},
+                               [&](absl::StatusOr<AppendResult> result) {
+                                 EXPECT_TRUE(result.ok()) << result.status();
+                                 ++answers;
+                               });
+    under_test().log()->Read({.thread = ThreadId("t")},
+                             [&](absl::StatusOr<ReadResult>) { ++answers; });
+  }
+  under_test().Reopen();
+  EXPECT_EQ(answers, 100);
+  EXPECT_EQ(client().List("u")->threads.size(), 50u);
+}
+
+}  // namespace clarion::log

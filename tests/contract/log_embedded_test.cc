@@ -1,0 +1,240 @@
+// The contract, over the embedded log with much room and with very little; and what is the embedded
+// log's own: retention, incarnations, bounds.
+#include <map>
+
+#include "tests/contract/log_contract.h"
+#include "tests/contract/log_embedded_testing.h"
+
+namespace clarion::log {
+namespace {
+
+INSTANTIATE_TEST_SUITE_P(
+    Embedded, LogContractTest,
+    testing::Values(LogEngine{"roomy", [] { return std::make_unique<EmbeddedUnderTest>(); }},
+                    LogEngine{"tight",
+                              [] { return std::make_unique<EmbeddedUnderTest>(TightOptions()); }}),
+    NameOfEngine);
+
+using namespace std::chrono_literals;
+
+class EmbeddedLogTest : public testing::Test {
+ protected:
+  // Opens with these options; a second call opens the same folder with others.
+  void Open(const std::function<void(EmbeddedOptions&)>& change = [](EmbeddedOptions&) {}) {
+    if (log_ == nullptr) {
+      EmbeddedOptions options = TightOptions();
+      change(options);
+      log_ = std::make_unique<EmbeddedUnderTest>(options);
+    } else {
+      log_->Close();
+      change(log_->options());
+      log_->Open();
+    }
+  }
+  LogClient client() { return LogClient(log_->log()); }
+  // Follows, turns the clock, and waits until the floor is where it should be.
+  void ExpectFloorAfter(std::chrono::milliseconds time, uint64_t floor) {
+    RecordingFollower follower;
+    ASSERT_TRUE(client().Follow("t", &follower).ok());
+    log_->clock().Advance(time);
+    follower.WaitFor("floor " + std::to_string(floor) + " expired");
+    client().Unfollow("t", &follower);
+  }
+  // Turns the clock and has everything that retention does done.
+  void Pass(std::chrono::milliseconds time) {
+    log_->clock().Advance(time);
+    // What this thread's expiry is queued behind has been judged when these are answered.
+    client().Add("expires", "u", {"x" + std::to_string(++passed_)});
+    ASSERT_TRUE(client().RaiseFloor("expires", 1'000'000).ok());
+  }
+  EmbeddedUnderTest& log() { return *log_; }
+
+ private:
+  std::unique_ptr<EmbeddedUnderTest> log_;
+  int passed_ = 0;
+};
+
+// --- Retention.
+
+TEST_F(EmbeddedLogTest, EventsExpireWithAgeAndAreCounted) {
+  Open([](EmbeddedOptions& options) { options.retention.age = 1h; });
+  client().Add("t", "u", {"a", "b"});
+  log().clock().Advance(30min);
+  client().Add("t", "u", {"c"});
+  ExpectFloorAfter(31min, 3);
+  const ThreadState state = client().State("t");
+  EXPECT_EQ(state.expired_count, 2u);
+  EXPECT_EQ(state.pending(), 1u);
+  EXPECT_THAT(client().ReadAll("t"), ElementsAre("3:text of c"));
+}
+
+TEST_F(EmbeddedLogTest, EventsOfAThreadThatLeftMemoryExpireToo) {
+  Open([](EmbeddedOptions& options) { options.retention.age = 1h; });
+  for (int n = 1; n <= 20; ++n) client().Add("t", "u", {"e" + std::to_string(n)});
+  RecordingFollower follower;
+  ASSERT_TRUE(client().Follow("t", &follower).ok());
+  log().Evict();
+  log().clock().Advance(2h);
+  follower.WaitFor("floor 21 expired");
+  client().Unfollow("t", &follower);
+  EXPECT_EQ(client().State("t").expired_count, 20u);
+  // Its chunks go with it, not only from view.
+  log().Reopen();
+  EXPECT_THAT(client().ReadAll("t"), IsEmpty());
+}
+
+TEST_F(EmbeddedLogTest, UnacknowledgedCriticalEventHoldsTheFloorUntilItsOwnTimeEnds) {
+  Open([](EmbeddedOptions& options) {
+    options.retention.age = 1h;
+    options.retention.critical_age = 3h;
+  });
+  ASSERT_TRUE(client().Append("t", "u", {Item("a"), Critical("b"), Item("c")}).ok());
+  ExpectFloorAfter(61min, 2);
+  EXPECT_EQ(client().State("t").pending(), 2u);
+  ExpectFloorAfter(2h, 4);
+}
+
+TEST_F(EmbeddedLogTest, AcknowledgedCriticalEventHoldsNothing) {
+  Open([](EmbeddedOptions& options) { options.retention.age = 1h; });
+  ASSERT_TRUE(client().Append("t", "u", {Item("a"), Critical("b"), Item("c")}).ok());
+  ASSERT_TRUE(client().Ack("t", "u", 2).ok());
+  ExpectFloorAfter(61min, 4);
+  EXPECT_EQ(client().State("t").expired_count, 1u);
+}
+
+TEST_F(EmbeddedLogTest, MoreEventsThanAllowedPushTheOldestOut) {
+  Open([](EmbeddedOptions& options) { options.retention.max_events = 10; });
+  for (int n = 1; n <= 25; ++n) {
+    client().Add("t", "u", {"e" + std::to_string(n)});
+    const ThreadState state = client().State("t");
+    EXPECT_EQ(state.last.value() + 1 - state.floor.value(), uint64_t(std::min(n, 10)));
+  }
+}
+
+TEST_F(EmbeddedLogTest, CountGivesWayToACriticalEventAndBytesDoNot) {
+  Open([](EmbeddedOptions& options) {
+    options.retention.max_events = 3;
+    options.retention.max_bytes = 400;
+  });
+  ASSERT_TRUE(client().Append("t", "u", {Critical("first")}).ok());
+  for (int n = 0; n < 8; ++n) client().Add("t", "u", {"e" + std::to_string(n)});
+  EXPECT_EQ(client().State("t").floor, Offset(1));
+  for (int n = 8; n < 40; ++n) client().Add("t", "u", {"e" + std::to_string(n)});
+  EXPECT_GT(client().State("t").floor, Offset(1));
+  size_t bytes = 0;
+  for (const std::string& text : client().ReadAll("t")) bytes += 2 * text.size();
+  EXPECT_LE(bytes, 400u + 100u);
+}
+
+TEST_F(EmbeddedLogTest, NewestEventStaysHoweverLargeItIs) {
+  Open([](EmbeddedOptions& options) { options.retention.max_bytes = 50; });
+  client().Add("t", "u", {"a"});
+  ASSERT_TRUE(client().Append("t", "u", {Item("b", {.text = std::string(200, 'x')})}).ok());
+  EXPECT_EQ(client().ReadAll("t").size(), 1u);
+  EXPECT_EQ(client().State("t").floor, Offset(2));
+}
+
+TEST_F(EmbeddedLogTest, TimesOfAThreadDoNotGoBack) {
+  Open();
+  client().Add("t", "u", {"a"});
+  const WallTime first = client().Find("t", "a")->accepted_at;
+  log().clock().Advance(5s);
+  client().Add("t", "u", {"b"});
+  EXPECT_EQ(client().Find("t", "b")->accepted_at - first, 5s);
+}
+
+// --- Incarnations and epochs.
+
+TEST_F(EmbeddedLogTest, AnotherBootWithoutCleanShutdownIsToldByCrashTests) {
+  // A clean shutdown makes another boot harmless.
+  Open();
+  client().Add("t", "u", {"a"});
+  Open([](EmbeddedOptions& options) { options.boot_id = "second boot"; });
+  client().Add("t", "u", {"b"});
+  EXPECT_EQ(client().State("t").epochs.size(), 1u);
+}
+
+TEST_F(EmbeddedLogTest, EveryThreadHasAnEpochOfItsOwnName) {
+  Open();
+  client().Add("t1", "u", {"a"});
+  client().Add("t2", "u", {"a"});
+  EXPECT_NE(client().State("t1").end().epoch, client().State("t2").end().epoch);
+}
+
+// --- Bounds.
+
+TEST_F(EmbeddedLogTest, FullQueueRefusesAtOnceAndLosesNothingElse) {
+  Open([](EmbeddedOptions& options) {
+    options.max_queued_ops = 4;
+    options.max_queued_bytes = 1u << 20;
+  });
+  std::promise<void> block;
+  std::shared_future<void> blocked = block.get_future().share();
+  // The commit thread stands in this callback.
+  log().log()->Append({ThreadId("t"), UserId("u"), Items({"first"})},
+                      [blocked](absl::StatusOr<AppendResult>) { blocked.wait(); });
+  std::vector<std::future<absl::Status>> answers;
+  for (int n = 0; n < 20; ++n) {
+    auto promise = std::make_shared<std::promise<absl::Status>>();
+    answers.push_back(promise->get_future());
+    log().log()->Append(
+        {ThreadId("t"), UserId("u"), {Item("e" + std::to_string(n))}},
+        [promise](absl::StatusOr<AppendResult> result) { promise->set_value(result.status()); });
+  }
+  // The last ones were refused although nothing moves.
+  EXPECT_EQ(ReasonOf(answers.back().get()), Reason::kBufferOverflow);
+  answers.pop_back();
+  block.set_value();
+  size_t accepted = 1;
+  for (auto& answer : answers) {
+    const absl::Status status = answer.get();
+    accepted += status.ok();
+    if (!status.ok()) {
+      EXPECT_EQ(ReasonOf(status), Reason::kBufferOverflow) << status;
+    }
+  }
+  EXPECT_EQ(client().State("t").last, Offset(accepted));
+}
+
+TEST_F(EmbeddedLogTest, AppendLargerThanTheQueueIsRefused) {
+  Open([](EmbeddedOptions& options) { options.max_queued_bytes = 2000; });
+  EXPECT_THAT(client().Append("t", "u", {Item("a", {.text = std::string(3000, 'x')})}),
+              HasReason(Reason::kBufferOverflow));
+  client().Add("t", "u", {"b"});
+}
+
+TEST_F(EmbeddedLogTest, JournalStaysShortAndEverythingIsStillThere) {
+  Open([](EmbeddedOptions& options) { options.max_threads = 100; });
+  std::map<std::string, std::vector<std::string>> expected;
+  for (int n = 1; n <= 400; ++n) {
+    const std::string thread = "t" + std::to_string(n % 17);
+    const std::string id = "e" + std::to_string(n);
+    const uint64_t offset = client().Add(thread, "u", {id});
+    expected[thread].push_back(std::to_string(offset) + ":" + TextOf(id));
+  }
+  for (int round = 0; round < 2; ++round) {
+    for (const auto& [thread, texts] : expected) EXPECT_EQ(client().ReadAll(thread), texts);
+    log().Reopen();
+  }
+}
+
+TEST(EmbeddedLogOpenTest, FolderThatCannotBeMadeIsOneSentence) {
+  ManualScheduler clock;
+  EmbeddedOptions options;
+  options.path = "/proc/no/such/folder";
+  options.scheduler = &clock;
+  const auto log = OpenEmbeddedLog(options);
+  ASSERT_FALSE(log.ok());
+  EXPECT_THAT(std::string(log.status().message()), HasSubstr("/proc/no/such/folder"));
+}
+
+TEST(EmbeddedLogOpenTest, FolderInUseIsRefused) {
+  EmbeddedUnderTest first;
+  ManualScheduler clock;
+  EmbeddedOptions options = first.options();
+  options.scheduler = &clock;
+  EXPECT_FALSE(OpenEmbeddedLog(options).ok());
+}
+
+}  // namespace
+}  // namespace clarion::log

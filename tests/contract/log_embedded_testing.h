@@ -1,0 +1,79 @@
+// The embedded log in a temporary folder, with a clock that is turned by hand.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "proto/base/manual_scheduler.h"
+#include "service/log/embedded_log.h"
+#include "tests/contract/log_testing.h"
+
+namespace clarion::log {
+
+// Everything leaves memory early and the journal is short, so that few events reach every path.
+inline EmbeddedOptions TightOptions() {
+  EmbeddedOptions options;
+  options.tail_events = 6;
+  options.tail_bytes = 400;
+  options.chunk_bytes = 60;
+  options.max_threads = 2;
+  options.max_journal_bytes = 2000;
+  options.max_commit_bytes = 200;
+  return options;
+}
+
+// Small enough that a hundred openings take no time.
+inline EmbeddedOptions WithSmallDatabase(EmbeddedOptions options) {
+  options.block_cache_bytes = 1u << 20;
+  options.write_buffer_bytes = 256u << 10;
+  return options;
+}
+
+class EmbeddedUnderTest : public LogUnderTest {
+ public:
+  explicit EmbeddedUnderTest(EmbeddedOptions options = {}) : options_(std::move(options)) {
+    options_ = WithSmallDatabase(std::move(options_));
+    options_.path = folder_.path() + "/log";
+    options_.scheduler = &clock_;
+    options_.max_open_runs = 3;
+    if (options_.boot_id.empty()) options_.boot_id = "first boot";
+    Open();
+  }
+  ~EmbeddedUnderTest() override { log_.reset(); }
+
+  Log* log() override { return log_.get(); }
+  void Reopen() override {
+    Close();
+    Open();
+  }
+  void Evict() override {
+    if (options_.max_threads > 8) return;  // it keeps what it has
+    for (size_t n = 0; n <= options_.max_threads; ++n) {
+      EXPECT_TRUE(LogClient(log()).Follow("evict" + std::to_string(n), &nobody_).ok());
+      LogClient(log()).Unfollow("evict" + std::to_string(n), &nobody_);
+    }
+  }
+  size_t max_open_runs() const override { return options_.max_open_runs; }
+
+  void Open() {
+    absl::StatusOr<std::unique_ptr<Log>> log = OpenEmbeddedLog(options_);
+    ASSERT_TRUE(log.ok()) << log.status();
+    log_ = *std::move(log);
+  }
+  void Close() {
+    log_->Close();
+    log_.reset();
+  }
+  EmbeddedOptions& options() { return options_; }
+  ManualScheduler& clock() { return clock_; }
+
+ private:
+  TemporaryFolder folder_;
+  ManualScheduler clock_;
+  EmbeddedOptions options_;
+  RecordingFollower nobody_;
+  std::unique_ptr<Log> log_;
+};
+
+}  // namespace clarion::log

@@ -1,0 +1,102 @@
+// A browser as the gateway sees it: a real WebSocket client that records every frame, connects
+// again and resumes by position, and is the outside observer of what a user saw.
+//
+// All browsers of a Browsers run on one thread; views are read with View(), which is a copy.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "boost/asio/awaitable.hpp"
+#include "boost/asio/io_context.hpp"
+#include "boost/json.hpp"
+
+namespace clarion::testing {
+
+// What a browser saw of one thread.
+struct ThreadView {
+  struct Seen {
+    std::string epoch;
+    uint64_t offset = 0;
+    std::string event_id;
+    std::string type;
+    std::chrono::steady_clock::time_point at;
+  };
+  std::vector<Seen> events;
+  // Every frame of the thread that is not an event, in order, with the events as `offset` strings
+  // left out: subscribed, missed, caught_up, bound ...
+  std::vector<boost::json::object> control;
+  std::string epoch;
+  uint64_t last = 0;  // the position to resume from
+  int subscribed = 0;
+  int caught_up = 0;
+  uint64_t caught_up_offset = 0;
+  // The first broken rule: a gap, a repeat, an event before `subscribed`.
+  std::string fault;
+};
+
+struct BrowserOptions {
+  uint16_t port = 0;
+  std::function<std::string()> token;
+  std::vector<std::string> threads;
+  bool all = false;
+  // Used for the first subscribe; later ones resume.
+  std::string from = "unfinished";
+  bool reconnect = true;
+  // Acknowledge every this many events; 0: never.
+  int ack_every = 0;
+  // Waits injected before the connection, between `connected` and `subscribe`, and before reading
+  // on.
+  std::chrono::milliseconds before_connect{0};
+  std::chrono::milliseconds before_subscribe{0};
+  std::chrono::milliseconds before_read{0};
+};
+
+class Browser;
+
+class Browsers {
+ public:
+  Browsers();
+  ~Browsers();  // closes all
+  Browsers(const Browsers&) = delete;
+  Browsers& operator=(const Browsers&) = delete;
+
+  // The index of the new browser.
+  size_t Open(BrowserOptions options);
+  // Drops the transport without a goodbye; the browser connects again by itself.
+  void Drop(size_t browser);
+  // Leaves for good.
+  void Leave(size_t browser);
+  void Send(size_t browser, boost::json::object frame);
+
+  ThreadView View(size_t browser, const std::string& thread) const;
+  // Frames that belong to no thread: connected, error, going_away ...
+  std::vector<boost::json::object> Frames(size_t browser) const;
+  int connections(size_t browser) const;  // how many times it was `connected`
+  std::optional<int> close_code(size_t browser) const;
+  size_t size() const;
+
+  // Waits for the predicate, which is asked again after every frame and every close. False: time is
+  // over.
+  bool WaitFor(std::chrono::seconds limit, const std::function<bool()>& predicate) const;
+  bool WaitForOffset(size_t browser, const std::string& thread, uint64_t offset,
+                     std::chrono::seconds limit = std::chrono::seconds(30)) const;
+
+ private:
+  friend class Browser;
+  mutable std::mutex mutex_;  // guards what the browsers recorded
+  mutable std::condition_variable changed_;
+  boost::asio::io_context context_{1};
+  std::vector<std::shared_ptr<Browser>> browsers_;
+  std::thread thread_;
+};
+
+}  // namespace clarion::testing

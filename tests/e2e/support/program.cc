@@ -1,0 +1,145 @@
+#include "tests/e2e/support/program.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <fstream>
+#include <sstream>
+#include <thread>
+
+#include "boost/asio/connect.hpp"
+#include "boost/asio/io_context.hpp"
+#include "boost/asio/ip/tcp.hpp"
+#include "boost/beast/core.hpp"
+#include "boost/beast/http.hpp"
+#include "gtest/gtest.h"
+
+namespace clarion::testing {
+
+uint16_t FreePort() {
+  const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  ::bind(fd, reinterpret_cast<sockaddr*>(&address), size);
+  ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size);
+  ::close(fd);
+  return ntohs(address.sin_port);
+}
+
+TempDir::TempDir() {
+  std::string pattern = (std::filesystem::temp_directory_path() / "clarion-XXXXXX").string();
+  path_ = ::mkdtemp(pattern.data());
+}
+
+TempDir::~TempDir() {
+  if (::testing::Test::HasFailure()) {
+    std::cerr << "kept for inspection: " << path_ << "\n";
+    return;
+  }
+  std::error_code ignored;
+  std::filesystem::remove_all(path_, ignored);
+}
+
+Program::Program(std::filesystem::path binary, std::vector<std::string> arguments,
+                 std::filesystem::path log)
+    : binary_(std::move(binary)), arguments_(std::move(arguments)), log_(std::move(log)) {}
+
+Program::~Program() {
+  if (running()) Stop(SIGKILL);
+}
+
+void Program::Start() {
+  std::vector<char*> argv = {const_cast<char*>(binary_.c_str())};
+  for (const std::string& argument : arguments_)
+    argv.push_back(const_cast<char*>(argument.c_str()));
+  argv.push_back(nullptr);
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, log_.c_str(),
+                                   O_WRONLY | O_CREAT | O_APPEND, 0644);
+  posix_spawn_file_actions_adddup2(&actions, STDOUT_FILENO, STDERR_FILENO);
+  const int error = ::posix_spawn(&pid_, binary_.c_str(), &actions, nullptr, argv.data(), environ);
+  posix_spawn_file_actions_destroy(&actions);
+  ASSERT_EQ(error, 0) << "cannot start " << binary_;
+}
+
+int Program::Stop(int signal) {
+  if (pid_ <= 0) return -1;
+  ::kill(pid_, signal);
+  return Wait();
+}
+
+int Program::Wait() {
+  if (pid_ <= 0) return -1;
+  int status = 0;
+  ::waitpid(pid_, &status, 0);
+  pid_ = -1;
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+bool Program::running() {
+  if (pid_ <= 0) return false;
+  siginfo_t info{};
+  return ::waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+         info.si_pid == 0;
+}
+
+std::string Program::log() const {
+  std::ifstream file(log_);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+std::string HttpGet(uint16_t port, const std::string& target) {
+  namespace http = boost::beast::http;
+  boost::asio::io_context context;
+  boost::asio::ip::tcp::socket socket(context);
+  boost::system::error_code error;
+  socket.connect({boost::asio::ip::address_v4::loopback(), port}, error);
+  if (error) return "";
+  http::request<http::empty_body> request(http::verb::get, target, 11);
+  request.set(http::field::host, "127.0.0.1");
+  request.set(http::field::connection, "close");
+  http::write(socket, request, error);
+  boost::beast::flat_buffer buffer;
+  http::response_parser<http::string_body> parser;
+  parser.body_limit(64 * 1024 * 1024);
+  http::read(socket, buffer, parser, error);
+  if (error || parser.get().result() != http::status::ok) return "";
+  return parser.get().body().empty() ? " " : parser.get().body();
+}
+
+void WaitUntilServing(Program& program, uint16_t port, const std::string& target) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while (HttpGet(port, target).empty()) {
+    ASSERT_TRUE(program.running()) << "the program ended:\n" << program.log();
+    ASSERT_LT(std::chrono::steady_clock::now(), deadline) << "not serving:\n" << program.log();
+    // Nothing tells when another process begins to listen; it is asked again.
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+}
+
+double MetricValue(uint16_t admin_port, const std::string& name) {
+  std::istringstream lines(HttpGet(admin_port, "/metrics"));
+  double sum = 0;
+  for (std::string line; std::getline(lines, line);) {
+    if (!line.starts_with(name)) continue;
+    const char after = line.size() > name.size() ? line[name.size()] : '\0';
+    if (after == ' ' || after == '{')
+      sum += std::strtod(line.substr(line.rfind(' ')).c_str(), nullptr);
+  }
+  return sum;
+}
+
+}  // namespace clarion::testing

@@ -1,0 +1,62 @@
+// A program under test as a child process: started, watched, killed.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace clarion::testing {
+
+// A port that was free a moment ago. Programs that are killed and started again need the same one
+// twice.
+uint16_t FreePort();
+
+// A directory of its own, removed at the end of the test unless the test failed.
+class TempDir {
+ public:
+  TempDir();
+  ~TempDir();
+  TempDir(const TempDir&) = delete;
+  TempDir& operator=(const TempDir&) = delete;
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+class Program {
+ public:
+  // `log` collects standard output and error, appended over restarts.
+  Program(std::filesystem::path binary, std::vector<std::string> arguments,
+          std::filesystem::path log);
+  ~Program();  // SIGKILL
+  Program(const Program&) = delete;
+  Program& operator=(const Program&) = delete;
+
+  void Start();
+  // Sends the signal and waits for the end.
+  int Stop(int signal);
+  // Waits for the end: the exit code, or 128 + signal.
+  int Wait();
+  bool running();
+  pid_t pid() const { return pid_; }
+  std::string log() const;
+
+ private:
+  std::filesystem::path binary_;
+  std::vector<std::string> arguments_;
+  std::filesystem::path log_;
+  pid_t pid_ = -1;
+};
+
+// GET http://127.0.0.1:port/target; empty when nobody answers 200.
+std::string HttpGet(uint16_t port, const std::string& target);
+// Polls until `port` answers 200 there, or the program ends (then the test fails with its log).
+void WaitUntilServing(Program& program, uint16_t port, const std::string& target);
+// The value of a metric without labels, or the sum over its labels; 0 when it is absent.
+double MetricValue(uint16_t admin_port, const std::string& name);
+
+}  // namespace clarion::testing

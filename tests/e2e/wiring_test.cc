@@ -1,0 +1,124 @@
+// What is not wired is found: by CheckWiring, and by programs that refuse to start.
+#include <signal.h>
+
+#include <set>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "proto/contract/event_type.h"
+#include "tests/e2e/support/deployment.h"
+
+namespace clarion::testing {
+namespace {
+
+using ::testing::HasSubstr;
+
+v1::CheckWiringResponse Check(const Deployment& deployment,
+                              std::vector<std::string> gateways = {}) {
+  v1::CheckWiringRequest request;
+  for (const std::string& gateway : gateways) request.add_gateway_ids(gateway);
+  grpc::ClientContext context;
+  v1::CheckWiringResponse response;
+  const grpc::Status status = deployment.Stub()->CheckWiring(&context, request, &response);
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  return response;
+}
+
+class WiringTest : public ::testing::TestWithParam<Form> {};
+
+TEST_P(WiringTest, EveryEventTypeArrivesOverARealWebSocketAndLeavesNoTrace) {
+  Deployment deployment(GetParam());
+  deployment.Start();
+  const auto response = Check(deployment);
+  EXPECT_TRUE(response.ok()) << response.DebugString();
+  std::set<std::string> types;
+  for (const v1::WiringCanary& canary : response.canaries()) {
+    EXPECT_EQ(canary.step(), v1::WIRING_STEP_ARRIVED) << canary.DebugString();
+    types.insert(canary.type());
+  }
+  EXPECT_EQ(types.size(), kEventTypes.size());
+  grpc::ClientContext context;
+  v1::ListThreadsResponse threads;
+  ASSERT_TRUE(deployment.Stub()->ListThreads(&context, {}, &threads).ok());
+  EXPECT_EQ(threads.threads_size(), 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Forms, WiringTest,
+                         ::testing::Values(Form::kOneProcess, Form::kTwoProcesses),
+                         [](const auto& info) { return NameOf(info.param); });
+
+TEST(WiringFaultTest, MissingGatewayIsFound) {
+  Deployment deployment(Form::kTwoProcesses);
+  deployment.StartService();
+  const auto response = Check(deployment);
+  EXPECT_FALSE(response.ok());
+  ASSERT_EQ(response.canaries_size(), 1);
+  EXPECT_EQ(response.canaries(0).step(), v1::WIRING_STEP_LINK);
+}
+
+TEST(WiringFaultTest, GatewayOfAnotherServiceIsFound) {
+  Deployment mine(Form::kTwoProcesses, {}, {"--gateway-id", "mine"});
+  Deployment other(Form::kTwoProcesses, {}, {"--gateway-id", "other"});
+  mine.Start();
+  other.Start();
+  EXPECT_TRUE(Check(mine, {"mine"}).ok());
+  const auto response = Check(mine, {"mine", "other"});
+  EXPECT_FALSE(response.ok());
+  bool named = false;
+  for (const v1::WiringCanary& canary : response.canaries()) {
+    if (canary.gateway_id() == "other") {
+      EXPECT_EQ(canary.step(), v1::WIRING_STEP_LINK);
+      named = true;
+    }
+  }
+  EXPECT_TRUE(named);
+}
+
+struct Mistake {
+  std::string name;
+  std::string program;
+  std::vector<std::string> arguments;
+  std::string flag;
+};
+
+class StartUpTest : public ::testing::TestWithParam<Mistake> {};
+
+TEST_P(StartUpTest, MistakeStopsTheProgramWithASentenceThatNamesTheFlag) {
+  TempDir dir;
+  Program program(std::filesystem::path(CLARION_BIN_DIR) / GetParam().program, GetParam().arguments,
+                  dir.path() / "log");
+  program.Start();
+  EXPECT_GT(program.Wait(), 0);
+  EXPECT_THAT(program.log(), HasSubstr(GetParam().flag));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Mistakes, StartUpTest,
+    ::testing::Values(
+        Mistake{"NoKeys", "gateway/clarion-gateway", {"--listen", "127.0.0.1:0"}, "--token-secret"},
+        Mistake{"KeyFileMissing",
+                "gateway/clarion-gateway",
+                {"--listen", "127.0.0.1:0", "--token-public-key", "/no/such/key.pem"},
+                "--token-public-key"},
+        Mistake{"PublicAddressInThePlain",
+                "gateway/clarion-gateway",
+                {"--listen", "0.0.0.0:0", "--token-secret", "0123456789abcdef0123456789abcdef"},
+                "--insecure"},
+        Mistake{"UnknownLog",
+                "service/clarion-service",
+                {"--listen", "127.0.0.1:0", "--log-url", "ftp://x"},
+                "--log-url"},
+        Mistake{"LogPathTaken",
+                "service/clarion-service",
+                {"--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log-url",
+                 "embedded:/dev/null/x"},
+                "--log-url"},
+        Mistake{"ServicePlainPublic",
+                "service/clarion-service",
+                {"--listen", "0.0.0.0:0"},
+                "--insecure"},
+        Mistake{"UnknownFlag", "service/clarion-service", {"--no-such-flag"}, "--no-such-flag"}),
+    [](const auto& info) { return info.param.name; });
+
+}  // namespace
+}  // namespace clarion::testing
