@@ -12,6 +12,7 @@
 #include "boost/json/serialize.hpp"
 #include "boost/url/parse.hpp"
 #include "gateway/http/subprotocol.h"
+#include "proto/base/text.h"
 #include "proto/contract/ids.h"
 
 namespace clarion::gateway {
@@ -72,7 +73,7 @@ bool HostIsLoopback(std::string_view host) {
 }
 
 std::optional<std::string> Parameter(std::string_view query, std::string_view name) {
-  const std::string target = "/?" + std::string(query);
+  const std::string target = Concat("/?", query);
   const auto url = boost::urls::parse_origin_form(target);
   if (!url) return std::nullopt;
   for (const auto& parameter : url->params()) {

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "proto/base/text.h"
 
 namespace clarion::gateway {
 namespace {
@@ -58,7 +59,7 @@ absl::Status WebRootError(const std::string& what) {
 
 StaticFiles::StaticFiles() {
   for (const EmbeddedFile& file : EmbeddedPage()) {
-    Add("/" + std::string(file.name), std::string(file.content));
+    Add(Concat("/", file.name), std::string(file.content));
   }
 }
 
@@ -77,7 +78,7 @@ absl::StatusOr<StaticFiles> StaticFiles::Load(const std::string& directory) {
     if (files.files_.size() >= kMaxFiles || bytes > kMaxBytes) {
       return WebRootError(directory + " has more than 1,000 files or 64 MiB");
     }
-    files.Add("/" + entry->path().lexically_relative(directory).generic_string(),
+    files.Add(Concat("/", entry->path().lexically_relative(directory).generic_string()),
               std::move(content));
   }
   if (error) return WebRootError("cannot read " + directory + ": " + error.message());

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "proto/base/text.h"
 #include "tests/bench/followers.h"
 #include "tests/bench/load.h"
 #include "tests/e2e/support/deployment.h"
@@ -21,7 +22,7 @@ using testing::Form;
 
 std::vector<std::string> Threads(size_t count) {
   std::vector<std::string> threads;
-  for (size_t i = 0; i < count; ++i) threads.push_back("thread-" + std::to_string(i));
+  for (size_t i = 0; i < count; ++i) threads.push_back(Concat("thread-", i));
   return threads;
 }
 
@@ -71,6 +72,13 @@ void Ingest(Form form) {
   run("PublishStream, batches of 32", false);
 }
 
+bool Ready(Followers& followers) {
+  if (followers.WaitReady()) return true;
+  std::printf("  followers did not get ready; %lu of their connections ended\n",
+              followers.closed());
+  return false;
+}
+
 void Latency(Form form) {
   Deployment deployment(form, {}, kGatewayArguments);
   deployment.Start();
@@ -83,7 +91,7 @@ void Latency(Form form) {
   PublishStreamed(deployment, load);
   for (const std::string& thread : load.threads) followers.Add(deployment.Token("bench"), thread);
   followers.Start();
-  if (!followers.WaitReady()) return (void)std::printf("  followers did not get ready\n");
+  if (!Ready(followers)) return;
   for (const double rate : {1000.0, 10'000.0, 20'000.0}) {
     for (const size_t batch : {size_t{1}, size_t{32}}) {
       followers.TakeDelays();
@@ -114,7 +122,7 @@ void Fanout(Form form) {
   for (uint64_t i = 0; i < kFollowers; ++i)
     followers.Add(deployment.Token("bench"), load.threads[0]);
   followers.Start();
-  if (!followers.WaitReady()) return (void)std::printf("  followers did not get ready\n");
+  if (!Ready(followers)) return;
   const auto run = [&](const char* what) {
     const uint64_t before = followers.events();
     const double cpu = ServerCpu(deployment);
@@ -146,7 +154,7 @@ void Idle(Form form) {
   const double cpu = ServerCpu(deployment);
   Followers followers(deployment.stream_port());
   for (uint64_t i = 0; i < kConnections; ++i) {
-    followers.Add(deployment.Token("bench"), "thread-" + std::to_string(i));
+    followers.Add(deployment.Token("bench"), Concat("thread-", i));
   }
   Load load;
   load.threads = Threads(kConnections);
@@ -156,7 +164,7 @@ void Idle(Form form) {
   const uint64_t with_threads = ServerKiB(deployment);
   const double cpu_threads = ServerCpu(deployment);
   followers.Start();
-  if (!followers.WaitReady()) return (void)std::printf("  followers did not get ready\n");
+  if (!Ready(followers)) return;
   std::printf(
       "  %lu subscribed connections: %.1f KiB each (threads of one event: %.1f KiB each); "
       "connect, authenticate, subscribe: %.0f CPU ms per 1,000\n",

@@ -55,7 +55,7 @@ class Followers::Follower {
                             if (error) return Closed();
                             boost::system::error_code ignored;
                             socket_.set_option(tcp::no_delay(true), ignored);
-                            SayHello();
+                            Upgrade();
                             Read();
                           });
   }
@@ -68,13 +68,16 @@ class Followers::Follower {
     return buffer;
   }
 
-  void SayHello() {
+  void Upgrade() {
     Write(
         "GET /v1/stream HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: "
         "websocket\r\n"
         "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-        "Sec-WebSocket-Protocol: clarion.v1.json\r\n\r\n" +
-        ClientFrame(R"({"type":"connect","protocol":1,"token":")" + token_ + "\"}"));
+        "Sec-WebSocket-Protocol: clarion.v1.json\r\n\r\n");
+  }
+
+  void SayHello() {
+    Write(ClientFrame(R"({"type":"connect","protocol":1,"token":")" + token_ + "\"}"));
     token_.clear();
     token_.shrink_to_fit();
   }
@@ -107,6 +110,7 @@ class Followers::Follower {
       }
       upgraded_ = true;
       bytes.remove_prefix(end + 4);
+      SayHello();
     }
     const int64_t now = NowNanos();
     uint64_t events = 0;

@@ -12,6 +12,7 @@
 #include <sstream>
 #include <thread>
 
+#include "proto/base/text.h"
 #include "tests/bench/followers.h"
 #include "tests/e2e/support/producer.h"
 
@@ -23,12 +24,12 @@ class Maker {
  public:
   explicit Maker(const Load& load)
       : load_(load),
-        run_("b" + std::to_string(NowNanos())),
+        run_(Concat("b", NowNanos())),
         padding_(load.payload_bytes > 230 ? load.payload_bytes - 230 : 0, '.') {}
 
   v1::Event Next() {
     const std::string& thread = load_.threads[made_ % load_.threads.size()];
-    return testing::Thinking(load_.user, thread, run_ + "-" + std::to_string(made_++),
+    return testing::Thinking(load_.user, thread, Concat(run_, "-", made_++),
                              std::to_string(NowNanos()) + padding_);
   }
   uint64_t made() const { return made_; }
@@ -144,7 +145,7 @@ double PublishStreamed(const testing::Deployment& deployment, const Load& load) 
 }
 
 double CpuSeconds(pid_t pid) {
-  std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+  std::ifstream file(Concat("/proc/", pid, "/stat"));
   std::string line;
   std::getline(file, line);
   std::istringstream fields(line.substr(line.rfind(')') + 2));
@@ -156,7 +157,7 @@ double CpuSeconds(pid_t pid) {
 }
 
 uint64_t ResidentKiB(pid_t pid) {
-  std::ifstream file("/proc/" + std::to_string(pid) + "/status");
+  std::ifstream file(Concat("/proc/", pid, "/status"));
   for (std::string line; std::getline(file, line);) {
     if (line.starts_with("VmRSS:")) return std::strtoull(line.c_str() + 6, nullptr, 10);
   }
