@@ -1,6 +1,6 @@
 #include "service/front/publish_stream.h"
 
-#include <deque>
+#include <list>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -20,6 +20,8 @@ constexpr size_t kMaxBatchBytes = 1024 * 1024;
 constexpr int kMaxResumes = 1024;
 // Results that one answer gathers; a batch is never split.
 constexpr int kGatherResults = 4096;
+// Of the batches whose memory a stream keeps for the next ones, as they were read.
+constexpr size_t kSpareBytes = 256 * 1024;
 
 enum class Again { kNo, kYes };
 
@@ -180,6 +182,33 @@ class Stream final
     return fields.ok() ? absl::OkStatus() : fields.Refusal(facts_.Context());
   }
 
+  // Takes what was read into a batch, one that was used before if there is any: its messages keep
+  // their memory.
+  StreamBatch& AddBatch() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (spare_.empty()) {
+      batches_.emplace_back();
+    } else {
+      batches_.splice(batches_.end(), spare_, spare_.begin());
+    }
+    StreamBatch& batch = batches_.back();
+    spare_bytes_ -= batch.bytes;
+    batch.request.Swap(&request_);
+    batch.bytes = batch.request.ByteSizeLong();
+    return batch;
+  }
+
+  void DropBatch() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    StreamBatch& batch = batches_.front();
+    if (spare_bytes_ + batch.bytes > kSpareBytes) {
+      batches_.pop_front();
+      return;
+    }
+    spare_bytes_ += batch.bytes;
+    batch.request.Clear();
+    batch.results.Clear();
+    spare_.splice(spare_.end(), batches_, batches_.begin());
+  }
+
   // Puts a batch on its way. Returns its threads.
   std::vector<ThreadId> Take(std::vector<absl::StatusOr<log::AppendItem>> items)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
@@ -188,27 +217,24 @@ class Stream final
     }
     std::vector<ThreadId> touched;
     if (items.empty()) return touched;
-    StreamBatch& batch = batches_.emplace_back();
-    batch.bytes = request_.ByteSizeLong();
+    StreamBatch& batch = AddBatch();
     batch.open = items.size();
-    batch.results.mutable_results()->Reserve(static_cast<int>(items.size()));
     events_ += items.size();
     bytes_ += batch.bytes;
-    for (int i = 0; i < request_.events_size(); ++i) {
-      const v1::PublishRequest& request = request_.events(i);
+    for (int i = 0; i < batch.request.events_size(); ++i) {
+      const v1::Event& event = batch.request.events(i).event();
       absl::StatusOr<log::AppendItem>& item = items[static_cast<size_t>(i)];
       v1::PublishResult* result = batch.results.add_results();
-      result->set_event_id(request.event().event_id());
-      result->set_thread_id(request.event().thread_id());
+      result->set_event_id(event.event_id());
+      result->set_thread_id(event.thread_id());
       StreamTicket ticket{.batch = &batch, .index = i};
       if (!item.ok()) {
         Refuse(ticket, item.status(), Again::kNo);
         continue;
       }
       ticket.critical = item->critical;
-      ThreadId thread(request.event().thread_id());
-      const auto stop =
-          threads_.Offer(thread, UserId(request.event().user_id()), *std::move(item), ticket);
+      ThreadId thread(event.thread_id());
+      const auto stop = threads_.Offer(thread, UserId(event.user_id()), *std::move(item), ticket);
       if (stop) {
         Abort(ticket, *stop);
       } else if (touched.empty() || touched.back() != thread) {
@@ -248,7 +274,7 @@ class Stream final
           response_.add_results()->Swap(&result);
         }
       }
-      batches_.pop_front();
+      DropBatch();
     }
     if (response_.results_size() == 0) return false;
     if (broken_) {
@@ -279,28 +305,21 @@ class Stream final
   }
 
   void Append(StreamAppend append) {
-    std::vector<EventId> ids;
-    std::vector<RunId> runs;
-    for (const log::AppendItem& item : append.request.items) {
-      ids.push_back(item.event_id);
-      runs.push_back(item.run_id);
-    }
     ErrorContext context = facts_.Context(append.request.owner.str(), append.request.thread.str());
     core_.intake.Append(
         std::move(append.request),
-        [self = shared_from_this(), tickets = std::move(append.tickets), ids = std::move(ids),
-         runs = std::move(runs), context = std::move(context)](const auto& result) {
-          self->OnAppended(tickets, ids, runs, context, result);
+        [self = shared_from_this(), tickets = std::move(append.tickets),
+         context = std::move(context)](const auto& result) {
+          self->OnAppended(tickets, context, result);
         });
   }
 
-  void OnAppended(const std::vector<StreamTicket>& tickets, const std::vector<EventId>& ids,
-                  const std::vector<RunId>& runs, const ErrorContext& context,
+  void OnAppended(const std::vector<StreamTicket>& tickets, const ErrorContext& context,
                   const absl::StatusOr<log::AppendResult>& result) {
     const ThreadId thread(context.thread_id);
     const uint32_t subscriptions = result.ok() ? core_.intake.Subscriptions(thread) : 0;
     std::optional<StreamStop> stop;
-    const std::vector<absl::Status> judged = Judge(ids, runs, context, result, &stop);
+    const std::vector<absl::Status> judged = Judge(tickets, context, result, &stop);
     Steps steps;
     {
       MutexLock lock(mutex_);
@@ -326,22 +345,23 @@ class Stream final
   }
 
   // What became of each event of an append, up to the one that stops its thread.
-  std::vector<absl::Status> Judge(const std::vector<EventId>& ids, const std::vector<RunId>& runs,
+  std::vector<absl::Status> Judge(const std::vector<StreamTicket>& tickets,
                                   const ErrorContext& context,
                                   const absl::StatusOr<log::AppendResult>& result,
                                   std::optional<StreamStop>* stop) const {
     std::vector<absl::Status> judged;
-    for (size_t i = 0; i < ids.size() && !*stop; ++i) {
+    for (size_t i = 0; i < tickets.size() && !*stop; ++i) {
       if (result.ok() && runs::IsAccepted(result->items[i].outcome)) {
         judged.push_back(absl::OkStatus());
         continue;
       }
       ErrorContext about = context;
-      about.run_id = runs[i].str();
+      about.run_id = tickets[i].event().run_id();
       judged.push_back(core_.Note(
           result.ok() ? runs::RefusalOf(result->items[i].outcome, about) : result.status(), about));
       if (AgainAfter(judged.back()) == Again::kYes) {
-        *stop = StreamStop{ids[i], ReasonOf(judged.back()).value_or(Reason::kLogUnavailable)};
+        *stop = StreamStop{EventId(tickets[i].event().event_id()),
+                           ReasonOf(judged.back()).value_or(Reason::kLogUnavailable)};
       }
     }
     return judged;
@@ -378,8 +398,10 @@ class Stream final
 
   Mutex mutex_;
   StreamThreads threads_ ABSL_GUARDED_BY(mutex_);
-  // A deque keeps batches where they are while others come and go.
-  std::deque<StreamBatch> batches_ ABSL_GUARDED_BY(mutex_);
+  // Lists keep batches where they are while others come and go.
+  std::list<StreamBatch> batches_ ABSL_GUARDED_BY(mutex_);
+  std::list<StreamBatch> spare_ ABSL_GUARDED_BY(mutex_);
+  size_t spare_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   size_t events_ ABSL_GUARDED_BY(mutex_) = 0;  // read and not answered
   size_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   // gRPC's while writing_.

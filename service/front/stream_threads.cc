@@ -13,33 +13,33 @@ constexpr size_t kAppendBytes = 1024 * 1024;
 
 std::optional<StreamStop> StreamThreads::Offer(const ThreadId& thread, const UserId& owner,
                                                log::AppendItem item, StreamTicket ticket) {
-  std::unique_ptr<Queue>& queue = queues_[thread];
-  if (!queue) queue = std::make_unique<Queue>();
-  if (queue->stop) return queue->stop;
-  queue->waiting.push_back({owner, std::move(item), ticket});
+  Queue& queue = queues_[thread];
+  if (queue.stop) return queue.stop;
+  queue.waiting.push_back({owner, std::move(item), ticket});
   return std::nullopt;
 }
 
 std::optional<StreamAppend> StreamThreads::Next(const ThreadId& thread) {
   const auto found = queues_.find(thread);
   if (found == queues_.end()) return std::nullopt;
-  Queue& queue = *found->second;
+  Queue& queue = found->second;
   if (queue.under_way || queue.waiting.empty()) return std::nullopt;
 
   StreamAppend append;
   append.request.thread = thread;
   append.request.owner = queue.waiting.front().owner;
   size_t bytes = 0;
-  while (!queue.waiting.empty() && append.tickets.size() < kAppendEvents && bytes < kAppendBytes) {
-    Waiting& next = queue.waiting.front();
-    if (next.owner != append.request.owner) break;
-    const bool starts_run = next.item.run_effect == log::RunEffect::kStart;
-    bytes += next.item.event->bytes().size();
-    append.request.items.push_back(std::move(next.item));
-    append.tickets.push_back(next.ticket);
-    queue.waiting.pop_front();
+  auto next = queue.waiting.begin();
+  while (next != queue.waiting.end() && append.tickets.size() < kAppendEvents &&
+         bytes < kAppendBytes && next->owner == append.request.owner) {
+    const bool starts_run = next->item.run_effect == log::RunEffect::kStart;
+    bytes += next->item.event->bytes().size();
+    append.request.items.push_back(std::move(next->item));
+    append.tickets.push_back(next->ticket);
+    ++next;
     if (starts_run) break;
   }
+  queue.waiting.erase(queue.waiting.begin(), next);
   queue.under_way = true;
   return append;
 }
@@ -47,33 +47,32 @@ std::optional<StreamAppend> StreamThreads::Next(const ThreadId& thread) {
 void StreamThreads::Answered(const ThreadId& thread) {
   const auto found = queues_.find(thread);
   if (found == queues_.end()) return;
-  found->second->under_way = false;
+  found->second.under_way = false;
   DropIfIdle(thread);
 }
 
 std::vector<StreamTicket> StreamThreads::Stop(const ThreadId& thread, StreamStop stop) {
-  std::unique_ptr<Queue>& queue = queues_[thread];
-  if (!queue) queue = std::make_unique<Queue>();
-  if (!queue->stop) ++stopped_;
-  queue->stop = std::move(stop);
+  Queue& queue = queues_[thread];
+  if (!queue.stop) ++stopped_;
+  queue.stop = std::move(stop);
   std::vector<StreamTicket> tickets;
-  for (const Waiting& waiting : queue->waiting) tickets.push_back(waiting.ticket);
-  queue->waiting.clear();
+  for (const Waiting& waiting : queue.waiting) tickets.push_back(waiting.ticket);
+  queue.waiting.clear();
   return tickets;
 }
 
 void StreamThreads::Resume(const ThreadId& thread, const EventId& refused) {
   const auto found = queues_.find(thread);
-  if (found == queues_.end() || !found->second->stop) return;
-  if (found->second->stop->refused != refused) return;
-  found->second->stop.reset();
+  if (found == queues_.end() || !found->second.stop) return;
+  if (found->second.stop->refused != refused) return;
+  found->second.stop.reset();
   --stopped_;
   DropIfIdle(thread);
 }
 
 void StreamThreads::DropIfIdle(const ThreadId& thread) {
   const auto found = queues_.find(thread);
-  const Queue& queue = *found->second;
+  const Queue& queue = found->second;
   if (!queue.under_way && !queue.stop && queue.waiting.empty()) queues_.erase(found);
 }
 

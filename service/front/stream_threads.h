@@ -4,8 +4,6 @@
 #pragma once
 
 #include <cstddef>
-#include <deque>
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -21,6 +19,7 @@ namespace clarion::front {
 
 // A batch under way; complete when `open` is 0. One result for each event, in order.
 struct StreamBatch {
+  v1::PublishStreamRequest request;
   v1::PublishStreamResponse results;
   size_t open = 0;
   size_t bytes = 0;
@@ -31,6 +30,7 @@ struct StreamTicket {
   StreamBatch* batch = nullptr;
   int index = 0;
   bool critical = false;
+  const v1::Event& event() const { return batch->request.events(index).event(); }
   v1::PublishResult* result() const { return batch->results.mutable_results(index); }
   void Close() const { --batch->open; }
 };
@@ -74,12 +74,12 @@ class StreamThreads {
   struct Queue {
     bool under_way = false;
     std::optional<StreamStop> stop;
-    std::deque<Waiting> waiting;
+    std::vector<Waiting> waiting;
   };
   void DropIfIdle(const ThreadId& thread);
 
   // Threads with something under way, waiting or stopped; no others.
-  absl::flat_hash_map<ThreadId, std::unique_ptr<Queue>> queues_;
+  absl::flat_hash_map<ThreadId, Queue> queues_;
   size_t stopped_ = 0;
 };
 
