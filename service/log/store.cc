@@ -85,6 +85,8 @@ rocksdb::ColumnFamilyOptions FamilyOptions(const EmbeddedOptions& options, Famil
       cf.level0_stop_writes_trigger = 64;
       break;
     case Family::kChunks:
+      // What was just written is soon merged: only what stays is worth compressing.
+      cf.compression_per_level = {rocksdb::kNoCompression, rocksdb::kLZ4Compression};
       break;
     case Family::kThreads:
     case Family::kMeta:
