@@ -212,8 +212,8 @@ void Core::CloseConnection(Connection& connection, v1::ConnectionState state,
                            std::string_view reason, Deferred& after) {
   // What it followed until now is part of its last state; Drop leaves that alone.
   while (!connection.subscriptions.empty()) Drop(*connection.subscriptions.back(), after);
-  if (connection.followed.size() > kMaxRememberedThreads) {
-    connection.followed.resize(kMaxRememberedThreads);
+  while (connection.followed.size() > kMaxRememberedThreads) {
+    connection.followed.erase(std::prev(connection.followed.end()));
   }
   binding_.OnGone(connection, after);
   registry_.Close(connection, state, reason);

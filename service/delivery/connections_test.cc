@@ -62,6 +62,21 @@ TEST_F(ConnectionsTest, OfAThreadAreThoseWithAConfirmedSubscription) {
   EXPECT_EQ(delivery().Subscriptions(ThreadId("t")), 1u);
 }
 
+// More than are listed with it.
+TEST_F(ConnectionsTest, OfAThreadHoweverManyItFollows) {
+  auto gateway = Attach();
+  gateway->Open("c", "ann");
+  for (uint64_t i = 1; i <= 1100; ++i) {
+    const std::string thread = absl::StrCat("t", i);
+    Append(thread, "ann", {"one"});
+    Subscribed(*gateway, "c", i, thread);
+    gateway->Confirm(i);
+  }
+  const auto found = delivery().GetConnections(UserId(), ThreadId("t1100"), false);
+  ASSERT_EQ(found.size(), 1u);
+  EXPECT_EQ(found.front().thread_ids_size(), 1024);
+}
+
 TEST_F(ConnectionsTest, ClosedOnesAreRememberedForAWhileWithWhatTheyFollowed) {
   Append("t", "ann", {"one"});
   auto gateway = Attach();

@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "clarion/v1/event_service.pb.h"
@@ -68,10 +69,12 @@ struct Connection {
   std::vector<uint64_t> binds;
   std::unique_ptr<AllThreads> all;
 
-  // Of one that is gone: since when, and which threads it followed then.
+  // Threads with a confirmed subscription; of one that is gone, some of those it had then.
+  absl::btree_set<ThreadId> followed;
+
+  // Of one that is gone: since when.
   Scheduler::Steady gone_at;
   uint64_t gone_sequence = 0;
-  std::vector<ThreadId> followed;
 
   bool open() const { return attached != nullptr; }
 };

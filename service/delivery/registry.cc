@@ -5,6 +5,11 @@
 #include "service/delivery/clock.h"
 
 namespace clarion::delivery {
+namespace {
+
+constexpr int kMaxListedThreads = 1024;  // event_service.proto
+
+}  // namespace
 
 v1::Connection Describe(const Connection& connection) {
   v1::Connection out;
@@ -17,13 +22,15 @@ v1::Connection Describe(const Connection& connection) {
   *out.mutable_connected_at() = connection.connected_at;
   *out.mutable_changed_at() = ToTimestamp(connection.changed_at);
   out.set_client(connection.client);
-  for (const ThreadId& thread : connection.followed) out.add_thread_ids(thread.str());
+  for (const ThreadId& thread : connection.followed) {
+    if (out.thread_ids_size() == kMaxListedThreads) break;
+    out.add_thread_ids(thread.str());
+  }
   return out;
 }
 
 bool Follows(const Connection& connection, const ThreadId& thread) {
-  return std::find(connection.followed.begin(), connection.followed.end(), thread) !=
-         connection.followed.end();
+  return connection.followed.contains(thread);
 }
 
 Connection* Registry::Find(const ConnectionId& id) {

@@ -11,9 +11,6 @@ namespace {
 
 constexpr int kMaxActiveRuns = 100;
 
-// Followed threads listed with a connection.
-constexpr size_t kMaxFollowedListed = 1024;
-
 v1::ServiceMessage Refusal(uint64_t subscription_id, Reason reason, std::string_view message) {
   v1::ServiceMessage out;
   out.mutable_refused()->set_subscription_id(subscription_id);
@@ -209,7 +206,7 @@ void Core::Unsubscribe(Attached& attached, uint64_t id, Deferred& after) {
   const ThreadId thread = subscription.thread->id();
   const bool left = subscription.confirmed && !FollowsOtherwise(connection, subscription);
   Drop(subscription, after);
-  if (left && std::erase(connection.followed, thread) > 0) {
+  if (left && connection.followed.erase(thread) > 0) {
     watchers_.Changed(connection, &thread, after);
   }
 }
@@ -235,8 +232,7 @@ void Core::Confirm(Subscription& subscription, Deferred& after) {
   if (std::exchange(subscription.confirmed, true)) return;
   Connection& connection = *subscription.connection;
   Followed& thread = *subscription.thread;
-  if (!Follows(connection, thread.id()) && connection.followed.size() < kMaxFollowedListed) {
-    connection.followed.push_back(thread.id());
+  if (connection.followed.insert(thread.id()).second) {
     watchers_.Changed(connection, nullptr, after);
   }
   if (IsCanary(connection.user)) return;
