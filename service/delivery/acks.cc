@@ -57,7 +57,7 @@ void Core::JudgeAck(Subscription& subscription, const PendingAck& ack, Deferred&
   const log::ThreadState& state = subscription.thread->state();
   const Position end = state.end();
   const bool beyond = ack.position.offset > std::max(subscription.first.prev(), ack.last_sent);
-  if (!Seamless(state, ack.position) && !(beyond && ack.position.epoch == end.epoch)) {
+  if (!Seamless(state, ack.position) && !Ahead(state, ack.position)) {
     return attached.Say(CountsNot(ack.id, Reason::kEpochChanged,
                                   "the log does not hold what this position says any more",
                                   state.acknowledged));
@@ -70,7 +70,7 @@ void Core::JudgeAck(Subscription& subscription, const PendingAck& ack, Deferred&
   if (leaves_out || ack.position.offset <= state.acknowledged) {
     return attached.Say(Counts(ack.id, state.acknowledged));
   }
-  // Seamless: the same place in the numbering of now, whose epoch the commit checks.
+  // The same place in the numbering of now; the commit checks its epoch and end.
   after.Add([core = shared_from_this(), carrier = attached.carrier,
              thread = subscription.thread->id(), user, id = ack.id,
              position = Position{end.epoch, ack.position.offset}, had = state.acknowledged] {

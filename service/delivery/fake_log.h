@@ -1,8 +1,9 @@
 // A log::Log in memory for tests: it does everything in the order the test chooses.
 //
-// Calls are queued for each thread; Step() either commits the oldest call of some thread or passes
-// the oldest call back (to a follower or callback) that a commit left. So a test can stand between
-// a commit and what is said of it. Thread-safe: several threads may step at the same time.
+// Calls are queued for each thread; Step() either commits the oldest call of some thread, or passes
+// the oldest call back (to a follower or callback) that a commit left, or answers a read. So a test
+// can stand between a commit and what is said of it, and readers see a commit before followers do.
+// Thread-safe: several threads may step at the same time.
 #pragma once
 
 #include <deque>
@@ -37,16 +38,14 @@ class FakeLog final : public log::Log {
       MutexLock lock(mutex_);
       thread = PickThread();
       if (thread == nullptr) return false;
-      const bool commit =
-          thread->calls_back.empty() || (!thread->calls.empty() && random_() % 2 == 0);
-      if (commit) {
-        auto apply = std::move(thread->calls.front());
-        thread->calls.pop_front();
-        apply(*thread);
+      const bool say = !thread->calls_back.empty() || !thread->answers.empty();
+      if (!say || (!thread->calls.empty() && random_() % 2 == 0)) {
+        Commit(*thread);
         return true;
       }
-      call = std::move(thread->calls_back.front());
-      thread->calls_back.pop_front();
+      const bool answer =
+          thread->calls_back.empty() || (!thread->answers.empty() && random_() % 2 == 0);
+      call = Pop(answer ? thread->answers : thread->calls_back);
       thread->busy = true;
     }
     call();
@@ -56,6 +55,21 @@ class FakeLog final : public log::Log {
   }
   void RunAll() {
     while (Step()) {
+    }
+  }
+
+  // Commits all and answers readers; followers and other callers hear nothing yet.
+  void RunReaders(const ThreadId& id) {
+    for (;;) {
+      std::function<void()> answer;
+      {
+        MutexLock lock(mutex_);
+        Thread& thread = At(id);
+        while (!thread.calls.empty()) Commit(thread);
+        if (thread.answers.empty()) return;
+        answer = Pop(thread.answers);
+      }
+      answer();
     }
   }
 
@@ -158,14 +172,14 @@ class FakeLog final : public log::Log {
         }
         result.runs.back().events.push_back(stored.event);
       }
-      thread.calls_back.push_back([done, result = std::move(result)] { done(result); });
+      thread.answers.push_back([done, result = std::move(result)] { done(result); });
     });
   }
 
   void GetState(ThreadId id, Callback<log::ThreadState> done) override {
     MutexLock lock(mutex_);
     At(id).calls.push_back([done = std::move(done)](Thread& thread) {
-      thread.calls_back.push_back([done, state = thread.state] { done(state); });
+      thread.answers.push_back([done, state = thread.state] { done(state); });
     });
   }
 
@@ -276,6 +290,7 @@ class FakeLog final : public log::Log {
     std::set<log::Follower*> followers;
     std::deque<std::function<void(Thread&)>> calls;
     std::deque<std::function<void()>> calls_back;
+    std::deque<std::function<void()>> answers;  // of readers
     bool busy = false;
   };
 
@@ -288,10 +303,22 @@ class FakeLog final : public log::Log {
   Thread* PickThread() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     std::vector<Thread*> able;
     for (auto& [id, thread] : threads_) {
-      if (!thread.busy && (!thread.calls.empty() || !thread.calls_back.empty()))
-        able.push_back(&thread);
+      const bool idle =
+          thread.calls.empty() && thread.calls_back.empty() && thread.answers.empty();
+      if (!thread.busy && !idle) able.push_back(&thread);
     }
     return able.empty() ? nullptr : able[random_() % able.size()];
+  }
+
+  static void Commit(Thread& thread) {
+    const auto apply = std::move(thread.calls.front());
+    thread.calls.pop_front();
+    apply(thread);
+  }
+  static std::function<void()> Pop(std::deque<std::function<void()>>& calls) {
+    auto call = std::move(calls.front());
+    calls.pop_front();
+    return call;
   }
 
   static void SetOwner(Thread& thread, const UserId& owner) {

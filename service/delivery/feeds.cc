@@ -73,8 +73,8 @@ void Followed::Refresh(log::ThreadState fresh) {
     const bool continues = here.missed.empty() && here.from == state_.last.next();
     if (!continues) Lag(feed, here.from);
   }
-  // What the engine left out is not in the tail either.
-  if (!tail_.runs().empty() && tail_.runs().back().last() != state_.last) tail_.Clear();
+  // What the engine left out is not in the tail either; and what it lost must not be.
+  if (!tail_.EndsAt(state_.end())) tail_.Clear();
 }
 
 void Followed::Append(const log::EventRun& run) {
@@ -160,6 +160,12 @@ void Followed::Resume(Attached* attached, const Position& position) {
   const auto feed = std::find_if(feeds_.begin(), feeds_.end(),
                                  [&](const Feed& f) { return f.attached == attached; });
   if (feed == feeds_.end() || !feed->lagging) return;
+  if (Ahead(state_, position)) {
+    // What it pulled is still to be passed to us; should it be lost instead, the epoch that begins
+    // further back takes the feed there.
+    feed->next = position.offset.next();
+    return GoOn(*feed);
+  }
   const Resolution here = Resolve(state_, Start::After(position));
   const bool at_end = here.from == state_.last.next();
   if (!here.missed.empty() || (!at_end && !tail_.Covers(here.from))) return Lag(*feed, here.from);
@@ -168,7 +174,11 @@ void Followed::Resume(Attached* attached, const Position& position) {
     if (run.last() < feed->next) continue;
     if (!SendFrom(*feed, run, feed->next)) return Lag(*feed, feed->next);
   }
-  feed->lagging = false;
+  GoOn(*feed);
+}
+
+void Followed::GoOn(Feed& feed) {
+  feed.lagging = false;
   --lagging_;
   DropTailIfUnused();
 }

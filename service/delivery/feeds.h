@@ -47,6 +47,9 @@ class CatchUpTail {
   void Push(const log::EventRun& run);
   void Clear();
   bool Covers(Offset from) const { return !runs_.empty() && runs_.front().first <= from; }
+  bool EndsAt(const Position& end) const {
+    return !runs_.empty() && runs_.back().epoch == end.epoch && runs_.back().last() == end.offset;
+  }
   const std::deque<log::EventRun>& runs() const { return runs_; }
 
  private:
@@ -103,6 +106,7 @@ class Followed {
  private:
   void Deliver(Feed& feed, const log::EventRun& run);
   void Lag(Feed& feed, Offset from);
+  void GoOn(Feed& feed);
   bool SendFrom(Feed& feed, const log::EventRun& run, Offset from);
   void DropTailIfUnused();
 

@@ -61,8 +61,11 @@ void Core::ReadPage(v1::ReadPageRequest request, link::PageCallback done) {
     MutexLock lock(mutex_);
     stopped = stopped_;
     const Followed* thread = FindThread(read->thread);
-    // Followed: what was passed so far is as good as asking, and what comes now goes live.
-    if (thread != nullptr && thread->known) state = thread->state();
+    // Followed: what was passed so far is as good as asking, and what comes now goes live. But an
+    // earlier page may have been newer than that.
+    if (thread != nullptr && thread->known && !Ahead(thread->state(), read->after)) {
+      state = thread->state();
+    }
   }
   if (stopped) return read->Fail(MakeError(Reason::kNotInitialized, "the service is stopping"));
   if (state.has_value()) return ReadFrom(read, *state);

@@ -68,6 +68,10 @@ bool Seamless(const log::ThreadState& state, const Position& position) {
   return position.offset == Offset(0) || position.offset <= LastSurviving(state, position.epoch);
 }
 
+bool Ahead(const log::ThreadState& state, const Position& position) {
+  return position.offset > state.last && position.epoch == state.end().epoch;
+}
+
 Resolution Resolve(const log::ThreadState& state, const Start& start) {
   Resolution resolution;
   resolution.from = Wanted(state, start, &resolution.missed).next();

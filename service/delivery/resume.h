@@ -33,6 +33,11 @@ struct Resolution {
 // anywhere. Says nothing about the floor.
 bool Seamless(const log::ThreadState& state, const Position& position);
 
+// `position` is of the epoch of now, but beyond its end: `state` is older than what it comes from
+// (readers see a commit before followers do), or the log has lost its tail since. Only the log
+// knows which.
+bool Ahead(const log::ThreadState& state, const Position& position);
+
 // Needs `state.runs` for UNFINISHED only.
 Resolution Resolve(const log::ThreadState& state, const Start& start);
 

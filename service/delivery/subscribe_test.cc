@@ -322,6 +322,30 @@ TEST_F(LaggingTest, FollowFromALostPositionLagsFromWhatSurvived) {
               ElementsAre("lagging t e1:2", "lagging t e2:3", "live t e2:4 4th"));
 }
 
+// A page may hold a commit of which delivery has not been told yet.
+TEST_F(LaggingTest, FollowFromBeyondWhatWasPassedGoesOnThere) {
+  gateway_->carrier().set_live_room(0);
+  Append("t", "ann", {"two"});
+  gateway_->carrier().set_live_room(100);
+  log_.AppendText(ThreadId("t"), UserId("ann"), "three");
+  log_.RunReaders(ThreadId("t"));
+  gateway_->Follow("t", PositionOf("e1", 3));
+  Append("t", "ann", {"four"});
+  EXPECT_THAT(gateway_->Heard(), ElementsAre("lagging t e1:2", "live t e1:4 four"));
+}
+
+TEST_F(LaggingTest, FollowFromALostPositionIsTakenBackByTheNextEpoch) {
+  gateway_->carrier().set_live_room(0);
+  Append("t", "ann", {"two", "three"});
+  gateway_->carrier().set_live_room(100);
+  log_.LoseTail(ThreadId("t"), Offset(2));
+  log_.Interrupt(ThreadId("t"));
+  log_.RunAll();
+  gateway_->Follow("t", PositionOf("e1", 3));
+  Append("t", "ann", {"3rd"});
+  EXPECT_THAT(gateway_->Heard(), ElementsAre("lagging t e1:2", "live t e2:3 3rd"));
+}
+
 TEST_F(LaggingTest, AnotherGatewayIsNotHeldUp) {
   auto other = Attach("other");
   other->Open("d", "ann");
@@ -396,6 +420,15 @@ TEST_F(AckTest, OfALostOrUnknownPositionSaysEpochChanged) {
   EXPECT_EQ(Answer(), "acked 1 EPOCH_CHANGED 0");
   gateway_->Ack(1, PositionOf("z", 1), 5, 2);
   EXPECT_EQ(Answer(), "acked 2 EPOCH_CHANGED 0");
+}
+
+// A page may hold a commit of which delivery has not been told yet.
+TEST_F(AckTest, OfWhatAPageShowedBeforeFollowersWereToldCounts) {
+  Subscribed(*gateway_, "c", 1, "t");
+  log_.AppendText(ThreadId("t"), UserId("ann"), "six");
+  log_.RunReaders(ThreadId("t"));
+  gateway_->Ack(1, PositionOf("e1", 6), 6);
+  EXPECT_EQ(Answer(), "acked 1 ok 6");
 }
 
 TEST_F(AckTest, OfASurvivingPositionInAnOldEpochCounts) {
@@ -489,6 +522,23 @@ TEST_F(PageTest, JudgesThePositionAgainWhenTheEpochChangedMeanwhile) {
   delivery().ReadPage(request, [&](absl::StatusOr<link::Page> got) { page = *got; });
   log_.RunAll();
   EXPECT_THAT(Texts(page), ElementsAre("missed 2..2 keep 1", "live t e2:2 2nd"));
+}
+
+TEST_F(PageTest, AfterAPageThatWasNewerThanWhatFollowersKnowNothingIsMissed) {
+  Append("t", "ann", {"one", "two"});
+  auto gateway = Attach();
+  gateway->Open("c", "ann");
+  Subscribed(*gateway, "c", 1, "t");
+  log_.AppendText(ThreadId("t"), UserId("ann"), "three");
+  log_.RunReaders(ThreadId("t"));
+  v1::ReadPageRequest request;
+  request.set_thread_id("t");
+  *request.mutable_after() = PositionOf("e1", 3);
+  link::Page page;
+  delivery().ReadPage(request, [&](absl::StatusOr<link::Page> got) { page = *got; });
+  log_.RunReaders(ThreadId("t"));
+  EXPECT_THAT(Texts(page), IsEmpty());
+  EXPECT_EQ(page.last, (Position{Epoch("e1"), Offset(3)}));
 }
 
 TEST_F(PageTest, OfAThreadWithoutEventsIsEmpty) {

@@ -157,7 +157,8 @@ absl::StatusOr<AckResult> Judge::Ack(const UserId& user, const Position& positio
   const std::optional<Offset> last = LastOf(position.epoch);
   if (!last) return MakeError(Reason::kEpochChanged, "the thread has no such epoch", context);
   if (position.offset > *last) {
-    if (*last == counters().last) {
+    const bool tail_may_be_lost = EpochOf(*last).incarnation != context_.incarnation;
+    if (*last == counters().last && !tail_may_be_lost) {
       return MakeError(Reason::kAckInvalid, "the offset is beyond the thread's end", context);
     }
     return MakeError(Reason::kEpochChanged, "the log was rolled back before this offset", context);
