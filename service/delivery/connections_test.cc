@@ -79,9 +79,7 @@ TEST_F(ConnectionsTest, OfAThreadHoweverManyItFollows) {
 
 TEST_F(ConnectionsTest, ClosedOnesAreRememberedForAWhileWithWhatTheyFollowed) {
   Append("t", "ann", {"one"});
-  auto gateway = Attach();
-  gateway->Open("c", "ann");
-  Subscribed(*gateway, "c", 1, "t");
+  auto gateway = AttachSubscribed("ann", "t");
   gateway->Confirm(1);
   gateway->CloseConnection("c", v1::CONNECTION_STATE_ERROR);
   EXPECT_THAT(List("ann"), IsEmpty());
@@ -103,9 +101,7 @@ TEST_F(ConnectionsTest, NoMoreAreRememberedThanAllowed) {
 
 TEST_F(ConnectionsTest, OfABrokenAttachmentAreDisconnectedAtOnce) {
   Append("t", "ann", {"one"});
-  auto gateway = Attach();
-  gateway->Open("c", "ann");
-  Subscribed(*gateway, "c", 1, "t");
+  auto gateway = AttachSubscribed("ann", "t");
   gateway->Confirm(1);
   gateway->Detach();
   EXPECT_THAT(List("ann", "", true), ElementsAre("c disconnected t"));
@@ -254,9 +250,7 @@ TEST_F(ReadinessTest, ComesWithTheConfirmationNotBefore) {
 
 TEST_F(ReadinessTest, IsAnsweredInsideTheCallWhenItIsThere) {
   GiveTo("t", "ann");
-  auto gateway = Attach();
-  gateway->Open("c", "ann");
-  Subscribed(*gateway, "c", 1, "t");
+  auto gateway = AttachSubscribed("ann", "t");
   gateway->Confirm(1);
   auto waiting = Await();
   EXPECT_EQ(answers_, 1);
@@ -272,9 +266,7 @@ TEST_F(ReadinessTest, TimesOutWithNone) {
 }
 
 TEST_F(ReadinessTest, AConfirmedClaimIsNoReadiness) {
-  auto gateway = Attach();
-  gateway->Open("c", "ann");
-  Subscribed(*gateway, "c", 1, "t");
+  auto gateway = AttachSubscribed("ann", "t");
   auto waiting = Await();
   gateway->Confirm(1);
   EXPECT_EQ(answers_, 0);
@@ -286,9 +278,7 @@ TEST_F(ReadinessTest, AConfirmedClaimIsNoReadiness) {
 
 TEST_F(ReadinessTest, OfSomebodyElsesThreadNeverComes) {
   GiveTo("t", "bob");
-  auto gateway = Attach();
-  gateway->Open("c", "bob");
-  Subscribed(*gateway, "c", 1, "t");
+  auto gateway = AttachSubscribed("bob", "t");
   gateway->Confirm(1);
   auto waiting = Await();
   EXPECT_EQ(answers_, 0);
@@ -400,9 +390,7 @@ TEST_F(BindTest, WhoDoesNotAnswerInTimeIsUnspecified) {
 
 TEST_F(BindTest, AConnectionThatFollowsAlreadyIsNotAsked) {
   GiveTo("t", "ann");
-  auto gateway = Attach();
-  gateway->Open("c", "ann");
-  Subscribed(*gateway, "c", 1, "t");
+  auto gateway = AttachSubscribed("ann", "t");
   gateway->Confirm(1);
   gateway->Heard();
   Bind();

@@ -212,6 +212,14 @@ class DeliveryTest : public ::testing::Test {
     gateway->Heard();  // the welcome
     return gateway;
   }
+  // With `user`'s connection `c`, whose subscription 1 of `thread` the log has answered.
+  std::unique_ptr<TestGateway> AttachSubscribed(const std::string& user,
+                                                const std::string& thread) {
+    auto gateway = Attach();
+    gateway->Open("c", user);
+    Subscribed(*gateway, "c", 1, thread);
+    return gateway;
+  }
   // Appended by `user`, committed and passed on.
   void Append(const std::string& thread, const std::string& user,
               const std::vector<std::string>& texts) {

@@ -10,9 +10,7 @@ class SubscribeTest : public DeliveryTest {};
 
 TEST_F(SubscribeTest, AnswersWithTheEndOfTheLogAndGoesOnLive) {
   Append("t", "ann", {"one", "two"});
-  auto gateway = Attach();
-  gateway->Open("c", "ann");
-  Subscribed(*gateway, "c", 1, "t");
+  auto gateway = AttachSubscribed("ann", "t");
   Append("t", "ann", {"three"});
   EXPECT_THAT(gateway->Heard(), ElementsAre("started 1 last=e1:2 from=1", "live t e1:3 three"));
 }
@@ -99,9 +97,7 @@ TEST_F(SubscribeTest, ALostTailIsSaidWithTheAnswer) {
 
 TEST_F(SubscribeTest, ANewEpochUnderALiveSubscriptionComesAsALiveOfItsOwn) {
   Append("t", "ann", {"one", "two", "three"});
-  auto gateway = Attach();
-  gateway->Open("c", "ann");
-  Subscribed(*gateway, "c", 1, "t");
+  auto gateway = AttachSubscribed("ann", "t");
   log_.LoseTail(ThreadId("t"), Offset(1));
   Append("t", "ann", {"2nd", "3rd"});
   EXPECT_THAT(gateway->Heard(),
@@ -110,9 +106,7 @@ TEST_F(SubscribeTest, ANewEpochUnderALiveSubscriptionComesAsALiveOfItsOwn) {
 
 TEST_F(SubscribeTest, ARaisedFloorIsForwarded) {
   Append("t", "ann", {"one", "two"});
-  auto gateway = Attach();
-  gateway->Open("c", "ann");
-  Subscribed(*gateway, "c", 1, "t");
+  auto gateway = AttachSubscribed("ann", "t");
   log_.RaiseFloor(ThreadId("t"), Offset(2), log::FloorReason::kExpired,
                   [](absl::StatusOr<Offset>) {});
   log_.RunAll();
@@ -121,9 +115,7 @@ TEST_F(SubscribeTest, ARaisedFloorIsForwarded) {
 
 TEST_F(SubscribeTest, TheLogIsUnfollowedWithTheLastSubscription) {
   Append("t", "ann", {"one"});
-  auto gateway = Attach();
-  gateway->Open("c", "ann");
-  Subscribed(*gateway, "c", 1, "t");
+  auto gateway = AttachSubscribed("ann", "t");
   Subscribed(*gateway, "c", 2, "t");
   gateway->Unsubscribe(1);
   log_.RunAll();
@@ -135,9 +127,7 @@ TEST_F(SubscribeTest, TheLogIsUnfollowedWithTheLastSubscription) {
 
 TEST_F(SubscribeTest, SubscribingWhileTheLogIsBeingUnfollowedFollowsAgain) {
   Append("t", "ann", {"one"});
-  auto gateway = Attach();
-  gateway->Open("c", "ann");
-  Subscribed(*gateway, "c", 1, "t");
+  auto gateway = AttachSubscribed("ann", "t");
   gateway->Unsubscribe(1);
   gateway->Subscribe("c", 2, "t");
   log_.RunAll();
@@ -175,9 +165,7 @@ TEST_F(SubscribeTest, RefusesWithTheLogsReasonWhenTheLogFails) {
 
 TEST_F(SubscribeTest, AfterAnInterruptionItFollowsAgainAndSaysWhatIsNotLive) {
   Append("t", "ann", {"one"});
-  auto gateway = Attach();
-  gateway->Open("c", "ann");
-  Subscribed(*gateway, "c", 1, "t");
+  auto gateway = AttachSubscribed("ann", "t");
   log_.Interrupt(ThreadId("t"));
   log_.AppendText(ThreadId("t"), UserId("ann"), "two");  // nobody follows just then
   log_.RunAll();
@@ -189,9 +177,7 @@ class ClaimTest : public DeliveryTest {};
 
 TEST_F(ClaimTest, NobodysAndSomebodyElsesThreadAnswerTheSame) {
   Append("his", "bob", {"secret"});
-  auto gateway = Attach();
-  gateway->Open("c", "ann");
-  Subscribed(*gateway, "c", 1, "his");
+  auto gateway = AttachSubscribed("ann", "his");
   Subscribed(*gateway, "c", 2, "nobodys");
   Append("his", "bob", {"more"});
   gateway->Ack(1, PositionOf("e1", 1), 1, 7);
@@ -219,9 +205,7 @@ TEST_F(ClaimTest, FromLiveMissesNothingOfAThreadThatBecomesTheUsers) {
 }
 
 TEST_F(ClaimTest, StaysAClaimWhenTheThreadBecomesSomebodyElses) {
-  auto gateway = Attach();
-  gateway->Open("c", "ann");
-  Subscribed(*gateway, "c", 1, "t");
+  auto gateway = AttachSubscribed("ann", "t");
   Append("t", "bob", {"one", "two"});
   EXPECT_THAT(gateway->Heard(), ElementsAre("claim 1"));
 }
@@ -246,9 +230,7 @@ TEST_F(ClaimTest, OverTheLimitIsRefusedAndASlotComesBackWithUnsubscribeAndDiscon
 
 TEST_F(ClaimTest, ASlotComesBackWhenTheClaimGoesLive) {
   options_.claims_per_user = 1;
-  auto gateway = Attach();
-  gateway->Open("c", "ann");
-  Subscribed(*gateway, "c", 1, "x");
+  auto gateway = AttachSubscribed("ann", "x");
   GiveTo("x", "ann");
   Subscribed(*gateway, "c", 2, "y");
   EXPECT_THAT(gateway->Heard(), ElementsAre("claim 1", "started 1 last=:0 from=1", "claim 2"));
@@ -510,9 +492,7 @@ TEST_F(PageTest, SaysWhatWasLostAndHoldsWhatCameInstead) {
 
 TEST_F(PageTest, JudgesThePositionAgainWhenTheEpochChangedMeanwhile) {
   Append("t", "ann", {"one", "two", "three"});
-  auto gateway = Attach();
-  gateway->Open("c", "ann");
-  Subscribed(*gateway, "c", 1, "t");
+  auto gateway = AttachSubscribed("ann", "t");
   v1::ReadPageRequest request;
   request.set_thread_id("t");
   *request.mutable_after() = PositionOf("e1", 2);
@@ -526,9 +506,7 @@ TEST_F(PageTest, JudgesThePositionAgainWhenTheEpochChangedMeanwhile) {
 
 TEST_F(PageTest, AfterAPageThatWasNewerThanWhatFollowersKnowNothingIsMissed) {
   Append("t", "ann", {"one", "two"});
-  auto gateway = Attach();
-  gateway->Open("c", "ann");
-  Subscribed(*gateway, "c", 1, "t");
+  auto gateway = AttachSubscribed("ann", "t");
   log_.AppendText(ThreadId("t"), UserId("ann"), "three");
   log_.RunReaders(ThreadId("t"));
   v1::ReadPageRequest request;

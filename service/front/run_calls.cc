@@ -22,15 +22,7 @@ void CheckStarted(const v1::StartRunRequest& request, std::vector<FieldViolation
   event.set_user_id("user");
   event.set_thread_id("thread");
   event.set_run_id("run");
-  event.set_agent_name(request.agent_name());
-  if (request.has_trace_context()) *event.mutable_trace_context() = request.trace_context();
-  v1::AgentStarted* started = event.mutable_agent_started();
-  if (request.has_input()) started->set_input(request.input());
-  if (request.has_parent_run_id()) started->set_parent_run_id(request.parent_run_id());
-  if (request.has_parent_tool_call_id()) {
-    started->set_parent_tool_call_id(request.parent_tool_call_id());
-  }
-  if (request.has_retry_of_run_id()) started->set_retry_of_run_id(request.retry_of_run_id());
+  runs::FillStarted(request, &event);
   std::vector<FieldViolation> found;
   ValidateEvent(event, "", &found);
   for (FieldViolation& fault : found) {

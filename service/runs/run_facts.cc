@@ -64,6 +64,18 @@ RunId MakeRunId(std::string_view request_id) {
   return RunId(Concat("run-", Hex(log::Digest::Of(Concat("run/", request_id)))));
 }
 
+void FillStarted(const v1::StartRunRequest& request, v1::Event* event) {
+  event->set_agent_name(request.agent_name());
+  if (request.has_trace_context()) *event->mutable_trace_context() = request.trace_context();
+  v1::AgentStarted* started = event->mutable_agent_started();
+  if (request.has_input()) started->set_input(request.input());
+  if (request.has_parent_run_id()) started->set_parent_run_id(request.parent_run_id());
+  if (request.has_parent_tool_call_id()) {
+    started->set_parent_tool_call_id(request.parent_tool_call_id());
+  }
+  if (request.has_retry_of_run_id()) started->set_retry_of_run_id(request.retry_of_run_id());
+}
+
 std::string RandomHex() {
   unsigned char bytes[kHexDigits / 2];
   // Without randomness a token fences nothing; there is no way to go on.

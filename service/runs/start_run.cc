@@ -36,15 +36,7 @@ v1::Event StartedEvent(const v1::StartRunRequest& request, const RunId& run) {
   event.set_user_id(request.user_id());
   event.set_thread_id(request.thread_id());
   event.set_run_id(run.str());
-  event.set_agent_name(request.agent_name());
-  if (request.has_trace_context()) *event.mutable_trace_context() = request.trace_context();
-  v1::AgentStarted* started = event.mutable_agent_started();
-  if (request.has_input()) started->set_input(request.input());
-  if (request.has_parent_run_id()) started->set_parent_run_id(request.parent_run_id());
-  if (request.has_parent_tool_call_id()) {
-    started->set_parent_tool_call_id(request.parent_tool_call_id());
-  }
-  if (request.has_retry_of_run_id()) started->set_retry_of_run_id(request.retry_of_run_id());
+  FillStarted(request, &event);
   return event;
 }
 

@@ -64,6 +64,8 @@ std::optional<RunFacts> DecodeRunFacts(std::string_view data);
 EventId StartEventId(std::string_view request_id);
 // For a request without run_id.
 RunId MakeRunId(std::string_view request_id);
+// What `event`, an agent_started, has of the request besides its ids.
+void FillStarted(const v1::StartRunRequest& request, v1::Event* event);
 // 128 random bits in hexadecimal.
 std::string RandomHex();
 
