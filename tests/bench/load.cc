@@ -122,6 +122,7 @@ double PublishStreamed(const testing::Deployment& deployment, const Load& load) 
   const auto start = std::chrono::steady_clock::now();
   while (maker.made() < load.events) {
     pace.Wait(maker.made() + load.batch - 1);
+    if (load.hold) load.hold(maker.made());
     v1::PublishStreamRequest request;
     const uint64_t size = std::min<uint64_t>(load.batch, load.events - maker.made());
     for (uint64_t i = 0; i < size; ++i) *request.add_events()->mutable_event() = maker.Next();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,8 @@ struct Load {
   size_t in_flight = 1024;     // events without an answer at most
   double rate = 0;             // events per second; 0: as fast as it goes
   size_t payload_bytes = 256;  // of the whole event as JSON, about
+  // Streams: called before each batch with the number of events made; may block.
+  std::function<void(uint64_t made)> hold;
 };
 
 // Both return the seconds from the first event to the last answer.
