@@ -90,6 +90,9 @@ class Core final : public log::Follower, public std::enable_shared_from_this<Cor
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CloseConnection(Connection& connection, v1::ConnectionState state, std::string_view reason,
                        Deferred& after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // In order of opening, canaries' left out.
+  std::vector<ConnectionId> FindConnections(const UserId& user, const ThreadId& thread,
+                                            bool include_gone) const;
   void ReportCanary(const Attached& attached, v1::CanaryReport report, Deferred& after)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 

@@ -12,6 +12,8 @@ namespace clarion::delivery {
 namespace {
 
 constexpr size_t kMaxListed = 10'000;
+// Connections written out under one hold of the lock.
+constexpr size_t kDescribedAtOnce = 256;
 constexpr std::chrono::seconds kRetryDelay{1};
 
 template <class T>
@@ -186,6 +188,24 @@ void Core::SayBind(Connection& connection, uint64_t bind_id, const ThreadId& thr
 
 std::vector<v1::Connection> Core::GetConnections(const UserId& user, const ThreadId& thread,
                                                  bool include_gone) const {
+  // A part at a time: commits wait for this lock.
+  const std::vector<ConnectionId> ids = FindConnections(user, thread, include_gone);
+  std::vector<v1::Connection> out;
+  out.reserve(ids.size());
+  for (size_t next = 0; next < ids.size();) {
+    const size_t end = std::min(ids.size(), next + kDescribedAtOnce);
+    MutexLock lock(mutex_);
+    for (; next < end; ++next) {
+      const Connection* connection = registry_.Find(ids[next]);
+      if (connection == nullptr || (!include_gone && !connection->open())) continue;
+      out.push_back(Describe(*connection));
+    }
+  }
+  return out;
+}
+
+std::vector<ConnectionId> Core::FindConnections(const UserId& user, const ThreadId& thread,
+                                                bool include_gone) const {
   if (user.empty() && thread.empty()) return {};
   MutexLock lock(mutex_);
   const Scheduler::Steady oldest = scheduler_->now() - options_.connection_memory;
@@ -211,10 +231,10 @@ std::vector<v1::Connection> Core::GetConnections(const UserId& user, const Threa
             [](const Connection* a, const Connection* b) { return a->sequence < b->sequence; });
   found.erase(std::unique(found.begin(), found.end()), found.end());
   if (found.size() > kMaxListed) found.resize(kMaxListed);
-  std::vector<v1::Connection> out;
-  out.reserve(found.size());
-  for (const Connection* connection : found) out.push_back(Describe(*connection));
-  return out;
+  std::vector<ConnectionId> ids;
+  ids.reserve(found.size());
+  for (const Connection* connection : found) ids.push_back(connection->id);
+  return ids;
 }
 
 std::unique_ptr<Cancellation> Core::WatchConnections(const UserId& user, const ThreadId& thread,

@@ -46,6 +46,9 @@ class Registry {
   Registry(RegistryLimits limits, Scheduler* scheduler) : limits_(limits), scheduler_(scheduler) {}
 
   Connection* Find(const ConnectionId& id);
+  const Connection* Find(const ConnectionId& id) const {
+    return const_cast<Registry*>(this)->Find(id);
+  }
   // Null: none of the user's connections is known.
   const User* FindUser(const UserId& user) const;
   // Creates the record if need be; stays while the user has connections or claims.
