@@ -26,21 +26,21 @@ void Core::SubscribeAll(Attached& attached, const v1::SubscribeAll& all, Deferre
   connection.all = std::make_unique<AllThreads>();
   connection.all->generation = ++last_all_generation_;
   after.Add([core = shared_from_this(), id = connection.id, user = connection.user,
-             generation = connection.all->generation] { core->ListAll(id, user, generation, ""); });
+             generation = connection.all->generation] { core->ListAll(id, user, generation, {}); });
 }
 
 void Core::ListAll(const ConnectionId& id, const UserId& user, uint64_t generation,
-                   std::string token) {
-  log_->ListThreads(user, token, kPage,
-                    [core = shared_from_this(), id, user, generation,
-                     token](absl::StatusOr<log::ThreadPage> page) {
-                      core->OnListed(id, user, generation, token, std::move(page));
-                    });
+                   const ThreadId& after) {
+  log_->ListThreadIds(user, after, kPage,
+                      [core = shared_from_this(), id, user, generation,
+                       after](absl::StatusOr<std::vector<ThreadId>> page) {
+                        core->OnListed(id, user, generation, after, std::move(page));
+                      });
 }
 
 void Core::OnListed(const ConnectionId& id, const UserId& user, uint64_t generation,
-                    const std::string& token, absl::StatusOr<log::ThreadPage> page) {
-  Deferred after;
+                    const ThreadId& after, absl::StatusOr<std::vector<ThreadId>> page) {
+  Deferred then;
   MutexLock lock(mutex_);
   Connection* connection = registry_.Find(id);
   if (connection == nullptr || connection->all == nullptr || stopped_) return;
@@ -48,12 +48,12 @@ void Core::OnListed(const ConnectionId& id, const UserId& user, uint64_t generat
   if (!page.ok()) {
     LogFailure(WithContext(page.status(), {.user_id = user.str(), .operation = "SubscribeAll"}));
     return Retry(
-        [id, user, generation, token](Core& core) { core.ListAll(id, user, generation, token); });
+        [id, user, generation, after](Core& core) { core.ListAll(id, user, generation, after); });
   }
-  for (const log::ThreadState& state : page->threads) BindAll(*connection, state.thread);
-  if (page->next_page_token.empty() || connection->all->full) return;
-  after.Add([core = shared_from_this(), id, user, generation, next = page->next_page_token] {
-    core->ListAll(id, user, generation, next);
+  for (const ThreadId& thread : *page) BindAll(*connection, thread);
+  if (page->size() < kPage || connection->all->full) return;
+  then.Add([core = shared_from_this(), id, user, generation, last = page->back()] {
+    core->ListAll(id, user, generation, last);
   });
 }
 

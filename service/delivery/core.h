@@ -99,9 +99,10 @@ class Core final : public log::Follower, public std::enable_shared_from_this<Cor
   // `subscribe` {all} (all_threads.cc).
   void SubscribeAll(Attached& attached, const v1::SubscribeAll& all, Deferred& after)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void ListAll(const ConnectionId& id, const UserId& user, uint64_t generation, std::string token);
+  void ListAll(const ConnectionId& id, const UserId& user, uint64_t generation,
+               const ThreadId& after);
   void OnListed(const ConnectionId& id, const UserId& user, uint64_t generation,
-                const std::string& token, absl::StatusOr<log::ThreadPage> page);
+                const ThreadId& after, absl::StatusOr<std::vector<ThreadId>> page);
   void BindAll(Connection& connection, const ThreadId& thread)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 

@@ -256,25 +256,22 @@ class FakeLog final : public log::Log {
 
   void Erase(ThreadId, Callback<bool>) override {}
 
-  // All threads of `owner`, `page_size` a page, by name.
-  void ListThreads(UserId owner, std::string token, size_t page_size,
-                   Callback<log::ThreadPage> done) override {
+  void ListThreadIds(UserId owner, ThreadId after, size_t limit,
+                     Callback<std::vector<ThreadId>> done) override {
     MutexLock lock(mutex_);
     At(ThreadId("_list"))
-        .calls.push_back([this, owner, token, page_size, done = std::move(done)](Thread& list) {
+        .calls.push_back([this, owner, after, limit, done = std::move(done)](Thread& list) {
           mutex_.AssertHeld();
-          log::ThreadPage page;
-          for (auto& [id, thread] : threads_) {
-            if (thread.state.owner != owner || owner.empty() || id.str() <= token) continue;
-            if (page.threads.size() == page_size) {
-              page.next_page_token = page.threads.back().thread.str();
-              break;
-            }
-            page.threads.push_back(thread.state);
+          std::vector<ThreadId> page;
+          for (auto at = threads_.upper_bound(after); at != threads_.end(); ++at) {
+            if (at->second.state.owner != owner || owner.empty()) continue;
+            if (page.size() < limit) page.push_back(at->first);
           }
           list.calls_back.push_back([done, page = std::move(page)] { done(page); });
         });
   }
+
+  void ListThreads(UserId, std::string, size_t, Callback<log::ThreadPage>) override {}
 
   void Close() override { RunAll(); }
 

@@ -27,10 +27,16 @@ size_t BytesOf(const AppendRequest& request) {
   return bytes;
 }
 
+constexpr std::string_view kRule = "must be 1 to 128 bytes of printable ASCII";
+
+absl::Status CheckUser(const UserId& user, std::string_view operation) {
+  if (ValidId(user.str())) return absl::OkStatus();
+  return MakeBadRequest({{"user_id", std::string(kRule)}}, {.operation = std::string(operation)});
+}
+
 // Nothing, or what makes the ids unfit for keys.
 absl::Status CheckIds(const ThreadId& thread, const UserId* user, std::string_view operation) {
   std::vector<FieldViolation> violations;
-  constexpr std::string_view kRule = "must be 1 to 128 bytes of printable ASCII";
   if (!ValidId(thread.str())) violations.push_back({"thread_id", std::string(kRule)});
   if (user != nullptr && !ValidId(user->str()))
     violations.push_back({"user_id", std::string(kRule)});
@@ -172,6 +178,13 @@ class EmbeddedLog : public Log {
       return Later(std::move(done), std::move(status));
     }
     reader_.Find(std::move(thread), std::move(event_id), std::move(done));
+  }
+  void ListThreadIds(UserId owner, ThreadId after, size_t limit,
+                     Callback<std::vector<ThreadId>> done) override {
+    if (absl::Status status = CheckUser(owner, "ListThreadIds"); !status.ok()) {
+      return Later(std::move(done), std::move(status));
+    }
+    reader_.ListThreadIds(std::move(owner), std::move(after), limit, std::move(done));
   }
   void ListThreads(UserId owner, std::string page_token, size_t page_size,
                    Callback<ThreadPage> done) override {

@@ -246,7 +246,14 @@ class Log {
   // Forgets the thread altogether, owner and ledger included: for canaries only.
   virtual void Erase(ThreadId thread, Callback<bool> done) = 0;
 
-  // Threads of `owner`, most recently active first, or everybody's if `owner` is empty.
+  // Ids of threads of `owner`, ascending by bytes, from the first after `after` (empty: the first
+  // of all); fewer than `limit`, at least 1, say that there are no more. A thread that was the
+  // owner's when the first page was asked for is on one of them, whatever happens meanwhile.
+  virtual void ListThreadIds(UserId owner, ThreadId after, size_t limit,
+                             Callback<std::vector<ThreadId>> done) = 0;
+
+  // Threads of `owner`, most recently active first, or everybody's if `owner` is empty. For people
+  // to look at: a thread that gets an event between two pages moves to the front and is on none.
   virtual void ListThreads(UserId owner, std::string page_token, size_t page_size,
                            Callback<ThreadPage> done) = 0;
 

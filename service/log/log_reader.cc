@@ -298,6 +298,34 @@ absl::StatusOr<FoundEvent> LogReader::FindOnDisk(const ThreadId& thread, const D
   return found;
 }
 
+// --- ListThreadIds.
+
+void LogReader::ListThreadIds(UserId owner, ThreadId after, size_t limit,
+                              Log::Callback<std::vector<ThreadId>> done) {
+  const bool queued =
+      OnDisk([this, owner = std::move(owner), after = std::move(after), limit, done] {
+        done(OrUnreadable(ListIds(owner, after, limit), "ListThreadIds", {}));
+      });
+  if (!queued) RefuseLater(std::move(done), "ListThreadIds", {});
+}
+
+absl::StatusOr<std::vector<ThreadId>> LogReader::ListIds(const UserId& owner, const ThreadId& after,
+                                                         size_t limit) const {
+  absl::StatusOr<std::shared_ptr<Store>> store = OpenStore();
+  if (!store.ok()) return store.status();
+  limit = std::max<size_t>(limit, 1);
+  std::vector<ThreadId> threads;
+  absl::Status status =
+      (*store)->Scan(Family::kOwners, OwnerPrefix(owner), OwnerKey(owner, after), nullptr,
+                     [&](std::string_view key, std::string_view) -> absl::StatusOr<bool> {
+                       ThreadId thread = ThreadOfOwnerKey(key);
+                       if (thread != after) threads.push_back(std::move(thread));
+                       return threads.size() < limit;
+                     });
+  if (!status.ok()) return status;
+  return threads;
+}
+
 // --- ListThreads.
 
 void LogReader::ListThreads(UserId owner, std::string page_token, size_t page_size,

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "service/log/engine.h"
 #include "service/log/log.h"
@@ -20,6 +21,8 @@ class LogReader {
   void Read(ReadRequest request, Log::Callback<ReadResult> done);
   void GetState(ThreadId thread, Log::Callback<ThreadState> done);
   void Find(ThreadId thread, EventId event_id, Log::Callback<FoundEvent> done);
+  void ListThreadIds(UserId owner, ThreadId after, size_t limit,
+                     Log::Callback<std::vector<ThreadId>> done);
   void ListThreads(UserId owner, std::string page_token, size_t page_size,
                    Log::Callback<ThreadPage> done);
 
@@ -44,6 +47,8 @@ class LogReader {
   // `at`: where it is, if that is known.
   absl::StatusOr<FoundEvent> FindOnDisk(const ThreadId& thread, const Digest& id,
                                         std::optional<Offset> at) const;
+  absl::StatusOr<std::vector<ThreadId>> ListIds(const UserId& owner, const ThreadId& after,
+                                                size_t limit) const;
   absl::StatusOr<ThreadPage> List(const UserId& owner, std::string_view page_token,
                                   size_t page_size) const;
   absl::StatusOr<WallTime> LastAppend(Store& store, const ThreadId& thread) const;

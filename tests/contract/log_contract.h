@@ -517,6 +517,43 @@ TEST_P(LogContractTest, ThreadsAreListedByOwnerByPages) {
   EXPECT_THAT(client().List("u", "made up"), HasReason(Reason::kContextInvalid));
 }
 
+TEST_P(LogContractTest, EveryThreadIsOnAPageOfIdsWhateverIsAppendedBetweenThem) {
+  std::vector<std::string> threads;
+  for (int n = 10; n < 30; ++n) {
+    threads.push_back("t" + std::to_string(n));
+    client().Add(threads.back(), "u", {"a"});
+  }
+  client().Add("t15.others", "v", {"a"});
+  std::vector<std::string> listed;
+  for (;;) {
+    const auto page = client().ListIds("u", listed.empty() ? "" : listed.back(), 3);
+    ASSERT_TRUE(page.ok()) << page.status();
+    listed.insert(listed.end(), page->begin(), page->end());
+    if (page->size() < 3) break;
+    // What is active moves, but not out of this list; what comes ahead of it is on it as well.
+    for (const std::string& thread : threads) {
+      client().Add(thread, "u", {"b" + std::to_string(listed.size())});
+    }
+    if (listed.size() == 9) client().Add("t25.new", "u", {"a"});
+  }
+  threads.insert(threads.begin() + 16, "t25.new");
+  EXPECT_EQ(listed, threads);
+}
+
+TEST_P(LogContractTest, PageOfIdsKnowsAssignedAndErasedThreadsAndNobodyElses) {
+  ASSERT_TRUE(client().Assign("b", "u").ok());
+  client().Add("a", "u", {"a"});
+  client().Add("c", "u", {"a"});
+  client().Add("d", "uu", {"a"});
+  ASSERT_TRUE(*client().Erase("c"));
+  EXPECT_THAT(*client().ListIds("u"), ElementsAre("a", "b"));
+  EXPECT_THAT(*client().ListIds("u", "a"), ElementsAre("b"));
+  EXPECT_THAT(*client().ListIds("u", "aa", 0), ElementsAre("b"));
+  EXPECT_THAT(*client().ListIds("u", "b"), IsEmpty());
+  EXPECT_THAT(*client().ListIds("nobody"), IsEmpty());
+  EXPECT_THAT(client().ListIds(""), HasReason(Reason::kContextInvalid));
+}
+
 TEST_P(LogContractTest, OwnerWhoseIdBeginsAnotherOwnersSeesOnlyItsOwn) {
   client().Add("t1", "u", {"a"});
   client().Add("t2", "uu", {"a"});

@@ -140,6 +140,18 @@ absl::StatusOr<bool> LogClient::Erase(std::string_view thread) {
       [&](Log::Callback<bool> done) { log_->Erase(ThreadId(thread), std::move(done)); });
 }
 
+absl::StatusOr<std::vector<std::string>> LogClient::ListIds(std::string_view owner,
+                                                            std::string_view after, size_t limit) {
+  const absl::StatusOr<std::vector<ThreadId>> page =
+      Await<std::vector<ThreadId>>([&](Log::Callback<std::vector<ThreadId>> done) {
+        log_->ListThreadIds(UserId(owner), ThreadId(after), limit, std::move(done));
+      });
+  if (!page.ok()) return page.status();
+  std::vector<std::string> ids;
+  for (const ThreadId& thread : *page) ids.push_back(thread.str());
+  return ids;
+}
+
 absl::StatusOr<ThreadPage> LogClient::List(std::string_view owner, std::string page_token,
                                            size_t page_size) {
   return Await<ThreadPage>([&](Log::Callback<ThreadPage> done) {

@@ -79,6 +79,8 @@ class LogClient {
   absl::StatusOr<Offset> RaiseFloor(std::string_view thread, uint64_t floor,
                                     FloorReason reason = FloorReason::kExpired);
   absl::StatusOr<bool> Erase(std::string_view thread);
+  absl::StatusOr<std::vector<std::string>> ListIds(std::string_view owner,
+                                                   std::string_view after = "", size_t limit = 100);
   absl::StatusOr<ThreadPage> List(std::string_view owner, std::string page_token = "",
                                   size_t page_size = 100);
 
