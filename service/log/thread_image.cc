@@ -82,10 +82,13 @@ void ThreadImage::Apply(Effects& effects) {
   assert(offset == after.last);
   for (const RunRecord& run : effects.runs) PutRun(run);
   const Offset floor_before = counters_.floor;
+  const Offset pending_before = first_pending();
   counters_ = after;
   counters_.floor = floor_before;
   if (after.floor > floor_before) RaiseFloor(after.floor);
   while (!criticals_.empty() && criticals_.front().offset < first_pending()) criticals_.pop_front();
+  // Which critical events of the chunks are pending still, only the chunks say.
+  if (hints_ && first_pending() > pending_before) hints_->oldest_critical = {};
 }
 
 void ThreadImage::IndexEvents(const Effects& effects) {
@@ -157,7 +160,7 @@ StoredMeta ThreadImage::Meta(uint64_t applied) const {
   if (!criticals_.empty()) meta.oldest_critical = criticals_.front().accepted_at;
   if (hints_) {
     meta.oldest = hints_->oldest;
-    if (hints_->oldest_critical != WallTime{}) meta.oldest_critical = hints_->oldest_critical;
+    meta.oldest_critical = hints_->oldest_critical;
   }
   return meta;
 }

@@ -59,7 +59,8 @@ struct StoredMeta {
   Counters counters;
   std::vector<EpochMark> epochs;
   // When the oldest chunk's newest event was accepted, and the oldest critical event that is
-  // pending (1970: none): by these retention knows whether the thread is worth loading.
+  // pending (1970: none, or not known without the chunks): by these retention knows whether the
+  // thread is worth loading.
   WallTime oldest;
   WallTime oldest_critical;
 };

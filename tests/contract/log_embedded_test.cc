@@ -102,6 +102,21 @@ TEST_F(EmbeddedLogTest, AcknowledgedCriticalEventHoldsNothing) {
   EXPECT_EQ(client().State("t").expired_count, 1u);
 }
 
+TEST_F(EmbeddedLogTest, AckThatOnlyTheJournalHadHoldsNothingAfterReopening) {
+  Open([](EmbeddedOptions& options) { options.retention.age = 1h; });
+  ASSERT_TRUE(client().Append("t", "u", {Item("a"), Critical("b"), Item("c")}).ok());
+  log().Evict();  // its checkpoint says that a critical event is pending
+  ASSERT_TRUE(client().Ack("t", "u", 3).ok());
+  log().Reopen();
+  RecordingFollower follower;
+  ASSERT_TRUE(client().Follow("t", &follower).ok());
+  log().Evict();  // what retention goes by is what recovery wrote
+  log().clock().Advance(61min);
+  follower.WaitFor("floor 4 expired");
+  client().Unfollow("t", &follower);
+  EXPECT_EQ(client().State("t").acknowledged_count, 3u);
+}
+
 TEST_F(EmbeddedLogTest, MoreEventsThanAllowedPushTheOldestOut) {
   Open([](EmbeddedOptions& options) { options.retention.max_events = 10; });
   for (int n = 1; n <= 25; ++n) {
