@@ -200,11 +200,13 @@ void CommitLoop::RequestLoad(ThreadLog& thread) {
   thread.loading = true;
   loading_.insert(&thread);
   engine_.metrics.loads.Add();
-  engine_.disk.Post([this, id = thread.id, generation = generation_, store = store_]() mutable {
-    auto image = LoadThread(*store, id, StoreSnapshot(store).get());
-    store.reset();
-    engine_.queue.PushLoaded({std::move(id), generation, std::move(image)});
-  });
+  // Commits wait for it; those who only read wait their turn behind it.
+  engine_.disk.PostFirst(
+      [this, id = thread.id, generation = generation_, store = store_]() mutable {
+        auto image = LoadThread(*store, id, StoreSnapshot(store).get());
+        store.reset();
+        engine_.queue.PushLoaded({std::move(id), generation, std::move(image)});
+      });
 }
 
 void CommitLoop::Install(Loaded& loaded) {

@@ -16,6 +16,12 @@ void Worker::Post(std::function<void()> task) {
   wake_.NotifyOne();
 }
 
+void Worker::PostFirst(std::function<void()> task) {
+  MutexLock lock(mutex_);
+  first_.push_back(std::move(task));
+  wake_.NotifyOne();
+}
+
 bool Worker::TryPost(std::function<void()>& task, size_t max_queued) {
   MutexLock lock(mutex_);
   if (tasks_.size() >= max_queued) return false;
@@ -39,10 +45,11 @@ void Worker::Run(const char* name) {
   pthread_setname_np(pthread_self(), name);
   mutex_.Lock();
   for (;;) {
-    while (tasks_.empty() && !(stopping_ && busy_ == 0)) wake_.Wait(mutex_);
-    if (tasks_.empty()) break;
-    std::function<void()> task = std::move(tasks_.front());
-    tasks_.pop_front();
+    while (IdleLocked() && !(stopping_ && busy_ == 0)) wake_.Wait(mutex_);
+    if (IdleLocked()) break;
+    auto& queue = first_.empty() ? tasks_ : first_;
+    std::function<void()> task = std::move(queue.front());
+    queue.pop_front();
     ++busy_;
     mutex_.Unlock();
     task();

@@ -218,6 +218,39 @@ TEST_F(EmbeddedLogTest, AppendLargerThanTheQueueIsRefused) {
   client().Add("t", "u", {"b"});
 }
 
+TEST_F(EmbeddedLogTest, AppendToAThreadThatLeftMemoryIsNotBehindTheReadsThatWait) {
+  Open([](EmbeddedOptions& options) { options.disk_readers = 1; });
+  for (int n = 1; n <= 20; ++n) client().Add("cold", "u", {"e" + std::to_string(n)});
+  for (int n = 1; n <= 20; ++n) client().Add("read", "u", {"e" + std::to_string(n)});
+  log().Evict();
+  client().Add("hot", "u", {"a"});
+  std::promise<void> block;
+  std::promise<void> standing;
+  std::promise<absl::Status> appended;
+  const std::shared_future<absl::Status> answer = appended.get_future().share();
+  // The disk's thread stands in the first, and in the others until the append is answered.
+  const ReadRequest from_disk{.thread = ThreadId("read"), .from = Offset(1)};
+  log().log()->Read(from_disk, [&](absl::StatusOr<ReadResult>) {
+    standing.set_value();
+    block.get_future().wait();
+  });
+  standing.get_future().wait();
+  std::vector<std::promise<bool>> in_time(3);
+  for (std::promise<bool>& read : in_time) {
+    log().log()->Read(from_disk, [&](absl::StatusOr<ReadResult>) {
+      read.set_value(answer.wait_for(5s) == std::future_status::ready);
+    });
+  }
+  EXPECT_EQ(client().State("hot").last, Offset(1));  // the reads have reached the disk's queue
+  log().log()->Append(
+      {ThreadId("cold"), UserId("u"), Items({"b"})},
+      [&](absl::StatusOr<AppendResult> result) { appended.set_value(result.status()); });
+  client().Add("hot", "u", {"b"});  // so has the load
+  block.set_value();
+  for (std::promise<bool>& read : in_time) EXPECT_TRUE(read.get_future().get());
+  EXPECT_TRUE(answer.get().ok());
+}
+
 TEST_F(EmbeddedLogTest, JournalStaysShortAndEverythingIsStillThere) {
   Open([](EmbeddedOptions& options) { options.max_threads = 100; });
   std::map<std::string, std::vector<std::string>> expected;
