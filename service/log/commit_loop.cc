@@ -78,6 +78,7 @@ void CommitLoop::Cycle() {
   Process(ready);
   Process(taken_.ops);
   AnswerFollows();
+  DropBlank();
   engine_.queue.Release(std::exchange(released_ops_, 0), std::exchange(released_bytes_, 0));
   if (health_ != Health::kOpen) return;
   // Twice what was written, so that upkeep cannot fall behind.
@@ -156,6 +157,20 @@ void CommitLoop::AnswerFollows() {
   follows_.clear();
 }
 
+// Anybody can ask about threads that do not exist: they must not push those that do out of memory.
+void CommitLoop::DropBlank() {
+  for (const std::shared_ptr<ThreadLog>& thread : blank_) {
+    if (engine_.threads.Find(thread->id) != thread) continue;  // erased
+    bool blank = false;
+    {
+      MutexLock lock(thread->mutex);
+      blank = thread->image->blank();
+    }
+    if (blank) upkeep_.Remove(*thread);
+  }
+  blank_.clear();
+}
+
 // --- One commit.
 
 ThreadLog* CommitLoop::Admit(Op& op) {
@@ -172,6 +187,7 @@ ThreadLog* CommitLoop::Admit(Op& op) {
     if (stored.ok() && !stored->has_value()) {
       thread = AddThread(op.thread, std::make_unique<ThreadImage>(op.thread));
       upkeep_.Add(thread);
+      blank_.push_back(thread);
     } else {
       thread = AddThread(op.thread, nullptr);
       RequestLoad(*thread);
@@ -227,6 +243,7 @@ void CommitLoop::Install(Loaded& loaded) {
   {
     MutexLock lock(thread->mutex);
     thread->image = *std::move(loaded.image);
+    if (thread->image->blank()) blank_.push_back(thread);
   }
   upkeep_.Add(thread);
   for (Op& op : parked) ready_.push_back(std::move(op));

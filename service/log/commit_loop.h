@@ -52,6 +52,7 @@ class CommitLoop {
   void Process(std::vector<Op>& ops);
   void ProcessOne(Op& op);
   void AnswerFollows();
+  void DropBlank();
 
   // --- One commit.
   // The thread in memory; null: `op` was parked or refused.
@@ -117,6 +118,8 @@ class CommitLoop {
   // Their events, for followers; same order as touched_.
   std::vector<EventRun> shown_;
 
+  // Of threads that were blank when they came into memory in this cycle.
+  std::vector<std::shared_ptr<ThreadLog>> blank_;
   std::vector<Op> ready_;    // were parked
   std::vector<Op> follows_;  // answered after the commit
   absl::flat_hash_set<ThreadLog*> loading_;

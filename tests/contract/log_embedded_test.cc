@@ -2,6 +2,7 @@
 // log's own: retention, incarnations, bounds.
 #include <map>
 
+#include "telemetry/metrics.h"
 #include "tests/contract/log_contract.h"
 #include "tests/contract/log_embedded_testing.h"
 
@@ -48,6 +49,7 @@ class EmbeddedLogTest : public testing::Test {
     ASSERT_TRUE(client().RaiseFloor("expires", 1'000'000).ok());
   }
   EmbeddedUnderTest& log() { return *log_; }
+  static uint64_t Loads() { return GetCounter("clarion_log_loads_total", "").value(); }
 
  private:
   std::unique_ptr<EmbeddedUnderTest> log_;
@@ -249,6 +251,28 @@ TEST_F(EmbeddedLogTest, AppendToAThreadThatLeftMemoryIsNotBehindTheReadsThatWait
   block.set_value();
   for (std::promise<bool>& read : in_time) EXPECT_TRUE(read.get_future().get());
   EXPECT_TRUE(answer.get().ok());
+}
+
+TEST_F(EmbeddedLogTest, CallsOnThreadsThatDoNotExistPushNoneOutOfMemory) {
+  Open();
+  client().Add("t1", "u", {"a"});
+  client().Add("t2", "u", {"a"});
+  const uint64_t loads = Loads();
+  RecordingFollower follower;
+  for (int n = 0; n < 10; ++n) {
+    const std::string unknown = "unknown" + std::to_string(n);
+    ASSERT_TRUE(client().Follow(unknown, &follower).ok());
+    EXPECT_THAT(client().Ack(unknown, "u", Position{}), HasReason(Reason::kThreadOwnership));
+    EXPECT_EQ(*client().RaiseFloor(unknown, 1), Offset(1));
+    EXPECT_FALSE(*client().Erase(unknown));
+  }
+  client().Add("t1", "u", {"b"});
+  client().Add("t2", "u", {"b"});
+  EXPECT_EQ(Loads(), loads);
+  // Whoever follows one hears of it when it begins.
+  client().Add("unknown3", "u", {"a"});
+  EXPECT_THAT(follower.calls(), ElementsAre("owner u", "appended 1:text of a"));
+  for (int n = 0; n < 10; ++n) client().Unfollow("unknown" + std::to_string(n), &follower);
 }
 
 TEST_F(EmbeddedLogTest, JournalStaysShortAndEverythingIsStillThere) {

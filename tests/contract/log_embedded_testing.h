@@ -49,10 +49,12 @@ class EmbeddedUnderTest : public LogUnderTest {
   }
   void Evict() override {
     if (options_.max_threads > 8) return;  // it keeps what it has
+    LogClient client(log());
+    const auto pusher = [](size_t n) { return "evict" + std::to_string(n); };
     for (size_t n = 0; n <= options_.max_threads; ++n) {
-      EXPECT_TRUE(LogClient(log()).Follow("evict" + std::to_string(n), &nobody_).ok());
-      LogClient(log()).Unfollow("evict" + std::to_string(n), &nobody_);
+      EXPECT_TRUE(client.Assign(pusher(n), "evict").ok());
     }
+    for (size_t n = 0; n <= options_.max_threads; ++n) EXPECT_TRUE(*client.Erase(pusher(n)));
   }
   size_t max_open_runs() const override { return options_.max_open_runs; }
 
@@ -72,7 +74,6 @@ class EmbeddedUnderTest : public LogUnderTest {
   TemporaryFolder folder_;
   ManualScheduler clock_;
   EmbeddedOptions options_;
-  RecordingFollower nobody_;
   std::unique_ptr<Log> log_;
 };
 
