@@ -25,10 +25,16 @@ struct LogMetrics {
   Counter& spills = GetCounter("clarion_log_spills_total", "Threads whose events went to chunks");
   Counter& loads = GetCounter("clarion_log_loads_total", "Threads read back into memory");
   Counter& evictions = GetCounter("clarion_log_evictions_total", "Threads that left memory");
+  Counter& failed_trims = GetCounter("clarion_log_failed_trims_total",
+                                     "Times the journal's space could not be given back");
+  Counter& unreadable_checkpoints =
+      GetCounter("clarion_log_unreadable_checkpoints_total",
+                 "Checkpoints that retention met and could not read, each time it did");
   Counter& disk_reads = GetCounter("clarion_log_disk_reads_total", "Reads that went to the disk");
   Gauge& threads = GetGauge("clarion_log_threads", "Threads in memory");
   Gauge& memory_bytes = GetGauge("clarion_log_memory_bytes", "Memory of the threads in memory");
-  Gauge& journal_bytes = GetGauge("clarion_log_journal_bytes", "Journal that is still needed");
+  Gauge& journal_bytes =
+      GetGauge("clarion_log_journal_bytes", "Journal that was not given back yet");
   Gauge& incarnation = GetGauge("clarion_log_incarnation", "Incarnation of the log");
 };
 

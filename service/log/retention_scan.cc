@@ -1,13 +1,22 @@
 #include "service/log/retention_scan.h"
 
+#include "proto/contract/error.h"
 #include "service/log/retention.h"
 #include "service/log/stored_thread.h"
+#include "telemetry/log.h"
 
 namespace clarion::log {
 namespace {
 
 // Each is read into memory: not too many at once.
 constexpr size_t kDueAtOnce = 256;
+
+absl::Status ScanFailure(std::string_view thread, const absl::Status& cause) {
+  return MakeError(Reason::kLogUnavailable, "retention cannot read the event log",
+                   {.thread_id = std::string(thread),
+                    .operation = "Retention",
+                    .cause = std::string(cause.message())});
+}
 
 }  // namespace
 
@@ -27,9 +36,15 @@ std::vector<ThreadId> RetentionScan::Run(Store& store, const EmbeddedOptions& op
                    }
                    --left;
                    const absl::StatusOr<StoredMeta> meta = DecodeMeta(value);
-                   if (meta.ok() && MayExpire(*meta, options.retention, now)) due.emplace_back(key);
+                   if (!meta.ok()) {
+                     metrics_.unreadable_checkpoints.Add();
+                     LogFailure(ScanFailure(key, meta.status()));
+                   } else if (MayExpire(*meta, options.retention, now)) {
+                     due.emplace_back(key);
+                   }
                    return true;
                  });
+  if (!status.ok()) LogFailure(ScanFailure("", status));
   if (at_end || !status.ok()) cursor_.clear();
   busy_.store(false, std::memory_order_release);
   return due;

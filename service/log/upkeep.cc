@@ -1,10 +1,13 @@
 #include "service/log/upkeep.h"
 
 #include <algorithm>
+#include <string>
 #include <utility>
 
+#include "proto/contract/error.h"
 #include "service/log/checkpoint.h"
 #include "service/log/recovery.h"
+#include "telemetry/log.h"
 
 namespace clarion::log {
 namespace {
@@ -21,6 +24,8 @@ void Upkeep::Reset() {
   prune_queue_.clear();
   memory_bytes_ = 0;
   trimmed_bytes_ = 0;
+  // A trim of the former database may still be under way.
+  given_back_bytes_ = std::make_shared<std::atomic<uint64_t>>(0);
   spills_.clear();
   evictions_.clear();
 }
@@ -88,15 +93,28 @@ absl::Status Upkeep::Step(const std::shared_ptr<Store>& store, uint64_t sequence
   }
   FinishSpills();
   FinishEvictions();
-  if (trim_sequence_ != 0) {
-    engine_.disk.Post([store, until = trim_sequence_] {
-      // What stays because of an error goes the next time.
-      store->TrimJournal(until).IgnoreError();
-    });
-  }
+  if (trim_sequence_ != 0) PostTrim(store);
   engine_.metrics.threads.Set(static_cast<int64_t>(used_.size()));
   engine_.metrics.memory_bytes.Set(static_cast<int64_t>(memory_bytes_));
   return absl::OkStatus();
+}
+
+void Upkeep::PostTrim(const std::shared_ptr<Store>& store) {
+  engine_.disk.Post([store, &metrics = engine_.metrics, given_back = given_back_bytes_,
+                     until = trim_sequence_, bytes = trimmed_bytes_] {
+    if (absl::Status status = store->TrimJournal(until); !status.ok()) {
+      // What stays goes the next time.
+      metrics.failed_trims.Add();
+      LogFailure(MakeError(Reason::kLogUnavailable,
+                           "the space of the event log's journal is not given back",
+                           {.operation = "TrimJournal", .cause = std::string(status.message())}));
+      return;
+    }
+    // Of two at once, the one that began later may end first.
+    uint64_t before = given_back->load();
+    while (before < bytes && !given_back->compare_exchange_weak(before, bytes)) {
+    }
+  });
 }
 
 bool Upkeep::Pending(uint64_t journal_bytes) const {
@@ -169,7 +187,8 @@ void Upkeep::PlanTrim(Store& store, uint64_t sequence, uint64_t journal_bytes) {
     first_needed = dirty_.front()->dirty->sequence;
     before = dirty_.front()->dirty->journal_bytes;
   }
-  engine_.metrics.journal_bytes.Set(static_cast<int64_t>(journal_bytes - trimmed_bytes_));
+  engine_.metrics.journal_bytes.Set(
+      static_cast<int64_t>(journal_bytes - given_back_bytes_->load()));
   if (before - trimmed_bytes_ <= engine_.options.max_journal_bytes / 8) return;
   trimmed_bytes_ = before;
   trim_sequence_ = first_needed;

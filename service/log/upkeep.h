@@ -5,6 +5,7 @@
 // The commit thread's own.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <list>
@@ -58,6 +59,7 @@ class Upkeep {
   void PlanEvictions(Store& store, uint64_t sequence, size_t budget);
   void PlanPrunes(Store& store);
   void PlanTrim(Store& store, uint64_t sequence, uint64_t journal_bytes);
+  void PostTrim(const std::shared_ptr<Store>& store);
   void FinishSpills();
   void FinishEvictions();
   void Clean(ThreadLog& thread);
@@ -68,7 +70,10 @@ class Upkeep {
   std::deque<std::weak_ptr<ThreadLog>> spill_queue_;
   std::deque<std::weak_ptr<ThreadLog>> prune_queue_;
   size_t memory_bytes_ = 0;
-  uint64_t trimmed_bytes_ = 0;  // of the journal, up to which it was given back
+  uint64_t trimmed_bytes_ = 0;  // of the journal, up to which it was asked to be given back
+  // Up to which it was; set by the disk's threads.
+  std::shared_ptr<std::atomic<uint64_t>> given_back_bytes_ =
+      std::make_shared<std::atomic<uint64_t>>(0);
 
   // --- The step being made.
   rocksdb::WriteBatch batch_;

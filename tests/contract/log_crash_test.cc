@@ -7,6 +7,8 @@
 #include <set>
 #include <utility>
 
+#include "rocksdb/write_batch.h"
+#include "service/log/upkeep.h"
 #include "tests/contract/log_crash_fs.h"
 #include "tests/contract/log_embedded_testing.h"
 
@@ -409,6 +411,41 @@ TEST_F(CrashTest, FollowerOfADoubtfulCommitIsInterruptedAndFindsOutByFollowingAg
   ASSERT_TRUE(state.ok()) << state.status();
   EXPECT_EQ(state->last, Offset(client().ReadAll("t").size()));
   client().Unfollow("t", &follower);
+}
+
+TEST_F(CrashTest, JournalThatCouldNotBeTrimmedIsCountedAndNotTakenForGivenBack) {
+  EmbeddedOptions options = WithSmallDatabase(CrashOptions(fs_->env()));
+  options.path = folder_.path() + "/log";
+  options.scheduler = &clock_;
+  options.disk_readers = 1;
+  Engine engine(options);
+  absl::StatusOr<std::shared_ptr<Store>> store = Store::Open(options, [] {});
+  ASSERT_TRUE(store.ok()) << store.status();
+  rocksdb::ColumnFamilyHandle* journal = (*store)->family(Family::kJournal);
+  rocksdb::WriteBatch records;
+  for (uint64_t n = 1; n <= 50; ++n) records.Put(journal, JournalKey(n), "record");
+  ASSERT_TRUE((*store)->Write(records, true).ok());
+  // Only files that were merged once are removed whole.
+  ASSERT_TRUE((*store)->db().Flush({}, journal).ok());
+  ASSERT_TRUE((*store)->db().CompactRange({}, journal, nullptr, nullptr).ok());
+
+  Upkeep upkeep(engine);
+  const auto step = [&](uint64_t sequence, uint64_t journal_bytes) {
+    EXPECT_TRUE(upkeep.Step(*store, sequence, journal_bytes, 1).ok());
+    std::promise<void> trimmed;
+    engine.disk.Post([&] { trimmed.set_value(); });
+    trimmed.get_future().wait();
+  };
+  step(20, 5000);
+  step(20, 5000);
+  EXPECT_EQ(engine.metrics.journal_bytes.value(), 0);
+  const uint64_t failures = engine.metrics.failed_trims.value();
+  fs_->FailOnce(1, CrashFileSystem::Failure::kNothingWritten, "MANIFEST");
+  step(60, 9000);
+  step(60, 9000);
+  EXPECT_EQ(engine.metrics.failed_trims.value(), failures + 1);
+  EXPECT_EQ(engine.metrics.journal_bytes.value(), 4000);
+  engine.disk.Stop();
 }
 
 // --- A disk that stands still.

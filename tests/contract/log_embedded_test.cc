@@ -2,6 +2,8 @@
 // log's own: retention, incarnations, bounds.
 #include <map>
 
+#include "rocksdb/write_batch.h"
+#include "service/log/store.h"
 #include "telemetry/metrics.h"
 #include "tests/contract/log_contract.h"
 #include "tests/contract/log_embedded_testing.h"
@@ -83,6 +85,30 @@ TEST_F(EmbeddedLogTest, EventsOfAThreadThatLeftMemoryExpireToo) {
   // Its chunks go with it, not only from view.
   log().Reopen();
   EXPECT_THAT(client().ReadAll("t"), IsEmpty());
+}
+
+TEST_F(EmbeddedLogTest, CheckpointThatCannotBeReadIsCountedAndHoldsUpNoOthers) {
+  Open([](EmbeddedOptions& options) { options.retention.age = 1h; });
+  client().Add("t", "u", {"a"});
+  log().Evict();
+  log().Close();
+  {
+    const auto store = Store::Open(log().options(), [] {});
+    ASSERT_TRUE(store.ok()) << store.status();
+    rocksdb::WriteBatch batch;
+    batch.Put((*store)->family(Family::kThreads), "broken", "no checkpoint");
+    ASSERT_TRUE((*store)->Write(batch, true).ok());
+  }
+  log().Open();
+  const Counter& unreadable = GetCounter("clarion_log_unreadable_checkpoints_total", "");
+  const uint64_t before = unreadable.value();
+  RecordingFollower follower;
+  ASSERT_TRUE(client().Follow("t", &follower).ok());
+  log().Evict();
+  log().clock().Advance(61min);
+  follower.WaitFor("floor 2 expired");
+  client().Unfollow("t", &follower);
+  EXPECT_GT(unreadable.value(), before);
 }
 
 TEST_F(EmbeddedLogTest, UnacknowledgedCriticalEventHoldsTheFloorUntilItsOwnTimeEnds) {
