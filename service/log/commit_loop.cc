@@ -48,8 +48,8 @@ void CommitLoop::Join() {
 void CommitLoop::Run() {
   pthread_setname_np(pthread_self(), "log-commit");
   for (;;) {
-    const bool more = (health_ == Health::kOpen && (!ready_.empty() || !retention_todo_.empty() ||
-                                                    upkeep_.Pending(journal_bytes_))) ||
+    const bool more = (health_ == Health::kOpen &&
+                       (!ready_.empty() || upkeep_.InRound() || upkeep_.Pending(journal_bytes_))) ||
                       (taken_.closing && loading_.empty());
     std::optional<std::chrono::steady_clock::time_point> until;
     if (health_ == Health::kBroken || health_ == Health::kClosed) until = next_attempt_;
@@ -481,7 +481,7 @@ void CommitLoop::Break(const absl::Status& why) {
   loading_.clear();
   std::move(ready_.begin(), ready_.end(), std::back_inserter(refused));
   ready_.clear();
-  retention_todo_.clear();
+  upkeep_.EndRound();
   for (Op& op : refused) Refuse(op, Unavailable("write", op.thread));
 }
 
@@ -554,8 +554,8 @@ void CommitLoop::InterruptFollowers(const absl::flat_hash_set<ThreadId>& threads
 // --- Retention.
 
 void CommitLoop::BeginRetention() {
-  if (health_ != Health::kOpen || !retention_todo_.empty()) return;
-  retention_todo_.assign(upkeep_.used().begin(), upkeep_.used().end());
+  if (health_ != Health::kOpen || upkeep_.InRound()) return;
+  upkeep_.BeginRound();
   engine_.disk.Post([this, store = store_, now = engine_.Now()] {
     std::vector<ThreadId> due = retention_scan_.Run(*store, engine_.options, now);
     if (!due.empty()) engine_.queue.PushDue(std::move(due));
@@ -566,14 +566,12 @@ void CommitLoop::ContinueRetention() {
   const WallTime now = engine_.Now();
   const RetentionLimits& limits = engine_.options.retention;
   Effects nothing;
-  for (size_t n = 0; n < kRetentionStep && !retention_todo_.empty(); ++n) {
-    const std::shared_ptr<ThreadLog> thread = retention_todo_.back().lock();
-    retention_todo_.pop_back();
-    if (thread == nullptr) continue;
-    MutexLock lock(thread->mutex);
-    nothing.counters = thread->image->counters();
-    if (RetentionFloor(*thread->image, nothing, limits, now) > nothing.counters.floor) {
-      ready_.push_back({thread->id, 0, RetainOp{}});
+  for (size_t n = 0; n < kRetentionStep && upkeep_.InRound(); ++n) {
+    ThreadLog& thread = upkeep_.NextOfRound();
+    MutexLock lock(thread.mutex);
+    nothing.counters = thread.image->counters();
+    if (RetentionFloor(*thread.image, nothing, limits, now) > nothing.counters.floor) {
+      ready_.push_back({thread.id, 0, RetainOp{}});
     }
   }
 }

@@ -124,7 +124,6 @@ class CommitLoop {
   std::vector<Op> follows_;  // answered after the commit
   absl::flat_hash_set<ThreadLog*> loading_;
   absl::flat_hash_map<ThreadId, std::vector<Follower*>> followers_;
-  std::vector<std::weak_ptr<ThreadLog>> retention_todo_;
   RetentionScan retention_scan_{engine_.metrics};
   size_t released_ops_ = 0;
   size_t released_bytes_ = 0;

@@ -36,6 +36,8 @@ struct ThreadLog {
   bool loading = false;
   // Place among the least recently used; valid once it is loaded.
   std::list<std::shared_ptr<ThreadLog>>::iterator used;
+  // Place among all, which use does not change; likewise.
+  std::list<ThreadLog*>::iterator member;
   // Journal records that only the journal has, from this one on, and the journal's size before it.
   struct Dirty {
     uint64_t sequence = 0;

@@ -19,6 +19,8 @@ constexpr size_t kPrunesPerStep = 64;
 
 void Upkeep::Reset() {
   used_.clear();
+  members_.clear();
+  EndRound();
   dirty_.clear();
   spill_queue_.clear();
   prune_queue_.clear();
@@ -32,6 +34,7 @@ void Upkeep::Reset() {
 
 void Upkeep::Add(const std::shared_ptr<ThreadLog>& thread) {
   thread->used = used_.insert(used_.end(), thread);
+  thread->member = members_.insert(members_.begin(), thread.get());
   MutexLock lock(thread->mutex);
   Account(*thread, thread->image->memory_bytes());
   Queue(*thread, *thread->image);
@@ -66,6 +69,7 @@ void Upkeep::Remove(ThreadLog& thread) {
   Clean(thread);
   thread.spill_queued = thread.prune_queued = false;
   memory_bytes_ -= thread.memory_bytes;
+  LeaveMembers(thread);
   engine_.threads.Erase(thread.id);
   used_.erase(thread.used);  // may be the last reference
 }
@@ -153,6 +157,7 @@ void Upkeep::PlanEvictions(Store& store, uint64_t sequence, size_t budget) {
     thread->memory_bytes = 0;
     // Who still reads it may hold on to it; the queues must not.
     thread->spill_queued = thread->prune_queued = false;
+    LeaveMembers(*thread);
     used_.pop_front();
     evictions_.push_back(thread);
   }
@@ -218,6 +223,11 @@ void Upkeep::FinishEvictions() {
     engine_.metrics.evictions.Add();
   }
   evictions_.clear();
+}
+
+void Upkeep::LeaveMembers(ThreadLog& thread) {
+  if (next_in_round_ == thread.member) ++next_in_round_;
+  members_.erase(thread.member);
 }
 
 void Upkeep::Clean(ThreadLog& thread) {

@@ -38,7 +38,13 @@ class Upkeep {
   // It is gone.
   void Remove(ThreadLog& thread);
 
-  const std::list<std::shared_ptr<ThreadLog>>& used() const { return used_; }
+  // A round over the threads in memory, in steps of the caller's: it meets each one that was there
+  // when it began and still is, and none that came later.
+  void BeginRound() { next_in_round_ = members_.begin(); }
+  void EndRound() { next_in_round_ = members_.end(); }
+  bool InRound() const { return next_in_round_ != members_.end(); }
+  // Requires InRound().
+  ThreadLog& NextOfRound() { return **next_in_round_++; }
 
   // One step, of about `budget` bytes at least. `sequence` and `journal_bytes` are those of the
   // last commit. After an error what is in memory is not to be trusted.
@@ -63,10 +69,13 @@ class Upkeep {
   void FinishSpills();
   void FinishEvictions();
   void Clean(ThreadLog& thread);
+  void LeaveMembers(ThreadLog& thread);
 
   Engine& engine_;
   std::list<std::shared_ptr<ThreadLog>> used_;  // least recently first
-  std::list<ThreadLog*> dirty_;                 // oldest record first
+  std::list<ThreadLog*> members_;               // newest first: a round never gets to who comes
+  std::list<ThreadLog*>::iterator next_in_round_ = members_.end();
+  std::list<ThreadLog*> dirty_;  // oldest record first
   std::deque<std::weak_ptr<ThreadLog>> spill_queue_;
   std::deque<std::weak_ptr<ThreadLog>> prune_queue_;
   size_t memory_bytes_ = 0;

@@ -1,9 +1,11 @@
 // The contract, over the embedded log with much room and with very little; and what is the embedded
 // log's own: retention, incarnations, bounds.
 #include <map>
+#include <thread>
 
 #include "rocksdb/write_batch.h"
 #include "service/log/store.h"
+#include "service/log/upkeep.h"
 #include "telemetry/metrics.h"
 #include "tests/contract/log_contract.h"
 #include "tests/contract/log_embedded_testing.h"
@@ -85,6 +87,54 @@ TEST_F(EmbeddedLogTest, EventsOfAThreadThatLeftMemoryExpireToo) {
   // Its chunks go with it, not only from view.
   log().Reopen();
   EXPECT_THAT(client().ReadAll("t"), IsEmpty());
+}
+
+TEST_F(EmbeddedLogTest, OneTickExpiresMoreThreadsThanAreLookedAtInOneGo) {
+  Open([](EmbeddedOptions& options) {
+    options.retention.age = 1h;
+    options.retention_interval = 61min;
+    options.max_threads = 2000;
+    options.max_journal_bytes = 4u << 20;
+  });
+  constexpr int kThreads = 700;
+  for (int n = 0; n < kThreads; ++n) client().Add("t" + std::to_string(n), "u", {"a"});
+  log().clock().Advance(61min);
+  for (int n = 0; n < kThreads; ++n) {
+    while (client().State("t" + std::to_string(n)).floor == Offset(1)) std::this_thread::yield();
+  }
+}
+
+TEST(UpkeepTest, RoundMeetsEveryThreadThatStaysOnceWhateverComesGoesOrIsUsed) {
+  ManualScheduler clock;
+  EmbeddedOptions options;
+  options.scheduler = &clock;
+  Engine engine(options);
+  Upkeep upkeep(engine);
+  std::map<std::string, std::shared_ptr<ThreadLog>> threads;
+  const auto add = [&](const std::string& id) {
+    auto& thread = threads[id] = std::make_shared<ThreadLog>(ThreadId(id));
+    {
+      MutexLock lock(thread->mutex);
+      thread->image = std::make_unique<ThreadImage>(thread->id);
+    }
+    upkeep.Add(thread);
+  };
+  for (const char* id : {"a", "b", "c", "d", "e", "f"}) add(id);
+  EXPECT_FALSE(upkeep.InRound());
+  upkeep.BeginRound();
+  EXPECT_EQ(upkeep.NextOfRound().id, ThreadId("f"));
+  upkeep.Remove(*threads["e"]);  // the next
+  upkeep.Remove(*threads["f"]);  // the last that was met
+  upkeep.Remove(*threads["b"]);
+  upkeep.Touch(*threads["d"]);
+  upkeep.Touch(*threads["c"]);
+  add("new");
+  std::string met;
+  while (upkeep.InRound()) met += upkeep.NextOfRound().id.str();
+  EXPECT_EQ(met, "dca");
+  upkeep.BeginRound();
+  upkeep.EndRound();
+  EXPECT_FALSE(upkeep.InRound());
 }
 
 TEST_F(EmbeddedLogTest, CheckpointThatCannotBeReadIsCountedAndHoldsUpNoOthers) {
