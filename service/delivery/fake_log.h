@@ -177,9 +177,14 @@ class FakeLog final : public log::Log {
   }
 
   void GetState(ThreadId id, Callback<log::ThreadState> done) override {
+    FindRun(std::move(id), RunId(), std::move(done));
+  }
+  void FindRun(ThreadId id, RunId run, Callback<log::ThreadState> done) override {
     MutexLock lock(mutex_);
-    At(id).calls.push_back([done = std::move(done)](Thread& thread) {
-      thread.answers.push_back([done, state = thread.state] { done(state); });
+    At(id).calls.push_back([run, done = std::move(done)](Thread& thread) {
+      log::ThreadState state = thread.state;
+      std::erase_if(state.runs, [&](const auto& other) { return other.run_id != run; });
+      thread.answers.push_back([done, state = std::move(state)] { done(state); });
     });
   }
 
@@ -195,7 +200,11 @@ class FakeLog final : public log::Log {
         return;
       }
       thread.followers.insert(follower);
-      thread.calls_back.push_back([done, state = thread.state] { done(state); });
+      log::ThreadState state = thread.state;
+      std::erase_if(state.runs, [&](const auto& run) {
+        return run.end != Offset(0) && run.end <= state.acknowledged;
+      });
+      thread.calls_back.push_back([done, state = std::move(state)] { done(state); });
     });
   }
 

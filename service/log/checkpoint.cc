@@ -43,7 +43,7 @@ void AddRuns(Store& store, const ThreadImage& image, rocksdb::WriteBatch& batch)
   }
 }
 
-absl::Status LoadRuns(Store& store, const rocksdb::Snapshot* snapshot, ThreadImage& image) {
+absl::Status ReadRuns(Store& store, const rocksdb::Snapshot* snapshot, ThreadImage& image) {
   const std::string prefix = ThreadPrefix(image.id());
   return store.Scan(Family::kRuns, prefix, prefix, snapshot,
                     [&](std::string_view, std::string_view value) -> absl::StatusOr<bool> {
@@ -92,6 +92,7 @@ void AddErasure(Store& store, const ThreadImage& image, rocksdb::WriteBatch& bat
 }
 
 absl::StatusOr<std::unique_ptr<ThreadImage>> LoadThreadMeta(Store& store, const ThreadId& thread,
+                                                            LoadRuns runs,
                                                             const rocksdb::Snapshot* snapshot,
                                                             uint64_t* applied) {
   auto image = std::make_unique<ThreadImage>(thread);
@@ -104,14 +105,15 @@ absl::StatusOr<std::unique_ptr<ThreadImage>> LoadThreadMeta(Store& store, const 
   if (!meta.ok()) return meta.status();
   *applied = meta->applied;
   image->Restore(*meta);
-  if (absl::Status status = LoadRuns(store, snapshot, *image); !status.ok()) return status;
+  if (runs == LoadRuns::kNo) return image;
+  if (absl::Status status = ReadRuns(store, snapshot, *image); !status.ok()) return status;
   return image;
 }
 
 absl::StatusOr<std::unique_ptr<ThreadImage>> LoadThread(Store& store, const ThreadId& thread,
                                                         const rocksdb::Snapshot* snapshot) {
   uint64_t applied = 0;
-  auto image = LoadThreadMeta(store, thread, snapshot, &applied);
+  auto image = LoadThreadMeta(store, thread, LoadRuns::kYes, snapshot, &applied);
   if (!image.ok()) return image;
   if (absl::Status status = LoadIds(store, snapshot, **image); !status.ok()) return status;
   (*image)->SetComplete();

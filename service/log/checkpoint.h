@@ -1,6 +1,7 @@
 // Writing a thread's state and its unspilled events to where they need no journal any more.
 #pragma once
 
+#include <cstdint>
 #include <vector>
 
 #include "rocksdb/write_batch.h"
@@ -21,8 +22,10 @@ void AddErasure(Store& store, const ThreadImage& image, rocksdb::WriteBatch& bat
 // Reads a thread's checkpoint and what is needed to judge calls on it; blank if there is none.
 absl::StatusOr<std::unique_ptr<ThreadImage>> LoadThread(Store& store, const ThreadId& thread,
                                                         const rocksdb::Snapshot* snapshot);
-// The checkpoint and its runs only: fit for State(), Meta() and Apply().
+enum class LoadRuns : uint8_t { kNo, kYes };
+// The checkpoint, and its runs: fit for State(), with runs also for Meta() and Apply().
 absl::StatusOr<std::unique_ptr<ThreadImage>> LoadThreadMeta(Store& store, const ThreadId& thread,
+                                                            LoadRuns runs,
                                                             const rocksdb::Snapshot* snapshot,
                                                             uint64_t* applied);
 

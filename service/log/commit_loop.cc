@@ -149,6 +149,7 @@ void CommitLoop::AnswerFollows() {
       if (thread != nullptr) {  // not erased just now
         MutexLock lock(thread->mutex);
         state = thread->image->State();
+        state.runs = thread->image->UnfinishedRuns();
       }
       follow->done(std::move(state));
     }

@@ -135,8 +135,9 @@ struct ThreadState {
   // The ledger: what acks and what raises of the floor counted. With pending() they add up to L.
   uint64_t acknowledged_count = 0;
   uint64_t expired_count = 0;
-  WallTime last_append;         // 1970 while nothing was appended
-  std::vector<RunRecord> runs;  // ascending by start
+  WallTime last_append;  // 1970 while nothing was appended
+  // Ascending by start. A thread may keep many thousands: each call says which of them it answers.
+  std::vector<RunRecord> runs;
 
   Position end() const { return {epochs.empty() ? Epoch() : epochs.back().epoch, last}; }
   uint64_t pending() const {
@@ -217,15 +218,19 @@ class Log {
 
   // An unknown thread reads as an empty one without owner.
   virtual void Read(ReadRequest request, Callback<ReadResult> done) = 0;
+  // Without runs: who reads events or checks the owner needs none.
   virtual void GetState(ThreadId thread, Callback<ThreadState> done) = 0;
+  // `runs` holds this run alone, if the thread keeps it.
+  virtual void FindRun(ThreadId thread, RunId run, Callback<ThreadState> done) = 0;
   // NOT_FOUND when the thread does not keep such an event (any more).
   virtual void Find(ThreadId thread, EventId event_id, Callback<FoundEvent> done) = 0;
 
   // Makes `follower` learn of every commit in `thread` after the state that `done` gets, which is
   // called before the first of them. Following again, with the same follower, is how one gets a
   // fresh state in its place between the follower's calls: everything up to `state.last` has been
-  // passed, nothing beyond it. One follower per log is enough: delivery. It must outlive the log's
-  // threads (see Close) or unfollow all.
+  // passed, nothing beyond it. Its runs are those that are open or end beyond W: where one goes on
+  // who has seen nothing of what is unfinished. One follower per log is enough: delivery. It must
+  // outlive the log's threads (see Close) or unfollow all.
   virtual void Follow(ThreadId thread, Follower* follower, Callback<ThreadState> done) = 0;
   // No call for this thread begins after `done`.
   virtual void Unfollow(ThreadId thread, Follower* follower, std::function<void()> done) = 0;
@@ -254,6 +259,7 @@ class Log {
 
   // Threads of `owner`, most recently active first, or everybody's if `owner` is empty. For people
   // to look at: a thread that gets an event between two pages moves to the front and is on none.
+  // Their runs are the open ones.
   virtual void ListThreads(UserId owner, std::string page_token, size_t page_size,
                            Callback<ThreadPage> done) = 0;
 

@@ -8,7 +8,6 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "proto/contract/error.h"
-#include "service/log/checkpoint.h"
 #include "service/log/stored_thread.h"
 
 namespace clarion::log {
@@ -192,7 +191,7 @@ absl::StatusOr<LogReader::View> LogReader::Look(const ThreadId& id,
   if (!view) {
     // Not in memory when the snapshot was taken or just before: its checkpoint is how it was then.
     uint64_t applied = 0;
-    auto image = LoadThreadMeta(*store, id, snapshot->get(), &applied);
+    auto image = LoadThreadMeta(*store, id, LoadRuns::kNo, snapshot->get(), &applied);
     if (!image.ok()) return image.status();
     view = View::Of(**image, (*image)->counters().last.next());
   }
@@ -200,36 +199,59 @@ absl::StatusOr<LogReader::View> LogReader::Look(const ThreadId& id,
   return *std::move(view);
 }
 
-// --- GetState.
+// --- GetState, FindRun.
 
-void LogReader::GetState(ThreadId id, Log::Callback<ThreadState> done) {
-  const bool queued = OnMemory([this, id, done] {
+namespace {
+
+// `run`: the one that the state is to hold; empty: none.
+ThreadState StateWith(const ThreadImage& image, const RunId& run) {
+  ThreadState state = image.State();
+  if (run.empty()) return state;
+  if (const RunRecord* found = image.FindRun(run); found != nullptr) state.runs.push_back(*found);
+  return state;
+}
+
+ThreadState StateWithOpenRuns(const ThreadImage& image) {
+  ThreadState state = image.State();
+  state.runs = image.OpenRuns();
+  return state;
+}
+
+}  // namespace
+
+void LogReader::GetState(ThreadId id, RunId run, Log::Callback<ThreadState> done) {
+  const bool queued = OnMemory([this, id, run, done] {
     if (const auto thread = engine_.threads.Find(id); thread != nullptr) {
       std::optional<ThreadState> state;
       {
         MutexLock lock(thread->mutex);
-        if (thread->image != nullptr) state = thread->image->State();
+        if (thread->image != nullptr) state = StateWith(*thread->image, run);
       }
       if (state) {
         done(*std::move(state));
         return;
       }
     }
-    const bool on_disk =
-        OnDisk([this, id, done] { done(OrUnreadable(StateFromDisk(id), "GetState", id)); });
+    const bool on_disk = OnDisk([this, id, run, done] {
+      const auto image = ImageFromDisk(id, run.empty() ? LoadRuns::kNo : LoadRuns::kYes);
+      if (image.ok()) {
+        done(StateWith(**image, run));
+      } else {
+        done(Unreadable(image.status(), "GetState", id));
+      }
+    });
     if (!on_disk) done(Overflow("GetState", id));
   });
   if (!queued) RefuseLater(std::move(done), "GetState", id);
 }
 
-absl::StatusOr<ThreadState> LogReader::StateFromDisk(const ThreadId& thread) const {
+absl::StatusOr<std::unique_ptr<ThreadImage>> LogReader::ImageFromDisk(const ThreadId& thread,
+                                                                      LoadRuns runs) const {
   absl::StatusOr<std::shared_ptr<Store>> store = OpenStore();
   if (!store.ok()) return store.status();
   const StoreSnapshot snapshot(*store);
   uint64_t applied = 0;
-  auto image = LoadThreadMeta(**store, thread, snapshot.get(), &applied);
-  if (!image.ok()) return image.status();
-  return (*image)->State();
+  return LoadThreadMeta(**store, thread, runs, snapshot.get(), &applied);
 }
 
 // --- Find.
@@ -401,7 +423,7 @@ absl::StatusOr<ThreadPage> LogReader::List(const UserId& owner, std::string_view
   if (more) page.next_page_token = TokenAfter(first.top());
   page.threads.resize(first.size());
   for (size_t i = first.size(); i-- > 0; first.pop()) {
-    absl::StatusOr<ThreadState> state = StateOf(ThreadId(first.top().thread));
+    absl::StatusOr<ThreadState> state = ListedState(ThreadId(first.top().thread));
     if (!state.ok()) return state.status();
     page.threads[i] = *std::move(state);
   }
@@ -421,12 +443,14 @@ absl::StatusOr<WallTime> LogReader::LastAppend(Store& store, const ThreadId& id)
   return meta->counters.last_append;
 }
 
-absl::StatusOr<ThreadState> LogReader::StateOf(const ThreadId& id) const {
+absl::StatusOr<ThreadState> LogReader::ListedState(const ThreadId& id) const {
   if (const auto thread = engine_.threads.Find(id); thread != nullptr) {
     MutexLock lock(thread->mutex);
-    if (thread->image != nullptr) return thread->image->State();
+    if (thread->image != nullptr) return StateWithOpenRuns(*thread->image);
   }
-  return StateFromDisk(id);
+  const auto image = ImageFromDisk(id, LoadRuns::kYes);
+  if (!image.ok()) return image.status();
+  return StateWithOpenRuns(**image);
 }
 
 absl::StatusOr<std::shared_ptr<Store>> LogReader::OpenStore() const {

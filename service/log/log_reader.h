@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "service/log/checkpoint.h"
 #include "service/log/engine.h"
 #include "service/log/log.h"
 
@@ -19,7 +20,8 @@ class LogReader {
   explicit LogReader(Engine& engine) : engine_(engine) {}
 
   void Read(ReadRequest request, Log::Callback<ReadResult> done);
-  void GetState(ThreadId thread, Log::Callback<ThreadState> done);
+  // Also FindRun; no run asked for: `run` is empty.
+  void GetState(ThreadId thread, RunId run, Log::Callback<ThreadState> done);
   void Find(ThreadId thread, EventId event_id, Log::Callback<FoundEvent> done);
   void ListThreadIds(UserId owner, ThreadId after, size_t limit,
                      Log::Callback<std::vector<ThreadId>> done);
@@ -42,8 +44,9 @@ class LogReader {
   absl::StatusOr<bool> TryReadFromDisk(const ReadRequest& request, ReadResult& result) const;
   absl::StatusOr<View> Look(const ThreadId& thread, const std::shared_ptr<Store>& store) const;
 
-  absl::StatusOr<ThreadState> StateOf(const ThreadId& thread) const;
-  absl::StatusOr<ThreadState> StateFromDisk(const ThreadId& thread) const;
+  // Fit for State().
+  absl::StatusOr<std::unique_ptr<ThreadImage>> ImageFromDisk(const ThreadId& thread,
+                                                             LoadRuns runs) const;
   // `at`: where it is, if that is known.
   absl::StatusOr<FoundEvent> FindOnDisk(const ThreadId& thread, const Digest& id,
                                         std::optional<Offset> at) const;
@@ -51,6 +54,7 @@ class LogReader {
                                                 size_t limit) const;
   absl::StatusOr<ThreadPage> List(const UserId& owner, std::string_view page_token,
                                   size_t page_size) const;
+  absl::StatusOr<ThreadState> ListedState(const ThreadId& thread) const;
   absl::StatusOr<WallTime> LastAppend(Store& store, const ThreadId& thread) const;
   absl::StatusOr<std::shared_ptr<Store>> OpenStore() const;
 

@@ -154,7 +154,7 @@ class Replay {
   absl::StatusOr<Entry*> Find(const ThreadId& thread) {
     auto [entry, inserted] = threads_.try_emplace(thread);
     if (inserted) {
-      auto image = LoadThreadMeta(store_, thread, nullptr, &entry->second.applied);
+      auto image = LoadThreadMeta(store_, thread, LoadRuns::kYes, nullptr, &entry->second.applied);
       if (!image.ok()) return image.status();
       entry->second.image = *std::move(image);
     }

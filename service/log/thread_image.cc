@@ -86,6 +86,7 @@ void ThreadImage::Apply(Effects& effects) {
   counters_ = after;
   counters_.floor = floor_before;
   if (after.floor > floor_before) RaiseFloor(after.floor);
+  unseen_ends_.erase(unseen_ends_.begin(), unseen_ends_.upper_bound(after.acknowledged.value()));
   while (!criticals_.empty() && criticals_.front().offset < first_pending()) criticals_.pop_front();
   // Which critical events of the chunks are pending still, only the chunks say.
   if (hints_ && first_pending() > pending_before) hints_->oldest_critical = {};
@@ -145,9 +146,24 @@ ThreadState ThreadImage::State() const {
   state.acknowledged_count = counters_.acknowledged_count;
   state.expired_count = counters_.expired_count;
   state.last_append = counters_.last_append;
-  state.runs.reserve(runs_.size());
-  for (const auto& [start, run] : runs_) state.runs.push_back(run);
   return state;
+}
+
+std::vector<RunRecord> ThreadImage::OpenRuns() const {
+  std::vector<RunRecord> runs;
+  runs.reserve(open_runs_.size());
+  for (const uint64_t start : open_runs_) runs.push_back(*RunAt(start));
+  return runs;
+}
+
+std::vector<RunRecord> ThreadImage::UnfinishedRuns() const {
+  std::vector<uint64_t> starts(open_runs_.begin(), open_runs_.end());
+  for (const auto& [end, start] : unseen_ends_) starts.push_back(start);
+  std::sort(starts.begin(), starts.end());
+  std::vector<RunRecord> runs;
+  runs.reserve(starts.size());
+  for (const uint64_t start : starts) runs.push_back(*RunAt(start));
+  return runs;
 }
 
 StoredMeta ThreadImage::Meta(uint64_t applied) const {
@@ -218,10 +234,14 @@ void ThreadImage::PutRun(const RunRecord& run) {
     run_starts_[run.run_id.str()] = start;
     run_bytes_ += BytesOf(run);
   } else {
-    if (entry->second.end == Offset{}) --open_runs_;
     entry->second.end = run.end;
   }
-  if (run.end == Offset{}) ++open_runs_;
+  if (run.end == Offset{}) {
+    open_runs_.insert(start);
+  } else {
+    open_runs_.erase(start);
+    if (run.end > counters_.acknowledged) unseen_ends_[run.end.value()] = start;
+  }
   changed_runs_.insert(start);
 }
 
@@ -254,6 +274,7 @@ void ThreadImage::PruneRuns() {
       continue;
     }
     run_bytes_ -= BytesOf(run);
+    unseen_ends_.erase(run.end.value());
     // The id may have been started anew after its first record was to go.
     const auto start = run_starts_.find(run.run_id.str());
     if (start != run_starts_.end() && start->second == entry->first) run_starts_.erase(start);

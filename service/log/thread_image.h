@@ -9,6 +9,7 @@
 #include <deque>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -107,12 +108,16 @@ class ThreadImage {
   // Requires an offset from the floor to L.
   const EpochMark& EpochOf(Offset offset) const;
   const RunRecord* FindRun(const RunId& run) const;
-  size_t open_runs() const { return open_runs_; }
+  size_t open_runs() const { return open_runs_.size(); }
   const std::deque<ChunkInfo>& chunks() const { return chunks_; }
   const std::deque<PendingCritical>& pending_criticals() const { return criticals_; }
   // No owner, no events: nothing that must be remembered.
   bool blank() const { return owner_.empty() && counters_.last == Offset{}; }
+  // Without runs; a thread may have very many.
   ThreadState State() const;
+  // Ascending by start: the open ones; those and the ones that end beyond W.
+  std::vector<RunRecord> OpenRuns() const;
+  std::vector<RunRecord> UnfinishedRuns() const;
   StoredMeta Meta(uint64_t applied) const;
 
   // --- The tail: events from tail_first() to L are in memory.
@@ -158,7 +163,8 @@ class ThreadImage {
   std::map<uint64_t, RunRecord> runs_;  // by start
   absl::flat_hash_map<std::string, uint64_t> run_starts_;
   absl::flat_hash_set<uint64_t> changed_runs_;
-  size_t open_runs_ = 0;
+  std::set<uint64_t> open_runs_;              // starts
+  std::map<uint64_t, uint64_t> unseen_ends_;  // starts of those that end beyond W, by end
   size_t run_bytes_ = 0;
 
   std::deque<LoggedEvent> tail_;

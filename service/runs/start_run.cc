@@ -58,7 +58,7 @@ class Operation : public std::enable_shared_from_this<Operation> {
   }
 
   void Begin() {
-    steps_.log->GetState(thread_, [self = shared_from_this()](auto state) {
+    steps_.log->FindRun(thread_, run_, [self = shared_from_this()](auto state) {
       if (!self->cancelled()) self->OnState(std::move(state));
     });
   }
@@ -80,9 +80,7 @@ class Operation : public std::enable_shared_from_this<Operation> {
     if (!state->owner.empty() && state->owner != user_) {
       return Answer(RefusalOf(log::AppendOutcome::kNotOwner, call_.context));
     }
-    const bool exists = std::any_of(state->runs.begin(), state->runs.end(),
-                                    [this](const auto& run) { return run.run_id == run_; });
-    if (exists) return Append(v1::READINESS_NONE);
+    if (!state->runs.empty()) return Append(v1::READINESS_NONE);
     if (!state->owner.empty()) return Bind();
     steps_.log->Assign(thread_, user_, [self = shared_from_this()](absl::StatusOr<bool> assigned) {
       if (self->cancelled()) return;

@@ -196,15 +196,46 @@ TEST_P(LogContractTest, RunIsKeptFromItsStartToItsEnd) {
       .IgnoreError();
   client().Append("t", "u", {Start("s2", "r2")}).status().IgnoreError();
   under_test().Evict();
-  const ThreadState state = client().State("t");
-  ASSERT_EQ(state.runs.size(), 2u);
-  EXPECT_EQ(state.runs[0].run_id, RunId("r1"));
-  EXPECT_EQ(state.runs[0].data, "facts");
-  EXPECT_EQ(state.runs[0].agent_name, "agent");
-  EXPECT_EQ(state.runs[0].start, Offset(1));
-  EXPECT_EQ(state.runs[0].end, Offset(3));
-  EXPECT_EQ(state.runs[1].start, Offset(4));
-  EXPECT_EQ(state.runs[1].end, Offset(0));
+  const auto ended = client().Run("t", "r1");
+  ASSERT_TRUE(ended.has_value());
+  EXPECT_EQ(ended->data, "facts");
+  EXPECT_EQ(ended->agent_name, "agent");
+  EXPECT_EQ(ended->start, Offset(1));
+  EXPECT_EQ(ended->end, Offset(3));
+  const auto open = client().Run("t", "r2");
+  ASSERT_TRUE(open.has_value());
+  EXPECT_EQ(open->start, Offset(4));
+  EXPECT_EQ(open->end, Offset(0));
+  EXPECT_FALSE(client().Run("t", "r3").has_value());
+  EXPECT_FALSE(client().Run("unknown", "r1").has_value());
+}
+
+TEST_P(LogContractTest, StateHoldsNoMoreRunsThanTheCallSays) {
+  // A run that was seen to its end, open ones around one that ends beyond W, in no order of ends.
+  client()
+      .Append("t", "u",
+              {Start("s1", "open1"), Start("s2", "seen"), End("e2", "seen"), Start("s3", "unseen")})
+      .status()
+      .IgnoreError();
+  ASSERT_TRUE(client().Ack("t", "u", 3).ok());
+  client().Append("t", "u", {Start("s4", "open2"), End("e3", "unseen")}).status().IgnoreError();
+  const auto names = [](const ThreadState& state) {
+    std::vector<std::string> runs;
+    for (const RunRecord& run : state.runs) runs.push_back(run.run_id.str());
+    return runs;
+  };
+  for (int round = 0; round < 3; ++round) {
+    RecordingFollower follower;
+    EXPECT_THAT(names(*client().Follow("t", &follower)), ElementsAre("open1", "unseen", "open2"));
+    client().Unfollow("t", &follower);
+    EXPECT_THAT(names(client().State("t")), IsEmpty());
+    EXPECT_THAT(names(client().List("u")->threads.at(0)), ElementsAre("open1", "open2"));
+    round == 0 ? under_test().Evict() : under_test().Reopen();
+  }
+  ASSERT_TRUE(client().Ack("t", "u", 6).ok());
+  RecordingFollower follower;
+  EXPECT_THAT(names(*client().Follow("t", &follower)), ElementsAre("open1", "open2"));
+  client().Unfollow("t", &follower);
 }
 
 TEST_P(LogContractTest, RunThatExistsIsRefusedAndSaid) {
@@ -230,7 +261,7 @@ TEST_P(LogContractTest, OnlyTheFirstEndOfARunCounts) {
       .Append("t", "u", {Start("s", "r"), End("e1", "r"), End("e2", "r")})
       .status()
       .IgnoreError();
-  EXPECT_EQ(client().State("t").runs.at(0).end, Offset(2));
+  EXPECT_EQ(client().Run("t", "r")->end, Offset(2));
 }
 
 TEST_P(LogContractTest, MoreOpenRunsThanAllowedAreRefusedUntilOneEnds) {
@@ -253,8 +284,8 @@ TEST_P(LogContractTest, EndedRunBelowTheFloorIsForgottenAndAnOpenOneIsNot) {
   under_test().Evict();
   ASSERT_TRUE(client().RaiseFloor("t", 5).ok());
   under_test().Evict();
-  ASSERT_EQ(client().State("t").runs.size(), 1u);
-  EXPECT_EQ(client().State("t").runs[0].run_id, RunId("open"));
+  EXPECT_TRUE(client().Run("t", "open").has_value());
+  EXPECT_FALSE(client().Run("t", "ended").has_value());
   EXPECT_THAT(Outcomes(*client().Append("t", "u", {Start("s3", "ended")})), ElementsAre(kAppended));
 }
 
@@ -610,8 +641,7 @@ TEST_P(LogContractTest, EverythingOfAThreadOutlivesEvictionAndReopening) {
     EXPECT_EQ(after.expired_count, before.expired_count);
     EXPECT_EQ(after.last_append, before.last_append);
     EXPECT_EQ(after.end().epoch, before.end().epoch);
-    ASSERT_EQ(after.runs.size(), 1u);
-    EXPECT_EQ(after.runs[0].data, "facts");
+    EXPECT_EQ(client().Run("t", "r")->data, "facts");
     under_test().Reopen();
   }
 }

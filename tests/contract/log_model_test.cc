@@ -101,6 +101,7 @@ class ModelRun {
   }
 
  private:
+  static constexpr int kRuns = 5;
   const std::vector<std::string> kThreads = {"t1", "t2", "t3", "t4", "t5"};
 
   EmbeddedOptions Options() {
@@ -137,7 +138,7 @@ class ModelRun {
     for (uint64_t n = 0; n < count; ++n) {
       // Sometimes an id that was there before, seldom with other words.
       const std::string id = "e" + std::to_string(Pick(4) == 0 ? Pick(next_id_ + 1) : next_id_++);
-      const std::string run = "r" + std::to_string(Pick(5));
+      const std::string run = "r" + std::to_string(Pick(kRuns));
       ItemOptions options{.critical = Pick(8) == 0, .run = run};
       options.text = TextOf(id) + (Pick(30) == 0 ? " otherwise" : "");
       if (Pick(8) == 0) options.effect = RunEffect::kStart;
@@ -265,8 +266,11 @@ class ModelRun {
     EXPECT_EQ(state.pending(), thread.Count('p'));
     EXPECT_LE(state.epochs.size(), 1u);
     std::map<std::string, std::pair<uint64_t, uint64_t>> runs;
-    for (const RunRecord& run : state.runs) {
-      runs[run.run_id.str()] = {run.start.value(), run.end.value()};
+    for (int n = 0; n < kRuns; ++n) {
+      const std::string id = "r" + std::to_string(n);
+      if (const auto run = client().Run(name, id)) {
+        runs[id] = {run->start.value(), run->end.value()};
+      }
     }
     EXPECT_EQ(runs, thread.runs);
     if (const auto follower = followers_.find(name); follower != followers_.end()) {
@@ -287,6 +291,15 @@ class ModelRun {
     });
     ASSERT_TRUE(state.ok()) << state.status();
     EXPECT_EQ(state->last.value(), model_[name].last());
+    std::map<std::string, std::pair<uint64_t, uint64_t>> unfinished;
+    for (const RunRecord& run : state->runs) {
+      unfinished[run.run_id.str()] = {run.start.value(), run.end.value()};
+    }
+    auto expected = model_[name].runs;
+    std::erase_if(expected, [&](const auto& run) {
+      return run.second.second != 0 && run.second.second <= model_[name].acknowledged;
+    });
+    EXPECT_EQ(unfinished, expected);
   }
 
   void StopFollowing() {

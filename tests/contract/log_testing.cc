@@ -92,6 +92,18 @@ ThreadState LogClient::State(std::string_view thread) {
   return state.ok() ? *std::move(state) : ThreadState{};
 }
 
+std::optional<RunRecord> LogClient::Run(std::string_view thread, std::string_view run) {
+  const absl::StatusOr<ThreadState> state =
+      Await<ThreadState>([&](Log::Callback<ThreadState> done) {
+        log_->FindRun(ThreadId(thread), RunId(run), std::move(done));
+      });
+  EXPECT_TRUE(state.ok()) << state.status();
+  if (!state.ok() || state->runs.empty()) return std::nullopt;
+  EXPECT_EQ(state->runs.size(), 1u);
+  EXPECT_EQ(state->runs[0].run_id, RunId(run));
+  return state->runs[0];
+}
+
 absl::StatusOr<FoundEvent> LogClient::Find(std::string_view thread, std::string_view event_id) {
   return Await<FoundEvent>([&](Log::Callback<FoundEvent> done) {
     log_->Find(ThreadId(thread), EventId(event_id), std::move(done));

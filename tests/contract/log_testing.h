@@ -7,6 +7,7 @@
 #include <functional>
 #include <future>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -69,6 +70,8 @@ class LogClient {
   std::vector<std::string> ReadAll(std::string_view thread, uint64_t from = 1,
                                    size_t page_events = 1024);
   ThreadState State(std::string_view thread);
+  // Nothing: the thread keeps no such run.
+  std::optional<RunRecord> Run(std::string_view thread, std::string_view run);
   absl::StatusOr<FoundEvent> Find(std::string_view thread, std::string_view event_id);
   absl::StatusOr<ThreadState> Follow(std::string_view thread, Follower* follower);
   void Unfollow(std::string_view thread, Follower* follower);
