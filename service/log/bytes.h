@@ -1,7 +1,8 @@
-// Writing and reading of the bytes on disk: varints (LEB128), length-prefixed strings, digests.
-// What the records look like is in FORMAT.md.
+// Writing and reading of the bytes on disk: varints (LEB128), length-prefixed strings, times,
+// digests. What the records look like is in FORMAT.md.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -33,6 +34,7 @@ class ByteWriter {
     Varint(bytes.size());
     Raw(bytes);
   }
+  void Time(WallTime time) { Varint(static_cast<uint64_t>(time.time_since_epoch().count())); }
   void Digest128(const Digest& digest) {
     Fixed64(digest.low);
     Fixed64(digest.high);
@@ -86,6 +88,7 @@ class ByteReader {
     return bytes;
   }
   std::string_view String() { return Raw(Varint()); }
+  WallTime Time() { return WallTime(std::chrono::milliseconds(static_cast<int64_t>(Varint()))); }
   Digest Digest128() {
     Digest digest;
     digest.low = Fixed64();

@@ -32,18 +32,11 @@ uint8_t FlagsOf(const Effects& effects) {
   return flags;
 }
 
-uint64_t Millis(WallTime time) {
-  return static_cast<uint64_t>(time.time_since_epoch().count());
-}
-WallTime FromMillis(uint64_t millis) {
-  return WallTime(std::chrono::milliseconds(static_cast<int64_t>(millis)));
-}
-
 void WriteEvent(const LoggedEvent& logged, ByteWriter& out) {
   out.Byte(logged.critical ? 1 : 0);
   out.Digest128(logged.id);
   out.Digest128(logged.content);
-  out.Varint(Millis(logged.accepted_at));
+  out.Time(logged.accepted_at);
   out.Varint(logged.event->json_bytes());
   out.String(logged.event->bytes());
 }
@@ -53,7 +46,7 @@ LoggedEvent ReadEvent(ByteReader& in) {
   logged.critical = in.Byte() != 0;
   logged.id = in.Digest128();
   logged.content = in.Digest128();
-  logged.accepted_at = FromMillis(in.Varint());
+  logged.accepted_at = in.Time();
   const size_t json_bytes = in.Varint();
   const std::string_view bytes = in.String();
   if (json_bytes > bytes.size()) in.Fail();
@@ -69,7 +62,7 @@ void ReadSection(uint8_t flags, ByteReader& in, Effects& effects) {
   counters.acknowledged = Offset(in.Varint());
   counters.acknowledged_count = in.Varint();
   counters.expired_count = in.Varint();
-  counters.last_append = FromMillis(in.Varint());
+  counters.last_append = in.Time();
   if (flags & kFloorDeleted) effects.floor_reason = FloorReason::kDeleted;
   if (flags & kHasOwner) effects.owner = UserId(in.String());
   if (flags & kHasEpoch) {
@@ -124,7 +117,7 @@ void JournalRecordWriter::Add(const ThreadId& thread, const Effects& effects) {
   out.Varint(counters.acknowledged.value());
   out.Varint(counters.acknowledged_count);
   out.Varint(counters.expired_count);
-  out.Varint(Millis(counters.last_append));
+  out.Time(counters.last_append);
   if (effects.owner) out.String(effects.owner->str());
   if (effects.epoch) {
     out.String(effects.epoch->epoch.str());

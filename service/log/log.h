@@ -1,5 +1,6 @@
-// The event log: what every engine promises. Two engines, one contract suite
-// (tests/contract/log_contract.h).
+// The event log: what every engine promises, checked by one contract suite
+// (tests/contract/log_contract.h). One engine is built, the embedded one; that a Redis one can be
+// is shown in redis_append.md.
 //
 // The log numbers, keeps and forgets events; it knows threads, owners, runs' bounds and the
 // user's acknowledged offset W, because the order in which these change is the order of its

@@ -24,13 +24,6 @@ void AppendBigEndian(uint64_t value, std::string* out) {
   for (int shift = 56; shift >= 0; shift -= 8) out->push_back(static_cast<char>(value >> shift));
 }
 
-uint64_t BigEndianAtEnd(std::string_view key) {
-  uint64_t value = 0;
-  if (key.size() < 8) return 0;
-  for (char byte : key.substr(key.size() - 8)) value = value << 8 | static_cast<uint8_t>(byte);
-  return value;
-}
-
 rocksdb::Env* EnvOf(const EmbeddedOptions& options) {
   return options.env != nullptr ? options.env : rocksdb::Env::Default();
 }
@@ -211,7 +204,9 @@ std::string JournalKey(uint64_t sequence) {
   return key;
 }
 uint64_t SequenceOfKey(std::string_view key) {
-  return BigEndianAtEnd(key);
+  uint64_t value = 0;
+  for (char byte : key.substr(0, 8)) value = value << 8 | static_cast<uint8_t>(byte);
+  return value;
 }
 
 // Ids hold no byte 0, so no thread's prefix is another's.
@@ -225,9 +220,6 @@ std::string OffsetKey(const ThreadId& thread, Offset offset) {
   std::string key = ThreadPrefix(thread);
   AppendBigEndian(offset.value(), &key);
   return key;
-}
-Offset OffsetOfKey(std::string_view key) {
-  return Offset(BigEndianAtEnd(key));
 }
 
 std::string OwnerPrefix(const UserId& owner) {

@@ -78,7 +78,6 @@ uint64_t SequenceOfKey(std::string_view key);
 // Of chunks and ids (by last offset) and runs (by start).
 std::string ThreadPrefix(const ThreadId& thread);
 std::string OffsetKey(const ThreadId& thread, Offset offset);
-Offset OffsetOfKey(std::string_view key);
 std::string OwnerPrefix(const UserId& owner);
 std::string OwnerKey(const UserId& owner, const ThreadId& thread);
 ThreadId ThreadOfOwnerKey(std::string_view key);

@@ -12,13 +12,6 @@ namespace {
 
 constexpr uint8_t kVersion = 1;
 
-uint64_t Millis(WallTime time) {
-  return static_cast<uint64_t>(time.time_since_epoch().count());
-}
-WallTime FromMillis(uint64_t millis) {
-  return WallTime(std::chrono::milliseconds(static_cast<int64_t>(millis)));
-}
-
 absl::Status CheckVersion(ByteReader& in, std::string_view what) {
   const uint8_t version = in.Byte();
   if (version == kVersion) return absl::OkStatus();
@@ -42,9 +35,9 @@ std::string EncodeMeta(const StoredMeta& meta) {
   out.Varint(meta.counters.acknowledged.value());
   out.Varint(meta.counters.acknowledged_count);
   out.Varint(meta.counters.expired_count);
-  out.Varint(Millis(meta.counters.last_append));
-  out.Varint(Millis(meta.oldest));
-  out.Varint(Millis(meta.oldest_critical));
+  out.Time(meta.counters.last_append);
+  out.Time(meta.oldest);
+  out.Time(meta.oldest_critical);
   out.Varint(meta.epochs.size());
   for (const EpochMark& mark : meta.epochs) {
     out.String(mark.epoch.str());
@@ -65,9 +58,9 @@ absl::StatusOr<StoredMeta> DecodeMeta(std::string_view bytes) {
   meta.counters.acknowledged = Offset(in.Varint());
   meta.counters.acknowledged_count = in.Varint();
   meta.counters.expired_count = in.Varint();
-  meta.counters.last_append = FromMillis(in.Varint());
-  meta.oldest = FromMillis(in.Varint());
-  meta.oldest_critical = FromMillis(in.Varint());
+  meta.counters.last_append = in.Time();
+  meta.oldest = in.Time();
+  meta.oldest_critical = in.Time();
   for (uint64_t n = in.Varint(); n > 0 && in.ok(); --n) {
     EpochMark& mark = meta.epochs.emplace_back();
     mark.epoch = Epoch(in.String());
@@ -119,7 +112,7 @@ EncodedChunk EncodeChunk(Offset first, absl::Span<const LoggedEvent* const> even
     ids.Digest128(logged->id);
     ids.Digest128(logged->content);
     ids.Byte(logged->critical ? 1 : 0);
-    ids.Varint(Millis(logged->accepted_at));
+    ids.Time(logged->accepted_at);
   }
   return chunk;
 }
@@ -139,7 +132,7 @@ absl::StatusOr<StoredIds> DecodeIds(std::string_view bytes) {
     id.id = in.Digest128();
     id.content = in.Digest128();
     id.critical = in.Byte() != 0;
-    id.accepted_at = FromMillis(in.Varint());
+    id.accepted_at = in.Time();
     stored.info.last_time = id.accepted_at;
   }
   if (!in.ok()) return Broken("chunk's ids");

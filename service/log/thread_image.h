@@ -52,7 +52,7 @@ struct PageBudget {
   bool Take(size_t size);
 };
 
-// The older parts of a thread's checkpoint.
+// A thread's checkpoint, without its runs.
 struct StoredMeta {
   // The commit up to which the checkpoint speaks.
   uint64_t applied = 0;
