@@ -525,8 +525,12 @@ TEST_P(LogContractTest, FollowerKeepsFollowingAThreadThatLeavesMemory) {
 
 // --- Threads.
 
-TEST_P(LogContractTest, ThreadsAreListedByOwnerByPages) {
-  for (const char* thread : {"t1", "t2", "t3", "t4", "t5"}) client().Add(thread, "u", {"a"});
+TEST_P(LogContractTest, ThreadsAreListedByOwnerMostRecentlyActiveFirstByPages) {
+  for (const char* thread : {"t1", "t2", "t3", "t4", "t5"}) {
+    client().Add(thread, "u", {"a"});
+    under_test().Pass(std::chrono::seconds(1));
+  }
+  client().Add("t2", "u", {"b"});
   client().Add("other", "v", {"a"});
   ASSERT_TRUE(client().Assign("empty", "u").ok());
   under_test().Evict();
@@ -542,7 +546,7 @@ TEST_P(LogContractTest, ThreadsAreListedByOwnerByPages) {
     }
     token = page->next_page_token;
   } while (!token.empty());
-  EXPECT_THAT(listed, testing::UnorderedElementsAre("t1", "t2", "t3", "t4", "t5", "empty"));
+  EXPECT_THAT(listed, ElementsAre("t2", "t5", "t4", "t3", "t1", "empty"));
   EXPECT_EQ(client().List("")->threads.size(), 7u);
   EXPECT_THAT(client().List("nobody")->threads, IsEmpty());
   EXPECT_THAT(client().List("u", "made up"), HasReason(Reason::kContextInvalid));

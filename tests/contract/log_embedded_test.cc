@@ -45,19 +45,11 @@ class EmbeddedLogTest : public testing::Test {
     follower.WaitFor("floor " + std::to_string(floor) + " expired");
     client().Unfollow("t", &follower);
   }
-  // Turns the clock and has everything that retention does done.
-  void Pass(std::chrono::milliseconds time) {
-    log_->clock().Advance(time);
-    // What this thread's expiry is queued behind has been judged when these are answered.
-    client().Add("expires", "u", {"x" + std::to_string(++passed_)});
-    ASSERT_TRUE(client().RaiseFloor("expires", 1'000'000).ok());
-  }
   EmbeddedUnderTest& log() { return *log_; }
   static uint64_t Loads() { return GetCounter("clarion_log_loads_total", "").value(); }
 
  private:
   std::unique_ptr<EmbeddedUnderTest> log_;
-  int passed_ = 0;
 };
 
 // --- Retention.
@@ -287,6 +279,72 @@ TEST_F(EmbeddedLogTest, FullQueueRefusesAtOnceAndLosesNothingElse) {
     }
   }
   EXPECT_EQ(client().State("t").last, Offset(accepted));
+}
+
+TEST_F(EmbeddedLogTest, ReadsBeyondThoseThatMayWaitAreRefusedAndTheOthersAnswered) {
+  Open([](EmbeddedOptions& options) {
+    options.max_queued_reads = 4;
+    options.disk_readers = 1;
+  });
+  for (int n = 1; n <= 20; ++n) client().Add("cold", "u", {"e" + std::to_string(n)});
+  log().Evict();
+  client().Add("hot", "u", {"a"});
+  // The first waits for the tails, the second for the disk.
+  for (const std::string thread : {"hot", "cold"}) {
+    std::promise<void> standing;
+    std::promise<void> block;
+    const ReadRequest read{.thread = ThreadId(thread), .from = Offset(1)};
+    log().log()->Read(read, [&](absl::StatusOr<ReadResult>) {
+      standing.set_value();
+      block.get_future().wait();
+    });
+    standing.get_future().wait();
+    std::vector<std::promise<absl::Status>> answers(12);
+    for (std::promise<absl::Status>& answer : answers) {
+      log().log()->Read(read, [&](absl::StatusOr<ReadResult> page) {
+        answer.set_value(page.ok() && page->runs.empty() ? absl::UnknownError("no events")
+                                                         : page.status());
+      });
+      // One after the other to the disk's queue: it is that one's bound that counts.
+      if (thread == "cold") {
+        EXPECT_EQ(client().State("hot").last, Offset(1));
+      }
+    }
+    block.set_value();
+    int answered = 0;
+    for (std::promise<absl::Status>& answer : answers) {
+      const absl::Status status = answer.get_future().get();
+      answered += status.ok();
+      if (!status.ok()) {
+        EXPECT_EQ(ReasonOf(status), Reason::kBufferOverflow) << status;
+      }
+    }
+    EXPECT_EQ(answered, 4) << thread;
+  }
+}
+
+TEST_F(EmbeddedLogTest, ThreadsLeaveMemoryByTheirBytesAndTheOneInUseStays) {
+  Open([](EmbeddedOptions& options) {
+    options.max_threads = 1000;
+    options.max_memory_bytes = 40'000;
+    options.tail_events = 1000;
+    options.tail_bytes = 1u << 20;
+    options.max_journal_bytes = 4u << 20;
+  });
+  const std::string text(1000, 'x');  // twice in each event
+  for (int n = 0; n < 10; ++n) {
+    const auto result = client().Append("small" + std::to_string(n), "u", {Item("a")});
+    ASSERT_TRUE(result.ok()) << result.status();
+  }
+  const uint64_t loads = Loads();
+  for (int n = 0; n < 40; ++n) {
+    ASSERT_TRUE(
+        client().Append("large", "u", {Item("e" + std::to_string(n), {.text = text})}).ok());
+  }
+  EXPECT_EQ(Loads(), loads);  // larger than the bound by itself, and still not read back
+  for (int n = 0; n < 10; ++n) client().Add("small" + std::to_string(n), "u", {"b"});
+  EXPECT_EQ(Loads(), loads + 10);
+  EXPECT_EQ(client().ReadAll("large").size(), 40u);
 }
 
 TEST_F(EmbeddedLogTest, AppendLargerThanTheQueueIsRefused) {

@@ -56,6 +56,7 @@ class EmbeddedUnderTest : public LogUnderTest {
     }
     for (size_t n = 0; n <= options_.max_threads; ++n) EXPECT_TRUE(*client.Erase(pusher(n)));
   }
+  void Pass(std::chrono::milliseconds time) override { clock_.Advance(time); }
   size_t max_open_runs() const override { return options_.max_open_runs; }
 
   void Open() {

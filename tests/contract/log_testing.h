@@ -131,6 +131,8 @@ class LogUnderTest {
   virtual void Reopen() = 0;
   // Makes what is in memory of other threads leave it, as far as the engine keeps any.
   virtual void Evict() = 0;
+  // Turns its clock.
+  virtual void Pass(std::chrono::milliseconds time) = 0;
   // How many open runs a thread may have.
   virtual size_t max_open_runs() const = 0;
 };
