@@ -38,7 +38,9 @@ struct GatewayOptions {
 
   uint32_t heartbeat_ms = 25'000;
   uint32_t handshake_timeout_ms = 10'000;
-  size_t max_message_bytes = 64 * 1024;
+  // The longest `connect` of stream.proto, as JSON with ids and epochs of 128 bytes: 1,024
+  // positions of 310 bytes, 128 subscriptions by name of 320, a token of 8 KiB; 359 KiB.
+  size_t max_message_bytes = 384 * 1024;
   size_t max_queued_bytes = 1024 * 1024;
   size_t max_connections = 15'000;
   size_t max_connections_per_user = 100;

@@ -128,6 +128,47 @@ TEST(ConnectionTest, MessagesInFragmentsAndOfEverySizeAreRead) {
   EXPECT_EQ(loop.hub.Next().what, "subscribe");
 }
 
+// Every field of `connect` as long as stream.proto allows: 1,024 positions, as many subscriptions
+// by name as a connection has by default, ids and token of full length.
+std::string LongestConnect(const std::string& token) {
+  const auto id = [](char kind, int number) {
+    std::string text = kind + std::to_string(number);
+    return text + std::string(kMaxIdBytes - text.size(), 'x');
+  };
+  const std::string epoch = id('e', 0);
+  boost::json::array after;
+  for (int i = 0; i < 1024; ++i) {
+    after.push_back({{"thread_id", id('t', i)}, {"epoch", epoch}, {"offset", (1ull << 53) - 1}});
+  }
+  boost::json::array subscribe{{{"all", true}, {"after", std::move(after)}}};
+  for (int i = 0; i < 128; ++i) {
+    subscribe.push_back(
+        {{"thread_id", id('n', i)}, {"after", {{"epoch", epoch}, {"offset", (1ull << 53) - 1}}}});
+  }
+  return boost::json::serialize(boost::json::object{{"type", "connect"},
+                                                    {"id", id('c', 0)},
+                                                    {"token", token},
+                                                    {"protocol", 1},
+                                                    {"client", std::string(256, 'x')},
+                                                    {"subscribe", std::move(subscribe)}});
+}
+
+TEST(ConnectionTest, LongestConnectThatTheContractAllowsIsAccepted) {
+  const ConnectionOptions options;
+  TestLoop loop(options);
+  // A token is 8 KiB at most; the test's own is shorter.
+  EXPECT_LE(LongestConnect(std::string(8 * 1024, 'x')).size(), options.max_message_bytes);
+  TestClient client(loop.port());
+  int positions = 0;
+  loop.hub.on_subscribe = [&](Subscriber*, const v1::Subscribe& subscribe) {
+    positions += subscribe.positions_size();
+  };
+  client.Send(LongestConnect(TokenOf("ada")));
+  ASSERT_EQ(client.Next().at("type"), "connected");
+  for (int i = 0; i < 1 + 128; ++i) loop.hub.NextOf("subscribe");
+  EXPECT_EQ(loop.Do([&] { return positions; }), 1024);
+}
+
 // ---- Writing ----
 
 TEST(ConnectionTest, FramesQueuedInOneTurnLeaveInFewWrites) {

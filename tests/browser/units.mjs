@@ -89,6 +89,28 @@ export const units = {
     equal(seen.frames.filter((frame) => frame.event_id).map((frame) => frame.offset), [4, 5]);
   },
 
+  "of more threads than a connect may name, the most recently active are named": async () => {
+    const { equal, start, subscribed, event } = window.lab;
+    const { connected, stream, socket } = start();
+    const threads = Array.from({ length: 1100 }, (_, number) => `t${number}`);
+    const first = await connected();
+    for (const thread_id of threads) first.say(subscribed({ thread_id, from_offset: 1 }));
+    first.say(event(1, { thread_id: "t0" }));
+    first.drop(1006);
+    stream.retryNow();
+    const second = await connected();
+    // The server takes them up in an order of its own: that is no activity.
+    for (const thread_id of ["t0", "t5", "t1"]) second.say(subscribed({ thread_id, from_offset: 2 }));
+    second.drop(1006);
+    stream.retryNow();
+    const third = await socket();
+    third.open();
+    for (const { sent } of [second, third]) {
+      const named = sent[0].subscribe[0].after.map(({ thread_id }) => thread_id);
+      equal([named.length, named[0], named.at(-1)], [1024, "t77", "t0"]);
+    }
+  },
+
   "a repeat is left out, and after a gap the thread is asked for again": async () => {
     const { equal, start, subscribed, event } = window.lab;
     const { connected, seen } = start();

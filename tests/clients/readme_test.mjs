@@ -42,6 +42,17 @@ async function flagsOf(program) {
   return new Set(out.match(/--[a-z][a-z0-9-]+/g));
 }
 
+// Stands in for the browser's WebSocket; the test plays the server.
+class ScriptedSocket {
+  static all = [];
+  constructor() {
+    this.sent = [];
+    ScriptedSocket.all.push(this);
+  }
+  send(text) { this.sent.push(JSON.parse(text)); }
+  say(frame) { this.onmessage({ data: JSON.stringify(frame) }); }
+}
+
 const tests = [
   ["the Python program publishes, and the JavaScript shows it in order", async () => {
     const clarion = await Clarion.start(binaries, ["--dev"]);
@@ -70,6 +81,27 @@ const tests = [
     } finally {
       await clarion.finish(false);
     }
+  }],
+
+  ["the JavaScript names the most recently active of more threads than a connect may name", async () => {
+    const later = [];
+    const watch = new Function("WebSocket", "setTimeout", `${snippet("watch.js")}; return watch;`)(
+      ScriptedSocket, (action) => later.push(action));
+    watch("ws://nowhere", async () => "token", () => {});
+    const [first] = ScriptedSocket.all;
+    await first.onopen();
+    for (let number = 0; number < 1100; ++number) {
+      first.say({ type: "subscribed", thread_id: `t${number}`, epoch: "e", from_offset: 1 });
+    }
+    first.say({ type: "custom", event_id: "x", thread_id: "t0", offset: 1 });
+    first.onclose({ code: 1006 });
+    later.pop()();
+    const second = ScriptedSocket.all.at(-1);
+    await second.onopen();
+    const { after } = second.sent[0].subscribe[0];
+    assert.equal(after.length, 1024);
+    assert.deepEqual(after[0], { thread_id: "t77", epoch: "e", offset: 0 });
+    assert.deepEqual(after.at(-1), { thread_id: "t0", epoch: "e", offset: 1 });
   }],
 
   ["every flag of the programs is listed, and no other", async () => {

@@ -182,6 +182,15 @@ const tests = [
     await second.close();
   }],
 
+  ["connect with as many positions as are allowed, of the longest ids, is accepted", async () => {
+    const longest = (kind, number) => `${kind}${number}`.padEnd(128, "x");
+    const after = Array.from({ length: 1024 }, (_, number) => (
+      { thread_id: longest("t", number), epoch: longest("e", 0), offset: Number.MAX_SAFE_INTEGER }));
+    const client = await Client.connect(clarion, fresh("user"), [{ all: true, after }]);
+    assert.equal((await client.next("subscribed")).all, true);
+    await client.close();
+  }],
+
   ["somebody else's thread looks like one that does not exist, and stays silent", async () => {
     const [owner, thread, run] = [fresh("user"), fresh("thread"), fresh("run")];
     await publish(owner, thread, run, "--start", "--count", "3");

@@ -198,7 +198,7 @@ TEST_P(GarbageTest, OversizedInvalidUtf8AndBinaryMessagesClose) {
   {
     Wire wire(deployment_.stream_port());
     wire.Connect(deployment_);
-    wire.Text("{\"type\":\"subscribe\",\"thread_id\":\"" + std::string(200'000, 'x') + "\"}");
+    wire.Text("{\"type\":\"subscribe\",\"thread_id\":\"" + std::string(500'000, 'x') + "\"}");
     EXPECT_EQ(wire.NextOf("closed").at("code").to_number<int>(), 4413);
   }
   {

@@ -13,7 +13,7 @@ const REFRESH_BEFORE_EXPIRY_MS = 60_000;
 // Silence of this many heartbeats means that nobody is there any more.
 const SILENT_HEARTBEATS = 2.5;
 const ACK_EVERY_MS = 200;
-const MAX_POSITIONS = 1024;
+const MAX_POSITIONS = 1024; // of one `connect`: stream.proto
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 export const State = Object.freeze({
@@ -325,12 +325,12 @@ export class Stream {
       this.subscribe(event.thread_id, { after: { ...at } });
       return false;
     }
+    this.positions.delete(event.thread_id); // to the end: it is the most recently active one now
     this.#setPosition(event.thread_id, { epoch: at.epoch, offset: event.offset });
     return true;
   }
 
   #setPosition(threadId, position) {
-    this.positions.delete(threadId);
     this.positions.set(threadId, position);
   }
 
