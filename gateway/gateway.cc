@@ -32,6 +32,7 @@ constexpr auto kUseTuple = asio::as_tuple_t<asio::use_awaitable_t<Executor>>();
 
 constexpr size_t kMaxLoops = 64;
 constexpr size_t kMaxGatewayIdBytes = 64;
+constexpr uint64_t kMaxTokenDays = 36'500;
 // Descriptors beside those of connections: logs, links, the admin port.
 constexpr size_t kOtherDescriptors = 200;
 // After a failure to accept, out of descriptors for instance.
@@ -83,6 +84,9 @@ absl::Status CheckOptions(GatewayOptions& options) {
     return Mistake("--gateway-id must be 1 to 64 bytes of printable ASCII");
   }
   if (options.dev && options.token_secret.empty()) return Mistake("--dev needs --token-secret");
+  if (options.token_max_days > kMaxTokenDays) {
+    return Mistake("--token-max-days must be at most 36500");
+  }
   if (options.heartbeat_ms == 0) return Mistake("--heartbeat-ms must be above 0");
   if (options.handshake_timeout_ms == 0) return Mistake("--handshake-timeout-ms must be above 0");
   if (options.max_message_bytes < 1024) return Mistake("--max-message-bytes must be at least 1024");

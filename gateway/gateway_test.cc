@@ -298,6 +298,9 @@ TEST_F(GatewayTest, MistakesInFlagsAreNamed) {
   options.web_root = "/does/not/exist";
   EXPECT_THAT(Refusal(options), HasSubstr("--web-root"));
   options = Options();
+  options.token_max_days = 36'501;
+  EXPECT_THAT(Refusal(options), HasSubstr("--token-max-days"));
+  options = Options();
   options.token_secret.clear();
   options.dev = true;
   EXPECT_THAT(Refusal(options), HasSubstr("--dev needs --token-secret"));

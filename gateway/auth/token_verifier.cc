@@ -22,8 +22,11 @@ constexpr size_t kLeastSecretBytes = 32;
 constexpr size_t kMaxTokenBytes = 8 * 1024;
 constexpr size_t kMaxKeyFileBytes = 64 * 1024;
 constexpr size_t kMaxDepth = 16;
-// Seconds since 1970 that any clock here can hold: the year 9999.
+// Seconds since 1970. Beyond the year 9999 a number is no date; milliseconds, for instance.
 constexpr double kMaxSeconds = 253402300799.0;
+// The clock counts nanoseconds, and ends in the year 2262.
+constexpr auto kClockSeconds = static_cast<double>(
+    std::chrono::duration_cast<std::chrono::seconds>(TokenVerifier::Time::duration::max()).count());
 
 absl::Status Refuse(std::string_view why) {
   return MakeError(Reason::kUnauthenticated, why);
@@ -66,14 +69,20 @@ std::optional<std::string> TextOf(const json::object& object, std::string_view k
   return std::string(value->get_string().data(), value->get_string().size());
 }
 
-// A NumericDate: seconds since 1970, possibly with a fraction (RFC 7519, 2). Nothing: not one.
+// A NumericDate: seconds since 1970, possibly with a fraction (RFC 7519, 2). Nothing: not one. The
+// last time there is stands for all that are later.
 std::optional<TokenVerifier::Time> TimeOf(const json::value& value) {
   if (!value.is_number()) return std::nullopt;
   boost::system::error_code error;
   const auto seconds = value.to_number<double>(error);
   if (error || !std::isfinite(seconds) || seconds < 0 || seconds > kMaxSeconds) return std::nullopt;
+  if (seconds >= kClockSeconds) return TokenVerifier::Time::max();
   return TokenVerifier::Time(std::chrono::duration_cast<TokenVerifier::Time::duration>(
       std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000))));
+}
+
+TokenVerifier::Time Later(TokenVerifier::Time time, std::chrono::seconds by) {
+  return time > TokenVerifier::Time::max() - by ? TokenVerifier::Time::max() : time + by;
 }
 
 bool HasAudience(const json::object& claims, const std::string& audience) {
@@ -127,8 +136,9 @@ class Verifier final : public TokenVerifier {
     const json::value* exp = claims.if_contains("exp");
     const std::optional<Time> expires_at = exp == nullptr ? std::nullopt : TimeOf(*exp);
     if (!expires_at) return Refuse("the token has no expiry (exp)");
-    if (*expires_at + options_.leeway <= now) return Refuse("the token has expired");
-    if (options_.max_lifetime.count() > 0 && *expires_at > now + options_.max_lifetime) {
+    const Time accepted_until = Later(*expires_at, options_.leeway);
+    if (accepted_until <= now) return Refuse("the token has expired");
+    if (options_.max_lifetime.count() > 0 && *expires_at > Later(now, options_.max_lifetime)) {
       return Refuse("the token lives longer than this gateway allows");
     }
     if (const json::value* nbf = claims.if_contains("nbf")) {

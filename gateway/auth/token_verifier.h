@@ -3,8 +3,8 @@
 // The key fixes the algorithm, never the token: a token whose `alg` is not that of a configured key
 // is refused before anything is computed, so neither `none` nor a public key used as an HMAC secret
 // gets anywhere. Signatures are OpenSSL's; MACs are compared in constant time; claims are not
-// looked at before the signature holds. (The packaged JWT libraries of Debian 12 compare MACs with
-// strcmp, and parse claims, or choose the algorithm, before they check.)
+// looked at before the signature holds. (cpp-jwt of Debian 12 compares MACs with `==`, which stops
+// at the first difference, and parses the claims before it checks.)
 #pragma once
 
 #include <chrono>
@@ -26,7 +26,7 @@ struct TokenOptions {
   std::string audience;  // one of `aud`; empty: any
   // Clocks differ: `exp` and `nbf` are stretched by this much.
   std::chrono::seconds leeway{30};
-  // A token that lives longer than this from now on is refused; 0: any.
+  // A token that lives longer than this from now on is refused; 0: any. At most 100 years.
   std::chrono::seconds max_lifetime{0};
 };
 

@@ -241,6 +241,27 @@ TEST_F(TokenVerifierTest, TimesAreCheckedWithLeeway) {
   EXPECT_EQ(with(R"("exp":)" + at(60) + ".5"), "ok");
 }
 
+TEST_F(TokenVerifierTest, ExpiryBeyondTheClockCountsAsItsLastMoment) {
+  // The years 2262, 2286 and 9999.
+  for (const char* exp : {"9223372035", "9223372036", "9223372037", "9999999999", "253402300799"}) {
+    const std::string token = Hs256(R"({"sub":"ada","exp":)" + std::string(exp) + "}");
+    EXPECT_EQ(Verdict(token), "ok") << exp;
+    EXPECT_THAT(Verdict({.secret = kSecret, .max_lifetime = std::chrono::hours(1)}, token),
+                HasSubstr("longer"))
+        << exp;
+  }
+  auto verifier = TokenVerifier::Create({.secret = kSecret});
+  const auto verified = (*verifier)->Verify(Hs256(R"({"sub":"ada","exp":9999999999})"), now_);
+  ASSERT_TRUE(verified.ok()) << verified.status();
+  EXPECT_EQ(verified->expires_at, TokenVerifier::Time::max());
+}
+
+TEST_F(TokenVerifierTest, StartBeyondTheClockIsNotYet) {
+  for (const char* nbf : {"9223372036", "9223372037", "9999999999", "253402300799", "1e300"}) {
+    EXPECT_THAT(Verdict(Hs256(Claims(R"(,"nbf":)" + std::string(nbf)))), HasSubstr("nbf")) << nbf;
+  }
+}
+
 TEST_F(TokenVerifierTest, TokenThatLivesLongerThanAllowedIsRefused) {
   const TokenOptions options{.secret = kSecret, .max_lifetime = std::chrono::minutes(59)};
   EXPECT_THAT(Verdict(options, Hs256(Claims())), HasSubstr("longer"));
