@@ -153,16 +153,18 @@ class Verifier final : public TokenVerifier {
     if (!options_.audience.empty() && !HasAudience(claims, options_.audience)) {
       return Refuse("the token is for another audience (aud)");
     }
-    return CheckUser(claims, *expires_at);
+    auto user = CheckUser(claims);
+    if (!user.ok()) return user.status();
+    return VerifiedToken{*std::move(user), *expires_at, accepted_until};
   }
 
-  static absl::StatusOr<VerifiedToken> CheckUser(const json::object& claims, Time expires_at) {
+  static absl::StatusOr<UserId> CheckUser(const json::object& claims) {
     const std::optional<std::string> user = TextOf(claims, "sub");
     if (!user || !ValidId(*user)) {
       return Refuse("the token's user (sub) must be 1 to 128 bytes of printable ASCII");
     }
     if (user->starts_with(kCanaryUser)) return Refuse("the token's user (sub) is reserved");
-    return VerifiedToken{UserId(*user), expires_at};
+    return UserId(*user);
   }
 
   const TokenOptions options_;

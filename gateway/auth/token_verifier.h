@@ -32,7 +32,11 @@ struct TokenOptions {
 
 struct VerifiedToken {
   UserId user;
-  std::chrono::system_clock::time_point expires_at;  // `exp`, without leeway
+  // `exp`, without leeway: what the page is told. What the clock cannot hold (after the year 2262)
+  // is the last it can.
+  std::chrono::system_clock::time_point expires_at;
+  // With leeway: when what the token allows ends.
+  std::chrono::system_clock::time_point accepted_until;
 };
 
 // Immutable; any thread.

@@ -144,6 +144,7 @@ TEST_F(TokenVerifierTest, ExpiryAndUserAreHandedOut) {
   ASSERT_TRUE(verified.ok()) << verified.status();
   EXPECT_EQ(verified->user, UserId("ada"));
   EXPECT_EQ(verified->expires_at, now_ + std::chrono::hours(1));
+  EXPECT_EQ(verified->accepted_until, verified->expires_at + TokenOptions().leeway);
 }
 
 TEST_F(TokenVerifierTest, SeveralKeysOfOneAlgorithmAreAllTried) {
@@ -254,6 +255,7 @@ TEST_F(TokenVerifierTest, ExpiryBeyondTheClockCountsAsItsLastMoment) {
   const auto verified = (*verifier)->Verify(Hs256(R"({"sub":"ada","exp":9999999999})"), now_);
   ASSERT_TRUE(verified.ok()) << verified.status();
   EXPECT_EQ(verified->expires_at, TokenVerifier::Time::max());
+  EXPECT_EQ(verified->accepted_until, TokenVerifier::Time::max());
 }
 
 TEST_F(TokenVerifierTest, StartBeyondTheClockIsNotYet) {

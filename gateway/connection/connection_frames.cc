@@ -61,7 +61,7 @@ void Connection::OnFirstFrame(const v1::ClientFrame& frame) {
 
 absl::StatusOr<VerifiedToken> Connection::CheckToken(const std::string& token) const {
   if (const auto expires_at = context_.tickets.Redeem(token, WallNow())) {
-    return VerifiedToken{UserId(kCanaryUser), *expires_at};
+    return VerifiedToken{UserId(kCanaryUser), *expires_at, *expires_at};
   }
   return context_.verifier.Verify(token, WallNow());
 }
@@ -100,7 +100,8 @@ void Connection::Admit(const v1::Connect& connect, const VerifiedToken& token,
 
 void Connection::KeepToken(const VerifiedToken& token) {
   // The wall clock may be set; what counts is how much longer the token holds from now on.
-  const auto remaining = std::chrono::duration_cast<Clock::duration>(token.expires_at - WallNow());
+  const auto remaining =
+      std::chrono::duration_cast<Clock::duration>(token.accepted_until - WallNow());
   constexpr Clock::duration kLongest = std::chrono::hours(24 * 365);
   token_ends_at_ = Clock::now() + std::min(remaining, kLongest);
   ArmNext();

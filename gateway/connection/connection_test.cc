@@ -5,6 +5,7 @@
 #include <random>
 #include <string>
 
+#include "absl/time/time.h"
 #include "gateway/connection/fake_hub.h"
 #include "gateway/connection/test_client.h"
 #include "gmock/gmock.h"
@@ -379,14 +380,29 @@ TEST(ConnectionTest, PeerThatAnswersPingsStays) {
 TEST(ConnectionTest, TokenThatEndsClosesWith4401UnlessRefreshed) {
   TestLoop loop;
   TestClient client(loop.port());
-  // Signed to the second: between one and two of them.
-  client.Connect(TokenOf("ada", 2s));
-  client.Send(R"({"type":"refresh","id":"r","token":")" + TokenOf("ada", 3s) + "\"}");
+  // Signed to the second, and a second of leeway: between one and two of them.
+  client.Connect(TokenOf("ada", 1s));
+  client.Send(R"({"type":"refresh","id":"r","token":")" + TokenOf("ada", 2s) + "\"}");
   const boost::json::object refreshed = client.Next();
   EXPECT_EQ(refreshed.at("type"), "refreshed");
   EXPECT_EQ(refreshed.at("id"), "r");
   EXPECT_TRUE(refreshed.contains("token_expires_at"));
   ExpectClosed(client, "UNAUTHENTICATED", 4401, true);
+}
+
+TEST(ConnectionTest, TokenAcceptedByLeewayHoldsUntilTheLeewayEnds) {
+  TestLoop loop({.heartbeat_ms = 300}, 100, 1min);
+  TestClient client(loop.port());
+  const auto before = std::chrono::system_clock::now();
+  const boost::json::object connected = client.Connect(TokenOf("ada", -10s));
+  ASSERT_EQ(connected.at("type"), "connected") << connected;
+  // What the page is told is the token's own end, so that it gets a new one at once.
+  EXPECT_LT(std::string(connected.at("token_expires_at").as_string()),
+            absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", absl::FromChrono(before), absl::UTCTimeZone()));
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_EQ(client.Next().at("type"), "ping") << i;
+    client.Send(R"({"type":"pong"})");
+  }
 }
 
 TEST(ConnectionTest, RefreshWithAnothersOrABadTokenIsRefusedAndTheConnectionStays) {

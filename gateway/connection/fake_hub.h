@@ -105,8 +105,9 @@ class TestLoop {
  public:
   static constexpr const char* kSecret = "thirty-two bytes of secret, or more than that";
 
-  explicit TestLoop(ConnectionOptions options = {}, size_t per_user = 100)
-      : verifier_(*TokenVerifier::Create({.secret = kSecret})),
+  explicit TestLoop(ConnectionOptions options = {}, size_t per_user = 100,
+                    std::chrono::seconds leeway = std::chrono::seconds(1))
+      : verifier_(*TokenVerifier::Create({.secret = kSecret, .leeway = leeway})),
         user_limit_(per_user),
         wheel_(std::chrono::steady_clock::now()),
         turn_(*io_),
