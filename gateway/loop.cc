@@ -81,6 +81,7 @@ Loop::Loop(Shared& shared, std::string gateway_id, const LinkFactory& link,
 }
 
 Loop::~Loop() {
+  connections_->hub = nullptr;  // connections that are still there have nobody to tell
   hub_.reset();
   link_.reset();
   tick_.reset();

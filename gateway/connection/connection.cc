@@ -79,6 +79,8 @@ Connection::Connection(ConnectionContext& context, Socket socket, Encoding encod
 }
 
 Connection::~Connection() {
+  // Run leaves it, unless something threw that it does not catch.
+  LeaveHub();
   (user_counted_ ? Connected() : Connecting()).Add(-1);
   if (user_counted_ && user_.str() != kCanaryUser) context_.user_limit.Release(user_);
   ConnectionListHook::unlink();
@@ -88,13 +90,18 @@ Connection::~Connection() {
 Connection::Awaitable<void> Connection::Run(std::shared_ptr<Connection> self,
                                             std::unique_ptr<UpgradeRequest> request) {
   self->ArmNext();
-  const bool upgraded = co_await Upgrade(self, std::move(request));
-  while (upgraded) {
-    const asio::mutable_buffer room(self->buffer_.data() + self->buffered_,
-                                    self->buffer_.size() - self->buffered_);
-    const auto [error, bytes] = co_await self->stream_.async_read_some(room, kUseTuple);
-    if (error) break;
-    self->OnRead(bytes);
+  try {
+    const bool upgraded = co_await Upgrade(self, std::move(request));
+    while (upgraded) {
+      const asio::mutable_buffer room(self->buffer_.data() + self->buffered_,
+                                      self->buffer_.size() - self->buffered_);
+      const auto [error, bytes] = co_await self->stream_.async_read_some(room, kUseTuple);
+      if (error) break;
+      self->OnRead(bytes);
+    }
+  } catch (const std::exception& error) {
+    Log(Severity::kError, "a connection threw", {{"cause", error.what()}});
+    self->Close(CloseCode::kInternal, "the gateway failed at this connection");
   }
   // A peer that vanished hears nothing; one that was told why gets the chance to read it.
   if (self->state_ == State::kClosing && self->stream().next_layer().is_open()) {
@@ -306,7 +313,8 @@ void Connection::BeginClosing(std::string_view reason, v1::ConnectionState state
 }
 
 void Connection::LeaveHub() {
-  if (!in_hub_) return;
+  // A loop that ends takes the hub away before its connections.
+  if (!in_hub_ || context_.hub == nullptr) return;
   in_hub_ = false;
   if (end_reason_.empty()) end_reason_ = "connection lost";
   context_.hub->Close(this, end_state_, end_reason_);

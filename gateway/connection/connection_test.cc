@@ -3,6 +3,7 @@
 #include "gateway/connection/connection.h"
 
 #include <random>
+#include <stdexcept>
 #include <string>
 
 #include "absl/time/time.h"
@@ -297,6 +298,34 @@ TEST(ConnectionTest, NothingFollowsTheCloseFrame) {
 }
 
 // ---- Ending ----
+
+TEST(ConnectionTest, WhatThrowsEndsItsConnectionAloneAndLeavesTheHub) {
+  TestLoop loop;
+  TestClient other(loop.port());
+  other.Connect(TokenOf("eve"));
+  loop.hub.on_subscribe = [](Subscriber*, const v1::Subscribe&) {
+    throw std::runtime_error("for a test");
+  };
+  TestClient client(loop.port());
+  client.Connect(TokenOf("ada"));
+  client.Send(R"({"type":"subscribe","thread_id":"t"})");
+  ExpectClosed(client, "GATEWAY_UNAVAILABLE", 4500, true);
+  EXPECT_EQ(loop.hub.NextOf("close"), (Call{"close", "", "", "CONNECTION_STATE_ERROR internal"}));
+  loop.WaitForEnds(1);
+  other.Send(R"({"type":"nothing"})");
+  EXPECT_EQ(other.Next().at("type"), "error");
+}
+
+TEST(ConnectionTest, WhatThrowsSomethingUnknownLeavesTheHubToo) {
+  TestLoop loop;
+  loop.hub.on_subscribe = [](Subscriber*, const v1::Subscribe&) { throw 7; };
+  TestClient client(loop.port());
+  client.Connect(TokenOf("ada"));
+  client.Send(R"({"type":"subscribe","thread_id":"t"})");
+  EXPECT_EQ(loop.hub.NextOf("close").what, "close");
+  loop.WaitForEnds(1);
+  EXPECT_EQ(client.Next().at("type"), "closed");
+}
 
 TEST(ConnectionTest, EveryRowOfTheTableClosesWithItsCode) {
   TestLoop loop;

@@ -53,7 +53,7 @@ struct ConnectionContext {
   Tickets& tickets;               // any thread
   TimerWheel& wheel;
   WriteTurn& turn;
-  Hub* hub = nullptr;
+  Hub* hub = nullptr;  // null again when the loop ends
   // Connection ids: this, `-` and a number. Unique among gateways, their loops and restarts.
   std::string id_prefix;
   uint64_t last_id = 0;
