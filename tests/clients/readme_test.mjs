@@ -36,10 +36,45 @@ function chapter(title) {
   return readme.slice(begin, end === -1 ? undefined : end);
 }
 
+// name -> default, as a program's --help has them: "off" of a switch, null of what is empty. The second
+// spelling of secrets, --NAME-file, is prose in README.md.
 async function flagsOf(program) {
   const { code, out } = await run(path.join(binaries, program), ["--help"]);
   assert.equal(code, 0, program);
-  return new Set(out.match(/--[a-z][a-z0-9-]+/g));
+  const flags = new Map();
+  for (const [, name, kind, value] of out.matchAll(/^ {2}(--[a-z][a-z0-9-]+)(?: ([A-Z]+)(?:=(\S+))?)?/gm)) {
+    const empty = value === undefined || value === "[]";
+    if (kind !== "PATH") flags.set(name, kind === undefined ? "off" : empty ? null : value);
+  }
+  flags.delete("--version");
+  assert.ok(flags.size > 5, out);
+  return flags;
+}
+
+// The rows of one table of the configuration: name -> default.
+function flagsListed(title) {
+  const table = new RegExp(`\n${title}[^|]*:\n\n([^]*?)\n(?:\n|$)`).exec(chapter("Configuration"));
+  assert.ok(table, title);
+  const flags = new Map();
+  for (const line of table[1].split("\n").slice(2)) {
+    const [, names, value] = line.split(" | ").length === 3 ? /^\| (.*?) \| (.*?) \|/.exec(line) : [];
+    assert.ok(names, line);
+    for (const name of names.split(", ")) flags.set(name.replaceAll("`", ""), value);
+  }
+  return flags;
+}
+
+// A default stands in the table as it is, perhaps with what it means behind it; words say what empty means.
+function says(listed, value) {
+  if (value === null) return /^[a-z]/.test(listed) && listed !== "off";
+  return listed.replaceAll("`", "").split(" ")[0] === value;
+}
+
+function assertListed(program, real, listed) {
+  assert.deepEqual([...listed.keys()].sort(), [...real.keys()].sort(), program);
+  for (const [name, value] of real) {
+    assert.ok(says(listed.get(name), value), `${program} ${name}: ${value}, but README.md says ${listed.get(name)}`);
+  }
 }
 
 // Stands in for the browser's WebSocket; the test plays the server.
@@ -104,14 +139,19 @@ const tests = [
     assert.deepEqual(after.at(-1), { thread_id: "t0", epoch: "e", offset: 1 });
   }],
 
-  ["every flag of the programs is listed, and no other", async () => {
-    const programs = ["clarion/clarion", "service/clarion-service", "gateway/clarion-gateway"];
-    const real = new Set((await Promise.all(programs.map(flagsOf))).flatMap((flags) => [...flags]));
-    for (const flag of ["--help", "--version"]) real.delete(flag);
-    const listed = new Set(chapter("Configuration").match(/--[a-z][a-z0-9-]+/g));
-    const usual = (flag) => flag !== "--help";
-    assert.deepEqual([...real].filter((flag) => !listed.has(flag)), [], "flags that README.md does not list");
-    assert.deepEqual([...listed].filter((flag) => usual(flag) && !real.has(flag)), [], "flags that do not exist");
+  ["every flag of the programs is listed with its default, and no other", async () => {
+    const service = flagsListed("`clarion-service`, and `clarion`");
+    const gateway = flagsListed("`clarion-gateway`, and `clarion`");
+    assertListed("clarion-service", await flagsOf("service/clarion-service"), service);
+    assertListed("clarion-gateway", await flagsOf("gateway/clarion-gateway"), gateway);
+    const both = new Map(service);
+    for (const [name, value] of gateway) {
+      if (name === "--listen" || name === "--admin-listen") both.set(name.replace("--", "--gateway-"), value);
+      else if (name !== "--service") both.set(name, value);
+    }
+    assertListed("clarion", await flagsOf("clarion/clarion"), both);
+    const prose = chapter("Configuration").match(/--[a-z][a-z0-9-]+/g).map((name) => name.replace("secret-file", "secret"));
+    assert.deepEqual(prose.filter((name) => name !== "--help" && !both.has(name) && !gateway.has(name)), []);
   }],
 
   ["every reason and every close code is listed with its row", async () => {
