@@ -22,9 +22,8 @@ int Fail(const absl::Status& status) {
 // With --dev and no key at all: a secret of this machine's own, beside the log.
 absl::Status CompleteDev(const std::string& log_url, clarion::gateway::GatewayOptions* gateway) {
   constexpr std::string_view kEmbedded = "embedded:";
-  if (!gateway->dev || !gateway->token_secret.empty() || !log_url.starts_with(kEmbedded)) {
-    return absl::OkStatus();
-  }
+  const bool has_key = !gateway->token_secret.empty() || !gateway->token_public_keys.empty();
+  if (!gateway->dev || has_key || !log_url.starts_with(kEmbedded)) return absl::OkStatus();
   auto secret = clarion::DevTokenSecret(log_url.substr(kEmbedded.size()));
   if (!secret.ok()) return secret.status();
   gateway->token_secret = *std::move(secret);

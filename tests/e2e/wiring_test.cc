@@ -74,6 +74,20 @@ TEST(WiringFaultTest, GatewayOfAnotherServiceIsFound) {
   EXPECT_TRUE(named);
 }
 
+TEST(StartUpTest, DevMakesNoKeyBesideAConfiguredOne) {
+  TempDir dir;
+  const std::string log = (dir.path() / "log").string();
+  Program program(std::filesystem::path(CLARION_BIN_DIR) / "clarion" / "clarion",
+                  {"--log-url", "embedded:" + log, "--listen", "127.0.0.1:0", "--admin-listen",
+                   "127.0.0.1:0", "--gateway-listen", "127.0.0.1:0", "--gateway-admin-listen",
+                   "127.0.0.1:0", "--dev", "--token-public-key", "/no/such/key.pem"},
+                  dir.path() / "clarion.log");
+  program.Start();
+  EXPECT_GT(program.Wait(), 0);
+  EXPECT_THAT(program.log(), HasSubstr("--dev needs --token-secret"));
+  EXPECT_FALSE(std::filesystem::exists(log + "/dev-token-secret"));
+}
+
 struct Mistake {
   std::string name;
   std::string program;
@@ -81,9 +95,9 @@ struct Mistake {
   std::string flag;
 };
 
-class StartUpTest : public ::testing::TestWithParam<Mistake> {};
+class StartUpMistakeTest : public ::testing::TestWithParam<Mistake> {};
 
-TEST_P(StartUpTest, MistakeStopsTheProgramWithASentenceThatNamesTheFlag) {
+TEST_P(StartUpMistakeTest, MistakeStopsTheProgramWithASentenceThatNamesTheFlag) {
   TempDir dir;
   Program program(std::filesystem::path(CLARION_BIN_DIR) / GetParam().program, GetParam().arguments,
                   dir.path() / "log");
@@ -93,7 +107,7 @@ TEST_P(StartUpTest, MistakeStopsTheProgramWithASentenceThatNamesTheFlag) {
 }
 
 INSTANTIATE_TEST_SUITE_P(
-    Mistakes, StartUpTest,
+    Mistakes, StartUpMistakeTest,
     ::testing::Values(
         Mistake{"NoKeys", "gateway/clarion-gateway", {"--listen", "127.0.0.1:0"}, "--token-secret"},
         Mistake{"KeyFileMissing",
