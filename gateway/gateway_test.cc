@@ -2,7 +2,6 @@
 #include "gateway/gateway.h"
 
 #include <algorithm>
-#include <ctime>
 #include <memory>
 #include <set>
 #include <string>
@@ -86,7 +85,7 @@ class TinyService : public link::Link {
     check.set_ticket("ticket");
     check.set_thread_id("canary");
     check.add_types("custom");
-    check.mutable_expires_at()->set_seconds(std::time(nullptr) + 60);
+    check.mutable_life()->set_seconds(60);
     boost::asio::post(loop_, [this, message] { Deliver(message); });
   }
 

@@ -36,12 +36,13 @@ template <class T>
 using Awaitable = asio::awaitable<T, asio::io_context::executor_type>;
 using Clock = std::chrono::system_clock;
 
-// Checks are short; a clock that is wrong must not keep a canary alive.
+// Checks are short; whatever the service says, no canary lives longer.
 constexpr std::chrono::minutes kLongestCheck{5};
 
-Clock::time_point TimeOf(const google::protobuf::Timestamp& time) {
-  return Clock::time_point(std::chrono::duration_cast<Clock::duration>(
-      std::chrono::seconds(time.seconds()) + std::chrono::nanoseconds(time.nanos())));
+Clock::duration LifeOf(const v1::OpenCanary& check) {
+  const std::chrono::seconds seconds(check.life().seconds());
+  if (seconds >= kLongestCheck) return kLongestCheck;
+  return seconds + std::chrono::nanoseconds(check.life().nanos());
 }
 
 class Canary : private TimerWheel::Entry {
@@ -77,8 +78,7 @@ class Canary : private TimerWheel::Entry {
 
 Awaitable<void> Canary::Run(std::unique_ptr<Canary> canary) {
   const Clock::time_point now = Clock::now();
-  const auto life =
-      std::min<Clock::duration>(TimeOf(canary->check_.expires_at()) - now, kLongestCheck);
+  const Clock::duration life = LifeOf(canary->check_);
   canary->context_.tickets.Add(canary->check_.ticket(), now + life, now);
   canary->context_.wheel.Arm(*canary, std::chrono::steady_clock::now() + life);
 

@@ -29,11 +29,8 @@ class CanaryTest : public ::testing::Test {
       check.set_thread_id("t");
       check.add_types("custom");
       check.add_types("agent_error");
-      const auto end = std::chrono::system_clock::now() + life;
-      const auto ms =
-          std::chrono::duration_cast<std::chrono::milliseconds>(end.time_since_epoch()).count();
-      check.mutable_expires_at()->set_seconds(ms / 1000);
-      check.mutable_expires_at()->set_nanos(static_cast<int32_t>(ms % 1000 * 1'000'000));
+      check.mutable_life()->set_seconds(life.count() / 1000);
+      check.mutable_life()->set_nanos(static_cast<int32_t>(life.count() % 1000 * 1'000'000));
       StartCanary(*context_, check);
     });
   }

@@ -293,7 +293,8 @@ bool Core::OpenCanary(const GatewayId& gateway, v1::OpenCanary canary,
   canaries_[key] = {
       .report = std::make_shared<std::function<void(v1::CanaryReport)>>(std::move(report)),
       .generation = generation};
-  const auto left = FromTimestamp(canary.expires_at()) - scheduler_->wall_now();
+  const auto left = std::chrono::seconds(canary.life().seconds()) +
+                    std::chrono::nanoseconds(canary.life().nanos());
   scheduler_->After(left, [core = weak_from_this(), key, generation] {
     const std::shared_ptr<Core> self = core.lock();
     if (self == nullptr) return;

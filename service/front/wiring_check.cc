@@ -40,9 +40,7 @@ void WiringCheck::OpenSocket() {
   open.set_ticket(runs::RandomHex());
   open.set_thread_id(thread_.str());
   for (const EventTypeRow& type : kEventTypes) open.add_types(std::string(type.name));
-  const auto end = core_.scheduler->wall_now() +
-                   std::chrono::duration_cast<Scheduler::Wall::duration>(2 * timeout_);
-  *open.mutable_expires_at() = runs::ToTimestamp(std::chrono::ceil<std::chrono::milliseconds>(end));
+  *open.mutable_life() = ToDuration(2 * timeout_);
   StartTimer(State::kOpening);
   const bool sent = core_.delivery->OpenCanary(gateway_, std::move(open),
                                                [weak = weak_from_this()](v1::CanaryReport report) {
