@@ -216,6 +216,22 @@ export const units = {
     equal(seen.fresh, [false, true]);
   },
 
+  "a token that has ended by this clock is not refreshed without end": async () => {
+    const { equal, start } = window.lab;
+    const { socket, stream } = start();
+    const first = await socket();
+    first.open();
+    const delays = [];
+    const later = window.setTimeout;
+    window.setTimeout = (action, ms) => { delays.push(ms); return later(action, ms); };
+    const ended = new Date(Date.now() - 10_000).toISOString();
+    first.say({ type: "connected", user_id: "u", heartbeat_ms: 25000, token_expires_at: ended },
+      { type: "refreshed", token_expires_at: ended });
+    window.setTimeout = later;
+    equal(delays.filter((ms) => ms < 5000), []);
+    stream.close();
+  },
+
   "waits grow, are spread over the whole interval, and end": async () => {
     const { equal, backoffMs } = window.lab;
     equal([0, 1, 2, 20].map((attempt) => backoffMs(attempt, 0, () => 1)), [250, 500, 1000, 20000]);

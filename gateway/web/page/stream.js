@@ -10,6 +10,8 @@ const BACKOFF_CAP_MS = 20_000;
 // A connection that lived this long starts the backoff from its beginning again.
 const STABLE_AFTER_MS = 5_000;
 const REFRESH_BEFORE_EXPIRY_MS = 60_000;
+// However soon a token ends, or has ended by this clock: no token is asked for sooner after another.
+const LEAST_REFRESH_MS = 5_000;
 // Silence of this many heartbeats means that nobody is there any more.
 const SILENT_HEARTBEATS = 2.5;
 const ACK_EVERY_MS = 200;
@@ -369,7 +371,7 @@ export class Stream {
     const expires = Date.parse(expiresAt ?? "");
     if (Number.isNaN(expires)) return;
     const left = expires - Date.now();
-    const wait = Math.max(left / 2, left - REFRESH_BEFORE_EXPIRY_MS);
+    const wait = Math.max(left / 2, left - REFRESH_BEFORE_EXPIRY_MS, LEAST_REFRESH_MS);
     const generation = this.generation;
     this.#timer("refresh", Math.min(wait, LONGEST_TIMER_MS), async () => {
       let credentials = null;
