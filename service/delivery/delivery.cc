@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "proto/contract/error.h"
-#include "service/delivery/clock.h"
+#include "proto/contract/timestamp.h"
 #include "service/delivery/core.h"
 #include "telemetry/log.h"
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "service/delivery/clock.h"
+#include "proto/contract/timestamp.h"
 
 namespace clarion::delivery {
 namespace {

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "proto/contract/timestamp.h"
 #include "service/front/async_call.h"
 #include "service/front/page.h"
 #include "service/front/request.h"
@@ -32,7 +33,7 @@ v1::ThreadSummary SummaryOf(const log::ThreadState& state) {
   summary.set_floor(state.floor.value());
   summary.set_acknowledged(state.acknowledged.value());
   if (state.last > Offset(0)) {
-    *summary.mutable_last_event_at() = runs::ToTimestamp(state.last_append);
+    *summary.mutable_last_event_at() = ToTimestamp(state.last_append);
   }
   for (const log::RunRecord& run : state.runs) {
     if (run.end > Offset(0)) continue;
@@ -101,7 +102,7 @@ void FillEvent(const Core& core, const log::FoundEvent& found, const log::Thread
   response->set_acknowledged(found.offset <= state.acknowledged);
   const auto kept =
       found.critical ? core.options.intake.retention_critical : core.options.retention;
-  *response->mutable_expires_at() = runs::ToTimestamp(found.accepted_at + kept);
+  *response->mutable_expires_at() = ToTimestamp(found.accepted_at + kept);
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
 #include "proto/base/text.h"
 #include "proto/contract/event_type.h"
+#include "proto/contract/timestamp.h"
 
 namespace clarion::runs {
 namespace {
@@ -39,14 +40,6 @@ log::RunEffect EffectOf(const EventTypeRow& type) {
 }
 
 }  // namespace
-
-google::protobuf::Timestamp ToTimestamp(log::WallTime time) {
-  const auto millis = time.time_since_epoch().count();
-  google::protobuf::Timestamp stamp;
-  stamp.set_seconds(millis / 1000);
-  stamp.set_nanos(static_cast<int32_t>(millis % 1000) * 1'000'000);
-  return stamp;
-}
 
 log::Digest ContentDigest(const v1::Event& event) {
   // run_id, a zero byte (no id holds one), the payload's number, the payload.

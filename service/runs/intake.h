@@ -12,7 +12,6 @@
 #include "absl/status/statusor.h"
 #include "clarion/v1/event.pb.h"
 #include "clarion/v1/event_service.pb.h"
-#include "google/protobuf/timestamp.pb.h"
 #include "proto/base/scheduler.h"
 #include "proto/contract/error.h"
 #include "proto/contract/event_json.h"
@@ -67,7 +66,5 @@ bool IsAccepted(log::AppendOutcome outcome);
 absl::Status RefusalOf(log::AppendOutcome outcome, const ErrorContext& context);
 // Tells a repeated event from another one under the same id: run and payload, not time or trace.
 log::Digest ContentDigest(const v1::Event& event);
-
-google::protobuf::Timestamp ToTimestamp(log::WallTime time);
 
 }  // namespace clarion::runs
