@@ -99,7 +99,8 @@ class Subscription final
   bool failed = false;
   // Follows on behalf of `subscribe` {all}.
   bool by_all = false;
-  // Began at the log's end, past what the user may not have seen: the service judges its acks by that.
+  // Began at the log's end, past what the user may not have seen: the service judges its acks by
+  // that.
   bool live = false;
 
   void OnSubscribed(const Subscribed& subscribed) override;

@@ -14,8 +14,7 @@ google::protobuf::Timestamp ToTimestamp(
   const auto seconds = std::chrono::floor<std::chrono::seconds>(time);
   google::protobuf::Timestamp timestamp;
   timestamp.set_seconds(seconds.time_since_epoch().count());
-  timestamp.set_nanos(
-      static_cast<int32_t>(std::chrono::nanoseconds(time - seconds).count()));
+  timestamp.set_nanos(static_cast<int32_t>(std::chrono::nanoseconds(time - seconds).count()));
   return timestamp;
 }
 

@@ -309,8 +309,7 @@ class FakeLog final : public log::Log {
   Thread* PickThread() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     std::vector<Thread*> able;
     for (auto& [id, thread] : threads_) {
-      const bool idle =
-          thread.calls.empty() && thread.calls_back.empty() && thread.answers.empty();
+      const bool idle = thread.calls.empty() && thread.calls_back.empty() && thread.answers.empty();
       if (!thread.busy && !idle) able.push_back(&thread);
     }
     return able.empty() ? nullptr : able[random_() % able.size()];
