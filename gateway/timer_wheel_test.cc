@@ -14,7 +14,7 @@ using namespace std::chrono_literals;
 
 class TimerWheelTest : public ::testing::Test {
  protected:
-  class Alarm : public TimerWheel::Entry {
+  class Alarm final : public TimerWheel::Entry {
    public:
     explicit Alarm(std::function<void(TimerWheel::Time)> task) : task_(std::move(task)) {}
 

@@ -45,7 +45,7 @@ Clock::duration LifeOf(const v1::OpenCanary& check) {
   return seconds + std::chrono::nanoseconds(check.life().nanos());
 }
 
-class Canary : private TimerWheel::Entry {
+class Canary final : private TimerWheel::Entry {
  public:
   Canary(CanaryContext& context, const v1::OpenCanary& check)
       : context_(context),

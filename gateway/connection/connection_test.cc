@@ -7,6 +7,7 @@
 #include <string>
 
 #include "absl/time/time.h"
+#include "boost/json/serialize.hpp"
 #include "gateway/connection/fake_hub.h"
 #include "gateway/connection/test_client.h"
 #include "gmock/gmock.h"

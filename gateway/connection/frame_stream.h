@@ -30,7 +30,7 @@ using Socket =
     boost::asio::basic_stream_socket<boost::asio::ip::tcp, boost::asio::io_context::executor_type>;
 
 // On the loop's thread only. Lives inside Beast's stream, which the owner holds.
-class FrameStream : public WriteTurn::Stream {
+class FrameStream final : public WriteTurn::Stream {
  public:
   class Owner {
    public:

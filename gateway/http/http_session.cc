@@ -35,7 +35,7 @@ constexpr const char* kRetryAfterSeconds = "5";
 
 using Parser = http::request_parser<http::empty_body>;
 
-class Session : private TimerWheel::Entry {
+class Session final : private TimerWheel::Entry {
  public:
   Session(HttpContext& context, HttpSocket socket, Admission admission,
           std::function<void()> on_end)

@@ -67,6 +67,7 @@ TEST(Error, IsGoogleRpcStatusOnTheWire) {
 
 TEST(Error, KeepsAtMostSixteenViolationsAndSaysHowManyThereWere) {
   std::vector<FieldViolation> violations;
+  violations.reserve(20);
   for (int i = 0; i < 20; ++i) violations.push_back({Concat("field", i), "is wrong"});
   const absl::Status status = MakeBadRequest(violations);
   EXPECT_THAT(ViolationsOf(status), SizeIs(16));

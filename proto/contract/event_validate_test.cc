@@ -33,6 +33,7 @@ std::vector<std::string> Refused(const v1::Event& event,
   std::vector<FieldViolation> violations;
   ValidateEvent(event, "event.", &violations, origin);
   std::vector<std::string> fields;
+  fields.reserve(violations.size());
   for (const FieldViolation& violation : violations) fields.push_back(violation.field);
   return fields;
 }

@@ -196,7 +196,7 @@ std::string CleanUtf8(std::string_view text, size_t max_bytes) {
     if (bytes == 0) {
       clean.push_back('?');
     } else {
-      clean.append(text.data(), bytes);
+      clean.append(text.substr(0, bytes));
     }
     text.remove_prefix(take);
   }
