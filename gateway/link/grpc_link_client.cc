@@ -1,6 +1,6 @@
 #include "gateway/link/grpc_link_client.h"
 
-#include <optional>
+#include <deque>
 #include <utility>
 #include <vector>
 
@@ -21,6 +21,9 @@ namespace {
 
 // A page holds 4 MiB at most, and a batch of live events a little more than its bound.
 constexpr int kMaxMessageBytes = 16 * 1024 * 1024;
+
+// What one write carries: far below the 4 MiB that a gRPC server takes, however much is restored.
+constexpr size_t kWriteBytes = 512 * 1024;
 
 Live FromProto(v1::LiveEvents& live) {
   Live events{.thread = ThreadId(std::move(*live.mutable_thread_id())),
@@ -73,13 +76,16 @@ class Stream : public grpc::ClientBidiReactor<v1::AttachRequest, v1::AttachRespo
 
   // ---- On the loop. ----
 
-  // Takes what is in `messages` unless a write is under way.
-  void Write(std::vector<v1::GatewayMessage>& messages) {
+  // Takes the first of `messages`, up to the bound of one write, unless a write is under way. The
+  // loop hears when it is done, and comes with the rest.
+  void Write(std::deque<v1::GatewayMessage>& messages) {
     MutexLock lock(mutex_);
     if (writing_ || released_ || messages.empty()) return;
     request_.Clear();
-    for (v1::GatewayMessage& message : messages) *request_.add_messages() = std::move(message);
-    messages.clear();
+    for (size_t bytes = 0; !messages.empty() && bytes < kWriteBytes; messages.pop_front()) {
+      bytes += messages.front().ByteSizeLong();
+      *request_.add_messages() = std::move(messages.front());
+    }
     writing_ = true;
     StartWrite(&request_);
   }
@@ -360,7 +366,7 @@ class GrpcLink : public Link {
   // Of the stream; both of one stream only.
   std::shared_ptr<Stream::Inbox> inbox_;
   std::shared_ptr<Stream> stream_;
-  std::vector<v1::GatewayMessage> outbox_;
+  std::deque<v1::GatewayMessage> outbox_;
   int silent_beats_ = 0;
   bool heard_ = false;
   bool up_ = false;

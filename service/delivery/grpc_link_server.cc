@@ -19,10 +19,27 @@ using Reactor = grpc::ServerBidiReactor<v1::AttachRequest, v1::AttachResponse>;
 // What an event costs in a queue besides its bytes.
 constexpr size_t kEventOverhead = 32;
 
+size_t BytesOf(const EventPtr& event) {
+  return event->bytes().size() + kEventOverhead;
+}
 size_t BytesOf(const Live& live) {
   size_t bytes = 0;
-  for (const EventPtr& event : live.events) bytes += event->bytes().size() + kEventOverhead;
+  for (const EventPtr& event : live.events) bytes += BytesOf(event);
   return bytes;
+}
+
+// Moves the first events of `live` to the front of a message of its own, until they reach `room`.
+Live TakeFirst(Live& live, size_t room) {
+  size_t count = 0;
+  for (size_t bytes = 0; count < live.events.size() && bytes < room; ++count)
+    bytes += BytesOf(live.events[count]);
+  if (count == live.events.size()) return std::move(live);
+  const auto end = live.events.begin() + static_cast<ptrdiff_t>(count);
+  Live first{.thread = live.thread, .epoch = live.epoch, .first = live.first};
+  first.events.assign(std::make_move_iterator(live.events.begin()), std::make_move_iterator(end));
+  live.events.erase(live.events.begin(), end);
+  live.first = Offset(live.first.value() + count);
+  return first;
 }
 
 struct Encodings {
@@ -270,20 +287,22 @@ void Stream::AfterLinger() {
   if (!writing_ && !closed_.has_value() && next_ < queue_.size()) Write();
 }
 
-// Everything that waits, up to the bound of one write.
+// Everything that waits, up to the bound of one write. What is taken at once may be larger than
+// that, and than what a gateway takes in one message: the rest of it stays at the front.
 void Stream::Write() {
   response_.Clear();
   size_t bytes = 0;
-  for (; next_ < queue_.size() && bytes < options_.write_bytes; ++next_) {
+  while (next_ < queue_.size() && bytes < options_.write_bytes) {
     v1::ServiceMessage& message = *response_.add_messages();
     if (auto* live = std::get_if<Live>(&queue_[next_])) {
-      const size_t live_bytes = BytesOf(*live);
-      bytes += live_bytes;
-      live_bytes_ -= live_bytes;
-      ToProto(*live, wanted_, message.mutable_live());
-      queue_[next_] = v1::ServiceMessage();  // lets go of the events
+      const Live first = TakeFirst(*live, options_.write_bytes - bytes);
+      const size_t first_bytes = BytesOf(first);
+      bytes += first_bytes;
+      live_bytes_ -= first_bytes;
+      ToProto(first, wanted_, message.mutable_live());
+      if (live->events.empty()) ++next_;
     } else {
-      message = std::move(std::get<v1::ServiceMessage>(queue_[next_]));
+      message = std::move(std::get<v1::ServiceMessage>(queue_[next_++]));
       bytes += message.ByteSizeLong();
       --control_;
     }

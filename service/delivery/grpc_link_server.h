@@ -20,7 +20,8 @@ struct GrpcLinkServerOptions {
   size_t live_bytes = 4 * 1024 * 1024;
   // Control messages that may wait besides.
   size_t control_messages = 100'000;
-  // What one write carries at most: the bytes of events it may reach before it is closed.
+  // What one write carries: it is closed when its bytes reach this, in the middle of a run of
+  // events if need be.
   size_t write_bytes = 1024 * 1024;
   // While less than this has passed since the last write began, messages wait for more.
   std::chrono::microseconds linger{500};

@@ -81,6 +81,52 @@ TEST_P(GrpcLinkTest, AGatewayThatGoesIsDetachedAtOnce) {
   Until([this] { return service_.detached().size() == 1; });
 }
 
+// What a gateway with many connections says when it attaches anew: far more than a gRPC server
+// takes in one message.
+TEST_P(GrpcLinkTest, RestoresMoreThanOneMessageMayHold) {
+  harness_ = Make(&service_, {});
+  link_ = harness_->MakeLink(loop_);
+  constexpr uint64_t kSubscriptions = 60'000;
+  sink_.on_up = [this] {
+    for (uint64_t i = 1; i <= kSubscriptions; ++i) {
+      v1::GatewayMessage message;
+      message.mutable_subscribe()->set_subscription_id(i);
+      message.mutable_subscribe()->set_thread_id(std::string(100, 't'));
+      link_->Send(std::move(message));
+    }
+  };
+  link_->Start(&sink_);
+  Until([&] { return service_.messages().size() == kSubscriptions; });
+  EXPECT_EQ(sink_.ups, 1);
+  const auto messages = service_.messages();
+  ASSERT_EQ(messages.size(), kSubscriptions);
+  for (uint64_t i = 1; i <= kSubscriptions; ++i)
+    ASSERT_EQ(messages[i - 1].subscribe().subscription_id(), i);
+}
+
+TEST_P(GrpcLinkTest, CarriesARunOfEventsThatOneMessageCannotHold) {
+  Begin();
+  constexpr int kEvents = 100;
+  constexpr size_t kBytes = 200'000;  // in each encoding: 40 MB, and the gateway takes 16 MiB
+  EXPECT_TRUE(service_.attachment()->SendLive(LiveOf(1, kEvents, kBytes)));
+  service_.attachment()->SendControl(Control(7));
+  const auto over = [this] {
+    return !sink_.received.empty() &&
+           std::holds_alternative<v1::ServiceMessage>(sink_.received.back());
+  };
+  Until(over);
+  ASSERT_TRUE(over());
+  sink_.received.pop_back();
+  uint64_t next = 1;
+  for (const ToGateway& message : sink_.received) {
+    const Live& live = std::get<Live>(message);
+    EXPECT_EQ(live.first, Offset(next));
+    next += live.events.size();
+  }
+  EXPECT_EQ(next, kEvents + 1u);
+  EXPECT_EQ(sink_.ups, 1);
+}
+
 TEST_P(GrpcLinkTest, HeartbeatsStayInTheCarrier) {
   harness_ = Make(&service_, {});
   harness().heartbeat = std::chrono::milliseconds(1);
