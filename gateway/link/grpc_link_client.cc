@@ -48,7 +48,12 @@ class GrpcLink;
 
 // What the stream tells the loop.
 struct FromStream {
-  enum class What : uint8_t { kUp, kMessages, kEnded };
+  enum class What : uint8_t {
+    kUp,
+    kMessages,
+    kWritten,  // there is room for the next write: says nothing of the service
+    kEnded,
+  };
   What what = What::kMessages;
   v1::AttachResponse response;
   size_t bytes = 0;
@@ -130,7 +135,7 @@ class Stream : public grpc::ClientBidiReactor<v1::AttachRequest, v1::AttachRespo
     writing_ = false;
     if (!ok) return;  // the end follows
     // The loop writes what gathered meanwhile.
-    inbox_->Put({});
+    inbox_->Put({.what = FromStream::What::kWritten});
   }
   void OnDone(const grpc::Status& status) override {
     absl::Status why = FromGrpc(status);
@@ -281,10 +286,10 @@ class GrpcLink : public Link {
 
   // Everything that arrived since the last turn is one batch for the sink.
   void OnStream(const std::shared_ptr<bool>& alive, std::vector<FromStream> batch) {
-    heard_ = true;
     std::vector<ToGateway> messages;
     size_t bytes = 0;
     for (FromStream& item : batch) {
+      if (item.what != FromStream::What::kWritten) heard_ = true;
       bytes += item.bytes;
       if (item.what == FromStream::What::kUp) {
         up_ = true;
@@ -368,6 +373,7 @@ class GrpcLink : public Link {
   std::shared_ptr<Stream> stream_;
   std::deque<v1::GatewayMessage> outbox_;
   int silent_beats_ = 0;
+  // The service said something since the last beat.
   bool heard_ = false;
   bool up_ = false;
   bool flush_scheduled_ = false;

@@ -8,12 +8,16 @@
 namespace clarion::link {
 namespace {
 
+using std::chrono::milliseconds;
+
 class GrpcHarness : public LinkHarness {
  public:
-  GrpcHarness(FakeService* service, const LinkBounds& bounds)
+  GrpcHarness(FakeService* service, const LinkBounds& bounds,
+              std::chrono::milliseconds silence = std::chrono::seconds(16))
       : scheduler_(MakeThreadScheduler()),
         link_server_(MakeGrpcLinkServer(service, {.live_bytes = bounds.live_bytes,
                                                   .control_messages = bounds.control_messages,
+                                                  .silence = silence,
                                                   .scheduler = scheduler_.get()})) {
     grpc::ServerBuilder builder;
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port_);
@@ -142,6 +146,60 @@ TEST_P(GrpcLinkTest, HeartbeatsStayInTheCarrier) {
     EXPECT_TRUE(message.has_confirmed());
   EXPECT_TRUE(sink_.received.empty());
   EXPECT_TRUE(sink_.up);
+}
+
+// Takes streams and everything that is said on them, and never says a word.
+class MuteService : public v1::GatewayService::CallbackService {
+ public:
+  grpc::ServerBidiReactor<v1::AttachRequest, v1::AttachResponse>* Attach(
+      grpc::CallbackServerContext* /*context*/) override {
+    class Reactor : public grpc::ServerBidiReactor<v1::AttachRequest, v1::AttachResponse> {
+     public:
+      Reactor() {
+        StartSendInitialMetadata();
+        StartRead(&request_);
+      }
+      void OnReadDone(bool ok) override {
+        if (!ok) return Finish(grpc::Status::OK);
+        StartRead(&request_);
+      }
+      void OnDone() override { delete this; }
+
+     private:
+      v1::AttachRequest request_;
+    };
+    return new Reactor;
+  }
+};
+
+TEST_P(GrpcLinkTest, AServiceThatIsSilentForThreeHeartbeatsIsGone) {
+  MuteService mute;
+  int port = 0;
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+  builder.RegisterService(&mute);
+  const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
+  link_ = MakeGrpcLink(loop_, {.target = "127.0.0.1:" + std::to_string(port),
+                               .heartbeat = std::chrono::milliseconds(20)});
+  link_->Start(&sink_);
+  Until([this] { return !sink_.downs.empty(); });
+  Until([this] { return sink_.ups == 2; });
+  link_->Stop();
+  server->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(5));
+}
+
+TEST_P(GrpcLinkTest, AGatewayThatIsSilentIsGoneHoweverMuchTheServiceSays) {
+  auto harness = std::make_unique<GrpcHarness>(&service_, LinkBounds(), milliseconds(50));
+  harness->heartbeat = std::chrono::hours(1);
+  harness_ = std::move(harness);
+  link_ = harness_->MakeLink(loop_);
+  link_->Start(&sink_);
+  uint64_t said = 0;
+  Until([&] {
+    if (const auto attachment = service_.attachment()) attachment->SendControl(Control(++said));
+    return !service_.detached().empty() && !sink_.downs.empty();
+  });
+  EXPECT_EQ(service_.detached().front().message(), "the gateway is silent");
 }
 
 TEST_P(GrpcLinkTest, TriesUntilAServiceIsThere) {
