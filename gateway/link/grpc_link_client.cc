@@ -1,6 +1,7 @@
 #include "gateway/link/grpc_link_client.h"
 
 #include <deque>
+#include <iterator>
 #include <utility>
 #include <vector>
 
@@ -44,7 +45,20 @@ Page FromProto(v1::ReadPageResponse& response) {
   return page;
 }
 
-class GrpcLink;
+// As the loop takes it; heartbeats end here.
+std::vector<ToGateway> FromProto(v1::AttachResponse& response) {
+  std::vector<ToGateway> messages;
+  messages.reserve(response.messages_size());
+  for (v1::ServiceMessage& message : *response.mutable_messages()) {
+    if (message.has_heartbeat()) continue;
+    if (message.has_live()) {
+      messages.emplace_back(FromProto(*message.mutable_live()));
+    } else {
+      messages.emplace_back(std::move(message));
+    }
+  }
+  return messages;
+}
 
 // What the stream tells the loop.
 struct FromStream {
@@ -55,7 +69,7 @@ struct FromStream {
     kEnded,
   };
   What what = What::kMessages;
-  v1::AttachResponse response;
+  std::vector<ToGateway> messages;
   size_t bytes = 0;
   absl::Status status;
 };
@@ -114,9 +128,10 @@ class Stream : public grpc::ClientBidiReactor<v1::AttachRequest, v1::AttachRespo
   void OnReadDone(bool ok) override {
     // The hold goes when reading has ended: nothing more can be done with the stream.
     if (!ok) return Release();
-    FromStream message{.response = std::exchange(response_, {})};
-    message.bytes = message.response.ByteSizeLong();
-    const size_t bytes = message.bytes;
+    const size_t bytes = response_.ByteSizeLong();
+    // Here, not on the loop, which has sockets to write to.
+    FromStream message{.messages = FromProto(response_), .bytes = bytes};
+    response_ = v1::AttachResponse();
     {
       MutexLock lock(mutex_);
       waiting_bytes_ += bytes;
@@ -298,14 +313,8 @@ class GrpcLink : public Link {
       } else if (item.what == FromStream::What::kEnded) {
         return OnEnded(alive, std::move(messages), item.status);
       }
-      for (v1::ServiceMessage& message : *item.response.mutable_messages()) {
-        if (message.has_heartbeat()) continue;
-        if (message.has_live()) {
-          messages.emplace_back(FromProto(*message.mutable_live()));
-        } else {
-          messages.emplace_back(std::move(message));
-        }
-      }
+      messages.insert(messages.end(), std::make_move_iterator(item.messages.begin()),
+                      std::make_move_iterator(item.messages.end()));
     }
     const std::shared_ptr<Stream> stream = stream_;
     stream->Taken(bytes);
