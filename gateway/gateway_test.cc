@@ -68,6 +68,7 @@ class TinyService : public link::Link {
     }
   }
   void ReadPage(v1::ReadPageRequest request, link::PageCallback done) override {
+    seen_.Note("page of " + std::to_string(request.max_bytes()));
     link::Page page;
     page.last = {Epoch("e"), Last(request.thread_id())};
     if (request.after().offset() < page.last.offset.value()) {
@@ -211,6 +212,16 @@ TEST_F(GatewayTest, BrowsersOnEveryLoopSeeAThreadInOrder) {
     ExpectWholeThread(*clients.back(), "t");
   }
   seen_.WaitFor("opened ada", 4);
+}
+
+TEST_F(GatewayTest, APageIsAQuarterOfWhatMayWaitForAConnectionAtMost) {
+  GatewayOptions options = Options();
+  options.max_queued_bytes = 64 * 1024;
+  Start(options);
+  TestClient client(gateway_->port());
+  client.Connect(TestClient::Token(kSecret, "ada"));
+  ExpectWholeThread(client, "t");
+  seen_.WaitFor("page of 16384");
 }
 
 TEST_F(GatewayTest, CanaryGoesThroughTheRealSocket) {

@@ -1,5 +1,6 @@
 #include "gateway/loop.h"
 
+#include <algorithm>
 #include <future>
 #include <random>
 #include <utility>
@@ -44,11 +45,14 @@ Loop::Loop(Shared& shared, std::string gateway_id, const LinkFactory& link,
       .address = std::move(address),
       .report = [this](v1::CanaryReport report) { hub_->Report(std::move(report)); },
   });
-  hub_ = Hub::Create(
-      HubOptions{.gateway_id = gateway_id,
+  HubOptions hub{.gateway_id = gateway_id,
                  .subscriptions_per_connection = options.subscriptions_per_connection,
-                 .after = MakeLoopTimer(*io_)},
-      link_.get(), [this](const v1::OpenCanary& check) { StartCanary(*canaries_, check); });
+                 .after = MakeLoopTimer(*io_)};
+  const size_t quarter = options.max_queued_bytes / 4;
+  hub.page_bytes = static_cast<uint32_t>(std::min<size_t>(hub.page_bytes, quarter));
+  hub.recent_bytes_per_thread = std::min(hub.recent_bytes_per_thread, quarter);
+  hub_ = Hub::Create(std::move(hub), link_.get(),
+                     [this](const v1::OpenCanary& check) { StartCanary(*canaries_, check); });
   connections_.reset(new ConnectionContext{
       .loop = *io_,
       .options = {.heartbeat_ms = options.heartbeat_ms,

@@ -53,12 +53,15 @@ struct HubOptions {
   size_t subscriptions_per_connection = 128;
   // Replay pages under way at most, for the whole loop; the others wait their turn in fair order.
   size_t concurrent_pages = 16;
+  // At most a quarter of what may wait for a connection: it is asked for when there is room for
+  // half of that, and a page for all who follow a lagging thread may come besides.
   uint32_t page_bytes = 256 * 1024;
   // A `subscribe` waits this long for the service, also for one that is away; then it fails with
   // GATEWAY_UNAVAILABLE, at the earliest after half of it. (Subscriptions that were confirmed once
   // wait as long as it takes.)
   std::chrono::milliseconds subscribe_timeout{10'000};
-  // Live events that a joining subscription may need are kept this long, for a thread and for all.
+  // Live events that a joining subscription may need are kept up to so many bytes, for a thread (it
+  // gets them at once: see page_bytes) and for all.
   size_t recent_bytes_per_thread = 64 * 1024;
   size_t recent_bytes = 16 * 1024 * 1024;
   // Calls a task on the hub's loop after a delay. Required: MakeLoopTimer (loop_timer.h), or a

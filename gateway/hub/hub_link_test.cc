@@ -191,6 +191,74 @@ TEST_F(HubLinkTest, PullsForAtMostSoManyAtATimeInTurns) {
             (std::vector<std::string>{"t0", "t1", "t2", "t3", "t4"}));
 }
 
+TEST_F(HubLinkTest, AConnectionThatReplaysManyThreadsIsNeverSentMoreThanMayWaitForIt) {
+  constexpr size_t kBound = 64 * 1024;
+  Begin({.page_bytes = kBound / 4});
+  link_.page_events = 1'000;
+  link_.padding = 1'000;
+  page_.bound = kBound;
+  Open(&page_);
+  for (int i = 0; i < 20; ++i) {
+    link_.Append(absl::StrCat("t", i), 40);
+    Subscribe(absl::StrCat("t", i));
+  }
+  const auto caught_up = [this] {
+    return std::count_if(page_.frames.begin(), page_.frames.end(),
+                         [](const v1::ServerFrame& frame) { return frame.has_caught_up(); });
+  };
+  for (int turn = 0; turn < 100 && caught_up() < 20; ++turn) {
+    Rest();
+    page_.queued = 0;
+    hub_->OnRoom(&page_);
+  }
+  EXPECT_EQ(caught_up(), 20);
+  EXPECT_LE(page_.most_queued, kBound);
+}
+
+TEST_F(HubLinkTest, HasOnePageUnderWayForEachConnection) {
+  Begin();
+  FakeSubscriber other(Encoding::kProto);
+  Open(&page_);
+  Open(&other, "d");
+  for (const char* thread : {"a", "b", "c"}) {
+    link_.Append(thread, 1);
+    Subscribe(thread);
+  }
+  v1::Subscribe subscribe;
+  subscribe.set_thread_id("b");
+  hub_->Subscribe(&other, subscribe, "");
+  link_.ServiceTakes();
+  link_.StreamArrives(10);
+  ASSERT_EQ(link_.asked.size(), 2u);
+  EXPECT_EQ(link_.asked[0].request.thread_id(), "a");
+  EXPECT_EQ(link_.asked[1].request.thread_id(), "b");
+  // One that has gone does not hold up the next.
+  v1::Unsubscribe unsubscribe;
+  unsubscribe.set_thread_id("b");
+  hub_->Unsubscribe(&page_, unsubscribe, "");
+  link_.PageIsRead();
+  link_.PageArrives();
+  ASSERT_EQ(link_.asked.size(), 2u);
+  EXPECT_EQ(link_.asked[1].request.thread_id(), "c");
+}
+
+TEST_F(HubLinkTest, APageThatALostLinkOwesHoldsUpNoConnection) {
+  Begin();
+  link_.Append("t", 1);
+  Open(&page_);
+  Subscribe("t");
+  link_.ServiceTakes();
+  link_.StreamArrives(10);
+  ASSERT_EQ(link_.asked.size(), 1u);
+  link_.Down();
+  link_.Up();
+  link_.ServiceTakes();
+  link_.StreamArrives(10);
+  EXPECT_EQ(link_.asked.size(), 2u);
+  Rest();
+  EXPECT_EQ(page_.Lines().back(), "caught_up t 1");
+}
+
 TEST_F(HubLinkTest, AsksAgainForAPageThatFailedAfterAWhile) {
   Begin();
   link_.Append("t", 1);

@@ -21,7 +21,7 @@ namespace clarion::gateway {
 class LogModel {
  public:
   // `events_made` counts over all versions: no two events are ever the same.
-  void Append(int* events_made) {
+  void Append(int* events_made, size_t padding = 0) {
     if (epochs_.empty() || turned_) {
       epochs_.emplace_back(absl::StrCat("e", ++epoch_number_), last() + 1);
       turned_ = false;
@@ -29,8 +29,10 @@ class LogModel {
     const std::string id = absl::StrCat("v", ++*events_made);
     v1::Event event;
     event.set_event_id(id);
-    events_.push_back(std::make_shared<EncodedEvent>(absl::StrCat("\"event_id\":\"", id, "\"}"),
-                                                     event.SerializeAsString()));
+    const std::string json =
+        absl::StrCat("\"event_id\":\"", id, "\",\"pad\":\"", std::string(padding, ' '), "\"}");
+    event.set_agent_name(std::string(padding, ' '));
+    events_.push_back(std::make_shared<EncodedEvent>(json, event.SerializeAsString()));
   }
   // The log loses its newest `n` (never below the floor) and opens a new epoch with the next event.
   void RollBack(size_t n) {

@@ -2,6 +2,7 @@
 // by itself: what is under way arrives when the test says so.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <deque>
@@ -10,6 +11,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -29,14 +31,21 @@ class FakeSubscriber : public Subscriber {
   Encoding encoding() const override { return encoding_; }
   void Send(FramesPtr frames, size_t first) override {
     ++sends;
+    queued += frames->bytes().size() - frames->begin(first);
+    most_queued = std::max(most_queued, queued);
     for (size_t i = first; i < frames->count(); ++i) {
       Read(frames->bytes().substr(frames->begin(i), frames->begin(i + 1) - frames->begin(i)));
     }
   }
-  bool HasRoom() const override { return room; }
+  bool HasRoom() const override { return room && (bound == 0 || queued < bound / 2); }
   void Close(CloseCode code, std::string_view /*message*/) override { closed = code; }
 
   bool room = true;
+  // Bytes that may wait for its socket, which takes nothing before the test empties the queue; 0:
+  // any.
+  size_t bound = 0;
+  size_t queued = 0;
+  size_t most_queued = 0;
   int sends = 0;
   CloseCode closed = CloseCode::kNormal;
   // Everything but events, in order; events as `event`.
@@ -198,6 +207,8 @@ class ModelLink : public link::Link {
   bool full = false;
   size_t page_events = 2;
   int made = 0;
+  // Bytes that make events larger.
+  size_t padding = 0;
   // Takes what the model does not: true, it was handled.
   std::function<bool(const v1::GatewayMessage&)> on_message;
 
@@ -221,7 +232,7 @@ class ModelLink : public link::Link {
   void Append(const std::string& id, int count = 1) {
     Followed& thread = threads[id];
     const uint64_t first = thread.log().last() + 1;
-    for (int i = 0; i < count; ++i) thread.log().Append(&made);
+    for (int i = 0; i < count; ++i) thread.log().Append(&made, padding);
     Publish(id, first);
   }
   void RollBack(const std::string& id, size_t n) {
@@ -269,7 +280,8 @@ class ModelLink : public link::Link {
     Asked ask = std::move(asked.front());
     asked.pop_front();
     const Position after{Epoch(ask.request.after().epoch()), Offset(ask.request.after().offset())};
-    link::Page page = threads[ask.request.thread_id()].log().Read(after, page_events);
+    const LogModel& log = threads[ask.request.thread_id()].log();
+    link::Page page = log.Read(after, EventsOf(ask.request, log, after));
     for (link::Live& run : page.runs) {
       run.thread = ThreadId(ask.request.thread_id());
       for (EventPtr& event : run.events) {
@@ -297,6 +309,18 @@ class ModelLink : public link::Link {
   }
 
  private:
+  // How many the page holds: the bytes that were asked for, at least one event.
+  size_t EventsOf(const v1::ReadPageRequest& request, const LogModel& log,
+                  const Position& after) const {
+    uint64_t next = 0;
+    std::ignore = log.MissedAfter(after, &next);
+    size_t count = 0;
+    for (size_t bytes = 0; count < page_events && next + count <= log.last(); ++count) {
+      bytes += log.at(next + count)->json().size();
+      if (count > 0 && bytes > request.max_bytes()) break;
+    }
+    return std::max<size_t>(count, 1);
+  }
   void Publish(const std::string& id, uint64_t first) {
     Followed& thread = threads[id];
     if (!thread.feed.has_value() || thread.feed->lagging) return;

@@ -22,13 +22,22 @@ void Puller::Enqueue(Subscription& subscription) {
   if (subscription.join.state() != Join::State::kReplaying || !subscription.subscriber()->HasRoom())
     return;
   subscription.queued = true;
-  queue_.push_back({.subscription = boost::intrusive_ptr<Subscription>(&subscription)});
+  auto& line = subscription.connection->line;
+  if (line == nullptr) line = new PullLine;
+  line->waiting.emplace_back(&subscription);
+  Queue(*line);
+}
+
+void Puller::Queue(PullLine& line) {
+  if (line.queued || line.under_way || line.waiting.empty()) return;
+  line.queued = true;
+  queue_.push_back({.line = &line});
 }
 
 void Puller::Enqueue(Feed& feed) {
   if (!up_ || feed.queued || !feed.WantsPage()) return;
   feed.queued = true;
-  queue_.push_back({.feed = boost::intrusive_ptr<Feed>(&feed)});
+  queue_.push_back({.feed = &feed});
 }
 
 void Puller::EnqueueLater(Subscription& subscription) {
@@ -45,28 +54,43 @@ void Puller::EnqueueLater(Feed& feed) {
 
 void Puller::Pump() {
   while (up_ && under_way_.size() < options_.concurrent_pages && !queue_.empty()) {
-    Pull pull{.target = std::move(queue_.front())};
+    Waiter waiter = std::move(queue_.front());
     queue_.pop_front();
-    if (Subscription* subscription = pull.target.subscription.get(); subscription != nullptr) {
-      subscription->queued = false;
-      const bool wants = !subscription->ended() &&
-                         subscription->join.state() == Join::State::kReplaying &&
-                         subscription->subscriber()->HasRoom();
-      if (!wants) continue;
-      subscription->page_pending = true;
-      pull.pull = ++subscription->pulls;
-      pull.turns = subscription->feed->turns();
-      pull.wanted[static_cast<size_t>(subscription->subscriber()->encoding())] = true;
-      ++pages_;
-    } else {
-      Feed& feed = *pull.target.feed;
-      feed.queued = false;
-      if (!feed.WantsPage()) continue;
-      pull.ticket = feed.BeginPage();
-      pull.wanted = feed.Wanted();
-    }
-    Ask(std::move(pull));
+    if (Pull pull; Begin(std::move(waiter), pull)) Ask(std::move(pull));
   }
+}
+
+// False: nobody there wants a page any more.
+bool Puller::Begin(Waiter waiter, Pull& pull) {
+  if (Feed* feed = waiter.feed.get(); feed != nullptr) {
+    feed->queued = false;
+    if (!feed->WantsPage()) return false;
+    pull.ticket = feed->BeginPage();
+    pull.wanted = feed->Wanted();
+    pull.target.feed = std::move(waiter.feed);
+    return true;
+  }
+  PullLine& line = *waiter.line;
+  line.queued = false;
+  while (!line.waiting.empty()) {
+    const boost::intrusive_ptr<Subscription> subscription = std::move(line.waiting.front());
+    line.waiting.pop_front();
+    subscription->queued = false;
+    const bool wants = !subscription->ended() &&
+                       subscription->join.state() == Join::State::kReplaying &&
+                       subscription->subscriber()->HasRoom();
+    if (!wants) continue;
+    subscription->page_pending = true;
+    pull.pull = ++subscription->pulls;
+    pull.turns = subscription->feed->turns();
+    pull.wanted[static_cast<size_t>(subscription->subscriber()->encoding())] = true;
+    pull.target.subscription = subscription;
+    line.under_way = true;
+    pull.line = std::move(waiter.line);
+    ++pages_;
+    return true;
+  }
+  return false;
 }
 
 void Puller::Ask(Pull pull) {
@@ -93,12 +117,25 @@ void Puller::OnAnswer(uint64_t id, absl::StatusOr<link::Page> page) {
   if (found == under_way_.end()) return;
   const Pull pull = std::move(found->second);
   under_way_.erase(found);
+  if (pull.line != nullptr) {
+    // Before this one may want another page: the next of the connection has its turn first.
+    pull.line->under_way = false;
+    Queue(*pull.line);
+  }
   if (pull.target.feed != nullptr) {
     OnAnswerFor(*pull.target.feed, pull, std::move(page));
   } else {
     OnAnswerFor(*pull.target.subscription, pull, std::move(page));
   }
   Pump();
+  DropIfIdle(pull.target.subscription.get());
+}
+
+// Connections that only listen are many: what they do not need now is given back.
+void Puller::DropIfIdle(const Subscription* subscription) {
+  if (subscription == nullptr || subscription->ended()) return;
+  auto& line = subscription->connection->line;
+  if (line != nullptr && line->waiting.empty() && !line->queued && !line->under_way) line.reset();
 }
 
 void Puller::OnAnswerFor(Subscription& subscription, const Pull& pull,
@@ -128,17 +165,24 @@ void Puller::OnAnswerFor(Feed& feed, const Pull& pull, absl::StatusOr<link::Page
 
 void Puller::OnDown() {
   up_ = false;
-  for (std::vector<Target>* list : {&retry_}) {
-    for (Target& target : *list) queue_.push_back(std::move(target));
-    list->clear();
-  }
-  for (Target& target : queue_) {
+  for (const Target& target : std::exchange(retry_, {})) {
     if (target.feed != nullptr) target.feed->queued = false;
-    if (target.subscription != nullptr)
-      target.subscription->queued = target.subscription->failed = false;
+    if (target.subscription != nullptr) target.subscription->failed = false;
   }
-  queue_.clear();
-  // What is under way keeps its place among the concurrent ones until it is answered.
+  for (const Waiter& waiter : std::exchange(queue_, {})) {
+    if (waiter.feed != nullptr) waiter.feed->queued = false;
+    if (waiter.line != nullptr) Forget(*waiter.line);
+  }
+  // What is under way keeps its place among the concurrent ones until it is answered; its
+  // connection does not wait for it.
+  for (auto& [id, pull] : under_way_) {
+    if (pull.line != nullptr) Forget(*std::exchange(pull.line, nullptr));
+  }
+}
+
+void Puller::Forget(PullLine& line) {
+  line.queued = line.under_way = false;
+  for (const auto& subscription : std::exchange(line.waiting, {})) subscription->queued = false;
 }
 
 void Puller::RetryLater(Target target) {

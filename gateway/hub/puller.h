@@ -1,6 +1,10 @@
 // Replay, pulled in turns: everybody who wants a page waits in one queue, gets one page and, if
 // that was not the last, goes to its end. At most so many pages are under way for the whole loop.
 //
+// A connection waits there once, for all its subscriptions, and has one page under way at most: its
+// room is known only when what was asked for has come. Its subscriptions take turns among
+// themselves.
+//
 // A page that fails is asked for again later: after 100 ms, then twice as long each time, up to 5
 // s, until one succeeds.
 #pragma once
@@ -65,14 +69,25 @@ class Puller {
     boost::intrusive_ptr<Subscription> subscription;
     boost::intrusive_ptr<Feed> feed;
   };
+  // Who waits in the queue: one of both.
+  struct Waiter {
+    boost::intrusive_ptr<PullLine> line;
+    boost::intrusive_ptr<Feed> feed;
+  };
   struct Pull {
     Target target;
+    // Of the subscription's connection; null if that does not wait for this page any more.
+    boost::intrusive_ptr<PullLine> line;
     uint32_t pull = 0;   // of the subscription
     uint32_t turns = 0;  // of the subscription's feed
     Feed::Ticket ticket;
     std::array<bool, kEncodings> wanted = {};
   };
 
+  void Queue(PullLine& line);
+  static void Forget(PullLine& line);
+  static void DropIfIdle(const Subscription* subscription);
+  bool Begin(Waiter waiter, Pull& pull);
   void Ask(Pull pull);
   void OnAnswer(uint64_t id, absl::StatusOr<link::Page> page);
   void OnAnswerFor(Subscription& subscription, const Pull& pull, absl::StatusOr<link::Page> page);
@@ -85,7 +100,7 @@ class Puller {
   PullHandler* const handler_;
   // False when this is gone; timers look here.
   const std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
-  std::deque<Target> queue_;
+  std::deque<Waiter> queue_;
   std::vector<Target> retry_;
   bool retry_armed_ = false;
   std::chrono::milliseconds retry_delay_ = kFirstRetry;

@@ -2,12 +2,14 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "boost/smart_ptr/intrusive_ptr.hpp"
 #include "boost/smart_ptr/intrusive_ref_counter.hpp"
 #include "gateway/hub/feed.h"
 #include "gateway/hub/hub.h"
@@ -24,6 +26,14 @@ struct AllThreads {
   absl::flat_hash_map<ThreadId, Position> positions;
 };
 
+// The subscriptions of one connection that want a page, in the order of their turns; see puller.h.
+// May outlive the connection.
+struct PullLine : boost::intrusive_ref_counter<PullLine, boost::thread_unsafe_counter> {
+  std::deque<boost::intrusive_ptr<Subscription>> waiting;
+  bool queued = false;
+  bool under_way = false;
+};
+
 struct Connection {
   Subscriber* subscriber = nullptr;
   ConnectionInfo info;
@@ -31,6 +41,8 @@ struct Connection {
   // Those that count against the limit.
   uint32_t counted = 0;
   std::unique_ptr<AllThreads> all;
+  // While it pulls.
+  boost::intrusive_ptr<PullLine> line;
 };
 
 // Where a subscription begins.
