@@ -38,14 +38,7 @@ void HubImpl::Close(Subscriber* subscriber, v1::ConnectionState state, std::stri
   const auto found = connections_.find(subscriber);
   if (found == connections_.end()) return;
   Connection& connection = *found->second;
-  while (!connection.subscriptions.empty()) {
-    Subscription& subscription = *connection.subscriptions.back();
-    if (subscription.request != nullptr) {
-      for (const uint64_t bind : subscription.request->binds)
-        SayBindResult(bind, v1::BIND_OUTCOME_GONE);
-    }
-    Remove(subscription);
-  }
+  while (!connection.subscriptions.empty()) Remove(*connection.subscriptions.back());
   v1::GatewayMessage message;
   v1::ConnectionClosed& closed = *message.mutable_connection_closed();
   closed.set_connection_id(connection.info.id.str());
@@ -124,8 +117,9 @@ void HubImpl::Remove(Subscription& subscription) {
   feed.Remove(&subscription);
   subscription.connection = nullptr;
   subscription.feed = nullptr;
-  if (subscription.request != nullptr && subscription.request->replaces != 0) {
-    SayUnsubscribe(subscription.request->replaces);
+  if (const auto request = std::move(subscription.request)) {
+    if (request->replaces != 0) SayUnsubscribe(request->replaces);
+    AnswerBinds(*request, v1::BIND_OUTCOME_GONE);
   }
   // The service must not go on with the thread on behalf of a question nobody waits for: what it
   // says of a thread that is not followed here (Lagging) is lost.
@@ -135,7 +129,6 @@ void HubImpl::Remove(Subscription& subscription) {
       SayUnsubscribe(query.first);
       return true;
     });
-  subscription.request.reset();
   if (feed.empty()) {
     feed.OnUnused();
     feeds_.erase(feed.thread().str());

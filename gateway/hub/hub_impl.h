@@ -91,7 +91,8 @@ class HubImpl final : public Hub, private PullHandler {
   Feed* FindFeed(std::string_view thread) const;
   Subscription* FindSubscription(const Connection& connection, std::string_view thread) const;
   Subscription& AddSubscription(Connection& connection, const std::string& thread, bool by_all);
-  // Ends it on this side; says nothing.
+  // Ends it on this side; tells the page nothing, and the service what waits for it: GONE to its
+  // binds.
   void Remove(Subscription& subscription);
   // Lets a replaying subscription join, or asks for its next page.
   void Settle(Subscription& subscription, LogEnd end);
@@ -122,6 +123,8 @@ class HubImpl final : public Hub, private PullHandler {
   void SayUnsubscribe(uint64_t id);
   void SaySubscribeAll(const Connection& connection, bool on);
   void SayBindResult(uint64_t bind, v1::BindOutcome outcome);
+  // Those that wait for the subscription; each is answered once.
+  void AnswerBinds(Request& request, v1::BindOutcome outcome);
   void OnMessage(const v1::ServiceMessage& message);
   void OnLive(link::Live live);
   void OnStarted(const v1::SubscriptionStarted& started);

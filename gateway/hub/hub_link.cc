@@ -145,7 +145,7 @@ void HubImpl::OnStarted(const v1::SubscriptionStarted& started) {
   const std::unique_ptr<Request> request = std::move(subscription->request);
   if (request != nullptr) {
     if (request->replaces != 0) SayUnsubscribe(request->replaces);
-    for (const uint64_t bind : request->binds) SayBindResult(bind, v1::BIND_OUTCOME_CONFIRMED);
+    AnswerBinds(*request, v1::BIND_OUTCOME_CONFIRMED);
   }
   Settle(*subscription, subscription->join.position() == last ? LogEnd::kThere : LogEnd::kUnknown);
   if (request == nullptr) return;
@@ -198,7 +198,7 @@ void HubImpl::OnRefused(const v1::SubscriptionRefused& refused) {
     const v1::BindOutcome outcome = refused.reason() == NameOf(Reason::kRateLimited)
                                         ? v1::BIND_OUTCOME_LIMIT
                                         : v1::BIND_OUTCOME_UNSPECIFIED;
-    for (const uint64_t bind : subscription.request->binds) SayBindResult(bind, outcome);
+    AnswerBinds(*subscription.request, outcome);
   }
   EndWithError(subscription, refused.reason(), refused.message());
 }
@@ -319,6 +319,10 @@ void HubImpl::SaySubscribeAll(const Connection& connection, bool on) {
   message.mutable_subscribe_all()->set_connection_id(connection.info.id.str());
   message.mutable_subscribe_all()->set_on(on);
   Say(std::move(message));
+}
+
+void HubImpl::AnswerBinds(Request& request, v1::BindOutcome outcome) {
+  for (const uint64_t bind : std::exchange(request.binds, {})) SayBindResult(bind, outcome);
 }
 
 void HubImpl::SayBindResult(uint64_t bind, v1::BindOutcome outcome) {

@@ -310,6 +310,49 @@ TEST_F(HubLinkTest, AConnectionThatClosesBeforeItsBindIsConfirmedIsGone) {
   EXPECT_EQ(heard_.back().connection_closed().reason(), "normal");
 }
 
+// BindThread waits for every answer: none may be lost, however the subscription ends.
+TEST_F(HubLinkTest, ABindWhoseSubscriptionEndsBeforeItIsConfirmedIsGone) {
+  Begin({.subscribe_timeout = milliseconds(1'000)});
+  Open(&page_);
+  swallow_ = true;
+  v1::Unsubscribe unsubscribe;
+  Bind(1, "t");
+  unsubscribe.set_thread_id("t");
+  hub_->Unsubscribe(&page_, unsubscribe, "");
+  Rest();
+  EXPECT_THAT(BindOutcomes(), ElementsAre(v1::BIND_OUTCOME_GONE)) << "unsubscribed";
+
+  v1::Subscribe all;
+  all.set_all(true);
+  hub_->Subscribe(&page_, all, "");
+  Bind(2, "t", /*all=*/true);
+  unsubscribe.clear_thread_id();
+  unsubscribe.set_all(true);
+  hub_->Unsubscribe(&page_, unsubscribe, "");
+  Rest();
+  EXPECT_EQ(BindOutcomes().size(), 2u) << "unsubscribed from all";
+  EXPECT_EQ(BindOutcomes().back(), v1::BIND_OUTCOME_GONE);
+
+  Bind(3, "t");
+  timers_.Advance(milliseconds(2'000));
+  Rest();
+  EXPECT_EQ(BindOutcomes().size(), 3u) << "nobody answered in time";
+  EXPECT_EQ(BindOutcomes().back(), v1::BIND_OUTCOME_GONE);
+}
+
+TEST_F(HubLinkTest, ABindThatIsRefusedIsAnsweredOnce) {
+  Begin();
+  Open(&page_);
+  swallow_ = true;
+  Bind(1, "t");
+  v1::ServiceMessage refused;
+  refused.mutable_refused()->set_subscription_id(SubscriptionId());
+  refused.mutable_refused()->set_reason("RATE_LIMITED");
+  Tell(refused);
+  Rest();
+  EXPECT_THAT(BindOutcomes(), ElementsAre(v1::BIND_OUTCOME_LIMIT));
+}
+
 TEST_F(HubLinkTest, PassesCanariesOnAndTheirReportsBack) {
   Begin();
   v1::ServiceMessage message;

@@ -271,12 +271,15 @@ void HubImpl::EndWithError(Subscription& subscription, std::string_view code,
                            std::string_view message) {
   Subscriber* const subscriber = subscription.subscriber();
   const std::string thread = subscription.feed->thread().str();
-  const std::unique_ptr<Request> request = std::move(subscription.request);
-  if (request != nullptr && request->replaces != 0) SayUnsubscribe(request->replaces);
+  // What waits for an answer outlives the subscription.
+  std::vector<Request::Later> asked;
+  if (Request* request = subscription.request.get(); request != nullptr) {
+    asked = std::move(request->later);
+    asked.insert(asked.begin(), {.id = std::move(request->id)});
+  }
+  if (asked.empty()) asked.emplace_back();
   Remove(subscription);
-  SendError(subscriber, code, {message, request == nullptr ? std::string() : request->id, thread});
-  if (request == nullptr) return;
-  for (const Request::Later& later : request->later)
+  for (const Request::Later& later : asked)
     SendError(subscriber, code, {message, later.id, thread});
 }
 
