@@ -80,6 +80,9 @@ class HubImpl final : public Hub, private PullHandler {
     std::string_view thread;
   };
 
+  static constexpr std::chrono::milliseconds kFirstRest{1'000};
+  static constexpr std::chrono::milliseconds kLongestRest{60'000};
+
   // PullHandler
   void OnPulled(Subscription& subscription, const Chunk& page, uint32_t turns) override;
   void OnPulled(Feed& feed, const Feed::Ticket& ticket, const Chunk& page) override;
@@ -114,6 +117,15 @@ class HubImpl final : public Hub, private PullHandler {
   void AwaitAnswer(Subscription& subscription);
   void ExpireAnswers();
   void EndWithError(Subscription& subscription, std::string_view code, std::string_view message);
+  // As EndWithError; but a thread of {all} that may be had later is kept, and asked for again: its
+  // page did not ask for it by name, and would not know that it has to.
+  void EndOrRest(Subscription& subscription, std::string_view code, std::string_view message);
+  void AskRested();
+  void AskRested(Subscription& subscription);
+  // Gives it a new id towards the service; returns the old one.
+  uint64_t Rename(Subscription& subscription);
+  // Moves out the ids of the page's frames that wait for it, at least one.
+  static std::vector<std::string> TakeAsked(Subscription& subscription);
 
   // ---- hub_link.cc ----
   void Say(v1::GatewayMessage message) { link_->Send(std::move(message)); }
@@ -155,6 +167,11 @@ class HubImpl final : public Hub, private PullHandler {
   std::vector<uint64_t> waiting_;
   std::vector<uint64_t> waiting_longer_;
   bool waiting_armed_ = false;
+  // Threads of {all} that are resting. All are asked for together, after a while that grows until
+  // one of {all} starts.
+  std::vector<SubscriptionPtr> resting_;
+  bool resting_armed_ = false;
+  std::chrono::milliseconds rest_ = kFirstRest;
   uint64_t last_subscription_ = 0;
   uint64_t last_ack_ = 0;
   bool up_ = false;

@@ -46,7 +46,12 @@ void HubImpl::OnUp() {
   for (const auto& [subscriber, connection] : connections_) {
     SayOpened(*connection);
     if (connection->all != nullptr) SaySubscribeAll(*connection, true);
-    for (const Subscription* subscription : connection->subscriptions) SaySubscribe(*subscription);
+    for (Subscription* subscription : connection->subscriptions) {
+      const bool rested =
+          subscription->request != nullptr && std::exchange(subscription->request->resting, false);
+      if (rested) AwaitAnswer(*subscription);
+      SaySubscribe(*subscription);
+    }
   }
 }
 
@@ -133,6 +138,7 @@ void HubImpl::OnStarted(const v1::SubscriptionStarted& started) {
   const Cursor last{feed.Intern(name, newest_epoch_), Offset(started.last().offset())};
 
   subscription->page_pending = false;
+  if (subscription->by_all) rest_ = kFirstRest;
   if (!subscription->join.told() && subscription->request != nullptr) {
     const StartAt& start = subscription->request->start;
     subscription->live = !start.after.has_value() && start.from == v1::START_FROM_LIVE;
@@ -200,7 +206,7 @@ void HubImpl::OnRefused(const v1::SubscriptionRefused& refused) {
                                         : v1::BIND_OUTCOME_UNSPECIFIED;
     AnswerBinds(*subscription.request, outcome);
   }
-  EndWithError(subscription, refused.reason(), refused.message());
+  EndOrRest(subscription, refused.reason(), refused.message());
 }
 
 void HubImpl::OnLagging(const v1::Lagging& lagging) {
@@ -226,7 +232,7 @@ void HubImpl::OnBind(const v1::Bind& bind) {
     if (existing->join.running()) return SayBindResult(bind.bind_id(), v1::BIND_OUTCOME_CONFIRMED);
     if (existing->request == nullptr) existing->request = std::make_unique<Request>();
     existing->request->binds.push_back(bind.bind_id());
-    return;
+    return AskRested(*existing);
   }
   if (!bind.all() && connection.counted >= options_.subscriptions_per_connection) {
     return SayBindResult(bind.bind_id(), v1::BIND_OUTCOME_LIMIT);

@@ -85,7 +85,8 @@ void HubImpl::Subscribe(Subscriber* subscriber, const v1::Subscribe& subscribe,
 void HubImpl::SubscribeAgain(Subscription& subscription, std::string request_id, StartAt start) {
   Request* request = subscription.request.get();
   const Join::State state = subscription.join.state();
-  if (request != nullptr && state == Join::State::kWaiting && !request->claim_told) {
+  const bool under_way = request != nullptr && !request->claim_told && !request->resting;
+  if (under_way && state == Join::State::kWaiting) {
     if (request->later.size() >= kMaxLater) {
       return SendError(
           subscription.subscriber(), Reason::kRateLimited,
@@ -93,6 +94,9 @@ void HubImpl::SubscribeAgain(Subscription& subscription, std::string request_id,
     }
     request->later.push_back({std::move(request_id), std::move(start)});
     return;
+  }
+  if (request != nullptr && request->resting && start.in_place() && !subscription.join.told()) {
+    return AskAgain(subscription, std::move(request_id), std::move(request->start));
   }
   if (request != nullptr && request->claim_told && start.in_place()) {
     request->id = std::move(request_id);
@@ -127,11 +131,7 @@ void HubImpl::AskAgain(Subscription& subscription, std::string request_id, Start
   subscription.request->start = std::move(start);
   subscription.request->binds = std::move(binds);
 
-  const uint64_t old_id = subscription.id;
-  const SubscriptionPtr keep(&subscription);
-  subscriptions_.erase(old_id);
-  subscription.id = ++last_subscription_;
-  subscriptions_.emplace(subscription.id, keep);
+  const uint64_t old_id = Rename(subscription);
   subscription.page_pending = false;
   join.Ask();
   subscription.feed->OnStopped();
@@ -144,6 +144,14 @@ void HubImpl::AskAgain(Subscription& subscription, std::string request_id, Start
     subscription.request->replaces = old_id;
   }
   SaySubscribe(subscription);
+}
+
+uint64_t HubImpl::Rename(Subscription& subscription) {
+  const SubscriptionPtr keep(&subscription);
+  const uint64_t old_id = std::exchange(subscription.id, ++last_subscription_);
+  subscriptions_.erase(old_id);
+  subscriptions_.emplace(subscription.id, keep);
+  return old_id;
 }
 
 void HubImpl::SubscribeAll(Connection& connection, const v1::Subscribe& subscribe,
@@ -255,10 +263,10 @@ void HubImpl::ExpireAnswers() {
     // A claim has had its answer.
     const bool unanswered = !subscription.join.told() &&
                             subscription.join.state() == Join::State::kWaiting &&
-                            !subscription.request->claim_told;
+                            !subscription.request->claim_told && !subscription.request->resting;
     if (!unanswered) continue;
     SayUnsubscribe(id);
-    EndWithError(subscription, NameOf(Reason::kGatewayUnavailable), "the service does not answer");
+    EndOrRest(subscription, NameOf(Reason::kGatewayUnavailable), "the service does not answer");
   }
   if (waiting_longer_.empty()) return;
   waiting_armed_ = true;
@@ -271,16 +279,55 @@ void HubImpl::EndWithError(Subscription& subscription, std::string_view code,
                            std::string_view message) {
   Subscriber* const subscriber = subscription.subscriber();
   const std::string thread = subscription.feed->thread().str();
-  // What waits for an answer outlives the subscription.
-  std::vector<Request::Later> asked;
-  if (Request* request = subscription.request.get(); request != nullptr) {
-    asked = std::move(request->later);
-    asked.insert(asked.begin(), {.id = std::move(request->id)});
-  }
-  if (asked.empty()) asked.emplace_back();
+  // They outlive the subscription.
+  const std::vector<std::string> asked = TakeAsked(subscription);
   Remove(subscription);
-  for (const Request::Later& later : asked)
-    SendError(subscriber, code, {message, later.id, thread});
+  for (const std::string& id : asked) SendError(subscriber, code, {message, id, thread});
+}
+
+std::vector<std::string> HubImpl::TakeAsked(Subscription& subscription) {
+  Request* const request = subscription.request.get();
+  if (request == nullptr) return {std::string()};
+  std::vector<std::string> asked{std::exchange(request->id, {})};
+  for (Request::Later& later : std::exchange(request->later, {}))
+    asked.push_back(std::move(later.id));
+  return asked;
+}
+
+void HubImpl::EndOrRest(Subscription& subscription, std::string_view code,
+                        std::string_view message) {
+  const std::optional<Reason> reason = ReasonFromName(code);
+  const bool later = reason.has_value() && RowOf(*reason).retry == Retry::kLater;
+  if (!subscription.by_all || !later) return EndWithError(subscription, code, message);
+  if (subscription.request == nullptr) subscription.request = std::make_unique<Request>();
+  AnswerBinds(*subscription.request, v1::BIND_OUTCOME_UNSPECIFIED);
+  subscription.request->resting = true;
+  for (const std::string& id : TakeAsked(subscription)) {
+    SendError(subscription.subscriber(), code, {message, id, subscription.feed->thread().str()});
+  }
+  resting_.emplace_back(&subscription);
+  if (resting_armed_) return;
+  resting_armed_ = true;
+  options_.after(rest_, [this, alive = alive_] {
+    if (*alive) AskRested();
+  });
+  rest_ = std::min(rest_ * 2, kLongestRest);
+}
+
+void HubImpl::AskRested() {
+  resting_armed_ = false;
+  for (const SubscriptionPtr& subscription : std::exchange(resting_, {})) {
+    if (!subscription->ended() && up_) AskRested(*subscription);
+  }
+}
+
+// While the link is down it goes on resting: all are asked for when it comes up.
+void HubImpl::AskRested(Subscription& subscription) {
+  if (subscription.request == nullptr || !std::exchange(subscription.request->resting, false))
+    return;
+  Rename(subscription);
+  AwaitAnswer(subscription);
+  SaySubscribe(subscription);
 }
 
 }  // namespace clarion::gateway

@@ -72,6 +72,8 @@ struct Request {
   uint64_t replaces = 0;
   // The answer `claim` was given; the thread may become the user's later.
   bool claim_told = false;
+  // Of {all}: refused for now, and asked again later.
+  bool resting = false;
   // More `subscribe` frames for the same thread, to be handled after the answer.
   struct Later {
     std::string id;
