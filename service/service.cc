@@ -59,6 +59,9 @@ absl::Status CheckLimits(const ServiceOptions& options) {
   if (options.thread_max_bytes < options.max_event_bytes) {
     return Mistake("--thread-max-bytes", "must not be less than --max-event-bytes");
   }
+  if (options.max_user_connections == 0) {
+    return Mistake("--max-user-connections", "must be at least 1");
+  }
   if (options.thread_max_events == 0) return Mistake("--thread-max-events", "must be at least 1");
   return absl::OkStatus();
 }
@@ -243,6 +246,7 @@ class App final : public ServiceApp {
   void Wire() {
     delivery::Options delivery;
     delivery.service_id = runs::RandomHex();
+    delivery.connections_per_user = options_.max_user_connections;
     delivery_ = delivery::Delivery::Create(std::move(delivery), log_.get(), scheduler_.get());
     core_ = std::make_unique<front::Core>(FrontOptionsOf(options_), log_.get(), delivery_.get(),
                                           scheduler_.get());
@@ -330,6 +334,8 @@ void ServiceOptions::AddFlags(Flags& flags) {
   flags.AddSwitch("--insecure", insecure, "Allow plaintext on other than loopback addresses");
   flags.AddSwitch("--production", production, "Leave DebugInfo out of errors");
   flags.Add("--max-event-bytes", max_event_bytes, "Largest event, as JSON, in bytes");
+  flags.Add("--max-user-connections", max_user_connections,
+            "Connections of one user over all gateways");
   flags.Add("--retention-hours", retention_hours, "How long events are kept");
   flags.Add("--retention-critical-hours", retention_critical_hours,
             "How long unacknowledged critical events are kept");

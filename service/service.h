@@ -27,6 +27,7 @@ struct ServiceOptions {
   // GatewayService on the gRPC port too (false in the one-process program).
   bool serve_link = true;
   size_t max_event_bytes = 256 * 1024;
+  size_t max_user_connections = 1000;  // over all gateways
   uint64_t retention_hours = 24;
   uint64_t retention_critical_hours = 168;
   uint64_t thread_max_bytes = 64ull * 1024 * 1024;

@@ -39,6 +39,7 @@ void HubImpl::Close(Subscriber* subscriber, v1::ConnectionState state, std::stri
   if (found == connections_.end()) return;
   Connection& connection = *found->second;
   while (!connection.subscriptions.empty()) Remove(*connection.subscriptions.back());
+  if (connection.all != nullptr) all_asked_.erase(connection.all->asked);
   v1::GatewayMessage message;
   v1::ConnectionClosed& closed = *message.mutable_connection_closed();
   closed.set_connection_id(connection.info.id.str());

@@ -108,13 +108,14 @@ class HubImpl final : public Hub, private PullHandler {
   void SubscribeAll(Connection& connection, const v1::Subscribe& subscribe,
                     const std::string& request_id);
   void UnsubscribeAll(Connection& connection);
+  void EndAllWithError(Connection& connection, std::string_view code, std::string_view message);
+  // Until it is answered: at most subscribe_timeout.
+  void AwaitAnswer(uint64_t id);
   void SubscribeAgain(Subscription& subscription, std::string request_id, StartAt start);
   // It runs and goes on: asks the service only for what to answer.
   void AskInPlace(Subscription& subscription, std::string request_id);
   // Asks the service under a new id.
   void AskAgain(Subscription& subscription, std::string request_id, StartAt start);
-  // Until it is answered: at most subscribe_timeout.
-  void AwaitAnswer(Subscription& subscription);
   void ExpireAnswers();
   void EndWithError(Subscription& subscription, std::string_view code, std::string_view message);
   // As EndWithError; but a thread of {all} that may be had later is kept, and asked for again: its
@@ -133,7 +134,8 @@ class HubImpl final : public Hub, private PullHandler {
   void SaySubscribe(const Subscription& subscription);
   void SayQuery(const Subscription& subscription, uint64_t id);
   void SayUnsubscribe(uint64_t id);
-  void SaySubscribeAll(const Connection& connection, bool on);
+  void SaySubscribeAll(const Connection& connection);
+  void AskAll(Connection& connection);
   void SayBindResult(uint64_t bind, v1::BindOutcome outcome);
   // Those that wait for the subscription; each is answered once.
   void AnswerBinds(Request& request, v1::BindOutcome outcome);
@@ -142,6 +144,8 @@ class HubImpl final : public Hub, private PullHandler {
   void OnStarted(const v1::SubscriptionStarted& started);
   void OnAnswered(const Query& query, const v1::SubscriptionStarted& started);
   void OnClaim(Subscription& subscription);
+  void OnAllSubscribed(const v1::AllSubscribed& subscribed);
+  void OnConnectionRefused(const v1::ConnectionRefused& refused);
   void OnRefused(const v1::SubscriptionRefused& refused);
   void OnLagging(const v1::Lagging& lagging);
   void OnBind(const v1::Bind& bind);
@@ -159,7 +163,8 @@ class HubImpl final : public Hub, private PullHandler {
   absl::flat_hash_set<FeedPtr, FeedHash, FeedEq> feeds_;
   absl::flat_hash_map<uint64_t, SubscriptionPtr> subscriptions_;
   absl::flat_hash_map<uint64_t, PendingAck> acks_;
-  absl::flat_hash_map<uint64_t, Query> queries_;  // by subscription_id
+  absl::flat_hash_map<uint64_t, Query> queries_;          // by subscription_id
+  absl::flat_hash_map<uint64_t, Connection*> all_asked_;  // by AllThreads::asked
   // Usually all threads are in the same epoch: one name for all.
   SharedEpoch newest_epoch_;
   // Ids of subscriptions that wait for an answer: those of this half of the time-out, and of the

@@ -45,11 +45,11 @@ void HubImpl::OnUp() {
   Say(std::move(message));
   for (const auto& [subscriber, connection] : connections_) {
     SayOpened(*connection);
-    if (connection->all != nullptr) SaySubscribeAll(*connection, true);
+    if (connection->all != nullptr) AskAll(*connection);
     for (Subscription* subscription : connection->subscriptions) {
       const bool rested =
           subscription->request != nullptr && std::exchange(subscription->request->resting, false);
-      if (rested) AwaitAnswer(*subscription);
+      if (rested) AwaitAnswer(subscription->id);
       SaySubscribe(*subscription);
     }
   }
@@ -96,6 +96,10 @@ void HubImpl::OnMessage(const v1::ServiceMessage& message) {
       return OnStarted(message.started());
     case v1::ServiceMessage::kRefused:
       return OnRefused(message.refused());
+    case v1::ServiceMessage::kAllSubscribed:
+      return OnAllSubscribed(message.all_subscribed());
+    case v1::ServiceMessage::kConnectionRefused:
+      return OnConnectionRefused(message.connection_refused());
     case v1::ServiceMessage::kLagging:
       return OnLagging(message.lagging());
     case v1::ServiceMessage::kBind:
@@ -209,6 +213,30 @@ void HubImpl::OnRefused(const v1::SubscriptionRefused& refused) {
   EndOrRest(subscription, refused.reason(), refused.message());
 }
 
+void HubImpl::OnAllSubscribed(const v1::AllSubscribed& subscribed) {
+  const auto asked = all_asked_.extract(subscribed.subscription_id());
+  if (asked.empty()) return;
+  Connection& connection = *asked.mapped();
+  connection.all->asked = 0;
+  if (!subscribed.reason().empty())
+    return EndAllWithError(connection, subscribed.reason(), subscribed.message());
+  for (const std::string& id : std::exchange(connection.all->requests, {})) {
+    v1::ServerFrame frame;
+    frame.set_id(id);
+    frame.mutable_subscribed()->set_all(true);
+    connection.subscriber->Send(Frames::OfMessage(connection.subscriber->encoding(), frame), 0);
+  }
+}
+
+// Whatever it asks for is refused too: its page does better to come back later.
+void HubImpl::OnConnectionRefused(const v1::ConnectionRefused& refused) {
+  const auto found = connections_by_id_.find(refused.connection_id());
+  if (found == connections_by_id_.end()) return;
+  const bool limit = refused.reason() == NameOf(Reason::kRateLimited);
+  found->second->subscriber->Close(limit ? CloseCode::kRateLimited : CloseCode::kInternal,
+                                   refused.message());
+}
+
 void HubImpl::OnLagging(const v1::Lagging& lagging) {
   Feed* feed = FindFeed(lagging.thread_id());
   if (feed == nullptr) return;
@@ -248,7 +276,7 @@ void HubImpl::OnBind(const v1::Bind& bind) {
     auto position = connection.all->positions.extract(ThreadId(bind.thread_id()));
     if (!position.empty()) subscription.request->start = {.after = std::move(position.mapped())};
   }
-  AwaitAnswer(subscription);
+  AwaitAnswer(subscription.id);
   SaySubscribe(subscription);
 }
 
@@ -320,11 +348,24 @@ void HubImpl::SayUnsubscribe(uint64_t id) {
   Say(std::move(message));
 }
 
-void HubImpl::SaySubscribeAll(const Connection& connection, bool on) {
+void HubImpl::SaySubscribeAll(const Connection& connection) {
   v1::GatewayMessage message;
-  message.mutable_subscribe_all()->set_connection_id(connection.info.id.str());
-  message.mutable_subscribe_all()->set_on(on);
+  v1::SubscribeAll& subscribe = *message.mutable_subscribe_all();
+  subscribe.set_connection_id(connection.info.id.str());
+  subscribe.set_on(connection.all != nullptr);
+  if (connection.all != nullptr) subscribe.set_subscription_id(connection.all->asked);
   Say(std::move(message));
+}
+
+void HubImpl::AskAll(Connection& connection) {
+  AllThreads& all = *connection.all;
+  // A question that the last link did not answer keeps its id, by which the page's time-out knows
+  // it.
+  if (all.asked == 0) {
+    all.asked = ++last_subscription_;
+    all_asked_.emplace(all.asked, &connection);
+  }
+  SaySubscribeAll(connection);
 }
 
 void HubImpl::AnswerBinds(Request& request, v1::BindOutcome outcome) {

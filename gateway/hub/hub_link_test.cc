@@ -383,8 +383,91 @@ class HubAllTest : public HubTest {
     Tell(refused);
     Rest();
   }
+  void RefuseAll(const std::string& reason) {
+    v1::ServiceMessage refused;
+    refused.mutable_all_subscribed()->set_subscription_id(
+        Heard(v1::GatewayMessage::kSubscribeAll).back().subscribe_all().subscription_id());
+    refused.mutable_all_subscribed()->set_reason(reason);
+    Tell(refused);
+    Rest();
+  }
   size_t Asked() const { return Heard(v1::GatewayMessage::kSubscribe).size(); }
 };
+
+TEST_F(HubAllTest, IsConfirmedWhenTheServiceHasTakenItNotBefore) {
+  Begin();
+  Open(&page_);
+  link_.Down();
+  SubscribeAll("1");
+  SubscribeAll("2");
+  EXPECT_THAT(page_.TakeLines(), IsEmpty());
+  link_.Up();
+  Rest();
+  EXPECT_THAT(page_.TakeLines(), ElementsAre("subscribed all #1", "subscribed all #2"));
+  EXPECT_EQ(Heard(v1::GatewayMessage::kSubscribeAll).size(), 1u);
+  SubscribeAll("3");
+  EXPECT_THAT(page_.TakeLines(), ElementsAre("subscribed all #3"));
+  link_.Down();
+  link_.Up();
+  Rest();
+  EXPECT_EQ(Heard(v1::GatewayMessage::kSubscribeAll).size(), 3u) << "restored";
+  EXPECT_THAT(page_.TakeLines(), IsEmpty());
+}
+
+TEST_F(HubAllTest, ThatWaitedTooLongFails) {
+  Begin({.subscriptions_per_connection = 1, .subscribe_timeout = milliseconds(1'000)});
+  Open(&page_);
+  link_.Down();
+  SubscribeAll();
+  timers_.Advance(milliseconds(499));
+  EXPECT_THAT(page_.TakeLines(), IsEmpty());
+  timers_.Advance(milliseconds(501));
+  EXPECT_THAT(page_.TakeLines(), ElementsAre("error GATEWAY_UNAVAILABLE  #1"));
+  link_.Up();
+  Rest();
+  EXPECT_THAT(Heard(v1::GatewayMessage::kSubscribeAll), IsEmpty());
+  SubscribeAll("2");
+  EXPECT_THAT(page_.TakeLines(), ElementsAre("subscribed all #2"));
+  timers_.Advance(milliseconds(5'000));
+  EXPECT_THAT(page_.TakeLines(), IsEmpty());
+}
+
+TEST_F(HubAllTest, ThatTheServiceRefusesIsAnErrorWithItsReason) {
+  Begin();
+  Open(&page_);
+  swallow_ = true;
+  SubscribeAll();
+  RefuseAll("RATE_LIMITED");
+  EXPECT_THAT(page_.TakeLines(), ElementsAre("error RATE_LIMITED  #1"));
+}
+
+TEST_F(HubAllTest, ThatIsRefusedWhenItIsRestoredEndsWithItsThreads) {
+  BeginBound();
+  swallow_ = false;
+  link_.Down();
+  link_.Up();
+  Rest();
+  page_.TakeLines();
+  link_.Down();
+  swallow_ = true;
+  link_.Up();
+  Rest();
+  RefuseAll("RATE_LIMITED");
+  EXPECT_THAT(page_.TakeLines(), ElementsAre("error RATE_LIMITED "));
+  EXPECT_FALSE(Heard(v1::GatewayMessage::kSubscribeAll).back().subscribe_all().on());
+  EXPECT_EQ(Heard(v1::GatewayMessage::kUnsubscribe).size(), 1u);
+}
+
+TEST_F(HubAllTest, AConnectionThatTheServiceDoesNotTakeIsClosedWithTheReason) {
+  Begin();
+  Open(&page_);
+  v1::ServiceMessage message;
+  message.mutable_connection_refused()->set_connection_id("c");
+  message.mutable_connection_refused()->set_reason("RATE_LIMITED");
+  Tell(message);
+  Rest();
+  EXPECT_EQ(page_.closed, CloseCode::kRateLimited);
+}
 
 TEST_F(HubAllTest, AThreadThatIsRefusedForNowIsAskedForAgainAfterAWhileThatGrows) {
   BeginBound();

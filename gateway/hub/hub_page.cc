@@ -76,7 +76,7 @@ void HubImpl::Subscribe(Subscriber* subscriber, const v1::Subscribe& subscribe,
     Subscription& subscription = AddSubscription(*connection, thread, /*by_all=*/false);
     subscription.request->id = request_id;
     subscription.request->start = std::move(start);
-    AwaitAnswer(subscription);
+    AwaitAnswer(subscription.id);
     SaySubscribe(subscription);
   }
   puller_.Pump();
@@ -135,7 +135,7 @@ void HubImpl::AskAgain(Subscription& subscription, std::string request_id, Start
   subscription.page_pending = false;
   join.Ask();
   subscription.feed->OnStopped();
-  AwaitAnswer(subscription);
+  AwaitAnswer(subscription.id);
   // A claim's slot is given back before another is taken; otherwise the old one stays until the new
   // one is confirmed.
   if (claim) {
@@ -164,17 +164,21 @@ void HubImpl::SubscribeAll(Connection& connection, const v1::Subscribe& subscrib
     ++connection.counted;
     connection.all = std::make_unique<AllThreads>();
   }
+  if (connection.all->requests.size() >= kMaxLater) {
+    return SendError(connection.subscriber, Reason::kRateLimited,
+                     {"there are unanswered subscribes to all", request_id, {}});
+  }
   for (const v1::ThreadPosition& position : subscribe.positions()) {
     if (FindSubscription(connection, position.thread_id()) != nullptr) continue;
     connection.all->positions.insert_or_assign(
         ThreadId(position.thread_id()),
         Position{Epoch(position.epoch()), Offset(position.offset())});
   }
-  v1::ServerFrame frame;
-  frame.set_id(request_id);
-  frame.mutable_subscribed()->set_all(true);
-  connection.subscriber->Send(Frames::OfMessage(connection.subscriber->encoding(), frame), 0);
-  SaySubscribeAll(connection, true);
+  AllThreads& all = *connection.all;
+  all.requests.push_back(request_id);
+  if (all.requests.size() > 1) return;  // the answer serves all who wait by then
+  if (all.asked == 0) AskAll(connection);
+  AwaitAnswer(all.asked);
 }
 
 void HubImpl::Unsubscribe(Subscriber* subscriber, const v1::Unsubscribe& unsubscribe,
@@ -201,15 +205,25 @@ void HubImpl::Unsubscribe(Subscriber* subscriber, const v1::Unsubscribe& unsubsc
 
 void HubImpl::UnsubscribeAll(Connection& connection) {
   if (connection.all == nullptr) return;
+  all_asked_.erase(connection.all->asked);
   connection.all.reset();
   --connection.counted;
-  SaySubscribeAll(connection, false);
+  SaySubscribeAll(connection);
   const std::vector<Subscription*> subscriptions = connection.subscriptions;
   for (Subscription* subscription : subscriptions) {
     if (!subscription->by_all) continue;
     SayUnsubscribe(subscription->id);
     Remove(*subscription);
   }
+}
+
+void HubImpl::EndAllWithError(Connection& connection, std::string_view code,
+                              std::string_view message) {
+  std::vector<std::string> requests = std::move(connection.all->requests);
+  // Nobody asked just now: it was restored.
+  if (requests.empty()) requests.emplace_back();
+  UnsubscribeAll(connection);
+  for (const std::string& id : requests) SendError(connection.subscriber, code, {message, id, {}});
 }
 
 void HubImpl::Ack(Subscriber* subscriber, const v1::Ack& ack, const std::string& request_id) {
@@ -245,8 +259,8 @@ void HubImpl::Ack(Subscriber* subscriber, const v1::Ack& ack, const std::string&
   Say(std::move(message));
 }
 
-void HubImpl::AwaitAnswer(Subscription& subscription) {
-  waiting_.push_back(subscription.id);
+void HubImpl::AwaitAnswer(uint64_t id) {
+  waiting_.push_back(id);
   if (waiting_armed_) return;
   waiting_armed_ = true;
   options_.after(options_.subscribe_timeout / 2, [this, alive = alive_] {
@@ -257,6 +271,11 @@ void HubImpl::AwaitAnswer(Subscription& subscription) {
 void HubImpl::ExpireAnswers() {
   waiting_armed_ = false;
   for (const uint64_t id : std::exchange(waiting_longer_, std::exchange(waiting_, {}))) {
+    if (const auto all = all_asked_.find(id); all != all_asked_.end()) {
+      EndAllWithError(*all->second, NameOf(Reason::kGatewayUnavailable),
+                      "the service does not answer");
+      continue;
+    }
     const auto found = subscriptions_.find(id);
     if (found == subscriptions_.end()) continue;
     Subscription& subscription = *found->second;
@@ -326,7 +345,7 @@ void HubImpl::AskRested(Subscription& subscription) {
   if (subscription.request == nullptr || !std::exchange(subscription.request->resting, false))
     return;
   Rename(subscription);
-  AwaitAnswer(subscription);
+  AwaitAnswer(subscription.id);
   SaySubscribe(subscription);
 }
 

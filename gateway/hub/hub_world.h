@@ -353,6 +353,12 @@ class ModelLink : public link::Link {
     if (message.has_subscribe()) return Subscribe(message.subscribe());
     if (message.has_unsubscribe()) return Unsubscribe(message.unsubscribe().subscription_id());
     if (message.has_follow()) return Follow(message.follow());
+    if (message.has_subscribe_all() && message.subscribe_all().on()) {
+      v1::ServiceMessage answer;
+      answer.mutable_all_subscribed()->set_subscription_id(
+          message.subscribe_all().subscription_id());
+      stream.emplace_back(std::move(answer));
+    }
   }
   void Subscribe(const v1::SubscribeThread& subscribe) {
     Followed& thread = threads[subscribe.thread_id()];

@@ -24,6 +24,10 @@ class Subscription;
 struct AllThreads {
   // Where to begin in threads that the page knows; each is used once.
   absl::flat_hash_map<ThreadId, Position> positions;
+  // What the service has not answered yet; 0: nothing.
+  uint64_t asked = 0;
+  // Frames of the page that wait for that.
+  std::vector<std::string> requests;
 };
 
 // The subscriptions of one connection that want a page, in the order of their turns; see puller.h.

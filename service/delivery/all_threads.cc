@@ -15,13 +15,24 @@ constexpr size_t kPage = 500;
 }  // namespace
 
 void Core::SubscribeAll(Attached& attached, const v1::SubscribeAll& all, Deferred& after) {
-  const auto found = attached.connections.find(ConnectionId(all.connection_id()));
-  if (found == attached.connections.end()) return;  // closed meanwhile, or over its user's limit
-  Connection& connection = *found->second;
+  const ConnectionId id(all.connection_id());
+  const auto found = attached.connections.find(id);
+  const bool known = found != attached.connections.end();
   if (!all.on()) {
-    connection.all.reset();
+    if (known) found->second->all.reset();
     return;
   }
+  v1::ServiceMessage answer;
+  v1::AllSubscribed& subscribed = *answer.mutable_all_subscribed();
+  subscribed.set_subscription_id(all.subscription_id());
+  if (!known) {
+    const absl::Status status = NoConnection(attached, id);
+    subscribed.set_reason(std::string(NameOf(*ReasonOf(status))));
+    subscribed.set_message(std::string(status.message()));
+  }
+  attached.Say(std::move(answer));
+  if (!known) return;
+  Connection& connection = *found->second;
   if (connection.all != nullptr) return;
   connection.all = std::make_unique<AllThreads>();
   connection.all->generation = ++last_all_generation_;

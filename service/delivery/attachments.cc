@@ -16,6 +16,9 @@ constexpr uint32_t kVersion = 1;
 // Threads that are remembered with a connection that went.
 constexpr size_t kMaxRememberedThreads = 64;
 
+constexpr std::string_view kTooManyConnections =
+    "the user holds as many connections as --max-user-connections allows";
+
 class Session final : public link::GatewaySession {
  public:
   Session(std::shared_ptr<Core> core, std::shared_ptr<Attached> attached)
@@ -186,10 +189,18 @@ void Core::Forsake(Attached& attached, Deferred& after) {
 
 void Core::OpenConnection(Attached& attached, const v1::ConnectionOpened& opened, Deferred& after) {
   const ConnectionId id(opened.connection_id());
+  const auto refuse = [&](Reason reason, std::string_view message) {
+    attached.refused.insert(id);
+    LogFailure(MakeError(reason, message, {.user_id = opened.user_id(), .operation = "Connect"}));
+    v1::ServiceMessage said;
+    v1::ConnectionRefused& refused = *said.mutable_connection_refused();
+    refused.set_connection_id(opened.connection_id());
+    refused.set_reason(std::string(NameOf(reason)));
+    refused.set_message(std::string(message));
+    attached.Say(std::move(said));
+  };
   if (!ValidId(opened.connection_id()) || !ValidId(opened.user_id())) {
-    LogFailure(MakeError(Reason::kContextInvalid, "ConnectionOpened without valid ids",
-                         {.operation = "Attach"}));
-    return;
+    return refuse(Reason::kContextInvalid, "ConnectionOpened without valid ids");
   }
   if (Connection* known = registry_.Find(id); known != nullptr && known->open()) {
     if (known->attached == &attached && known->user.str() == opened.user_id()) return;
@@ -198,14 +209,14 @@ void Core::OpenConnection(Attached& attached, const v1::ConnectionOpened& opened
                     after);
   }
   Connection* connection = registry_.Open(&attached, opened);
-  if (connection == nullptr) {
-    attached.refused.insert(id);
-    LogFailure(MakeError(Reason::kRateLimited, "the user holds as many connections as it may",
-                         {.user_id = opened.user_id(), .operation = "Connect"}));
-    return;
-  }
+  if (connection == nullptr) return refuse(Reason::kRateLimited, kTooManyConnections);
   watchers_.Changed(*connection, nullptr, after);
   TellWaiters(connection->user, nullptr, after);
+}
+
+absl::Status Core::NoConnection(const Attached& attached, const ConnectionId& id) {
+  return attached.refused.contains(id) ? MakeError(Reason::kRateLimited, kTooManyConnections)
+                                       : MakeError(Reason::kNotFound, "no such connection");
 }
 
 void Core::CloseConnection(Connection& connection, v1::ConnectionState state,

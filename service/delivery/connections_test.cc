@@ -156,7 +156,9 @@ TEST_F(ConnectionsTest, BeyondTheUsersLimitAreRefusedWithTheirSubscriptions) {
   gateway->Open("c", "ann");
   gateway->Open("d", "ann");
   gateway->Subscribe("d", 1, "t");
-  EXPECT_THAT(gateway->Heard(), ElementsAre("refused 1 RATE_LIMITED"));
+  gateway->SubscribeAll("d");
+  EXPECT_THAT(gateway->Heard(), ElementsAre("no connection d RATE_LIMITED",
+                                            "refused 1 RATE_LIMITED", "all 7 RATE_LIMITED"));
   EXPECT_THAT(List("ann"), ElementsAre("c connected"));
   gateway->CloseConnection("c");
   gateway->Open("e", "ann");
@@ -420,7 +422,8 @@ TEST_F(AllThreadsTest, AreBoundThoseThereAreAndThoseThatCome) {
   delivery().OnThreadAssigned(ThreadId("t3"), UserId("ann"));
   delivery().OnThreadAssigned(ThreadId("t3"), UserId("ann"));
   delivery().OnThreadAssigned(ThreadId("x"), UserId("bob"));
-  EXPECT_THAT(gateway->Heard(), ElementsAre("bind c t1 all", "bind c t2 all", "bind c t3 all"));
+  EXPECT_THAT(gateway->Heard(),
+              ElementsAre("all 7 ok", "bind c t1 all", "bind c t2 all", "bind c t3 all"));
 }
 
 TEST_F(AllThreadsTest, EndWithOff) {
@@ -430,7 +433,20 @@ TEST_F(AllThreadsTest, EndWithOff) {
   gateway->SubscribeAll("c", false);
   log_.RunAll();
   delivery().OnThreadAssigned(ThreadId("t"), UserId("ann"));
-  EXPECT_THAT(gateway->Heard(), IsEmpty());
+  EXPECT_THAT(gateway->Heard(), ElementsAre("all 7 ok"));
+}
+
+TEST_F(AllThreadsTest, AreAnsweredEachTimeTheyAreAskedForAndBoundOnce) {
+  GiveTo("t", "ann");
+  auto gateway = Attach();
+  gateway->Open("c", "ann");
+  gateway->SubscribeAll("c");
+  log_.RunAll();
+  gateway->SubscribeAll("c", /*on=*/true, 8);
+  gateway->SubscribeAll("nobody", /*on=*/true, 9);
+  log_.RunAll();
+  EXPECT_THAT(gateway->Heard(),
+              ElementsAre("all 7 ok", "bind c t all", "all 8 ok", "all 9 NOT_FOUND"));
 }
 
 TEST_F(AllThreadsTest, AreListedByPages) {
@@ -439,7 +455,7 @@ TEST_F(AllThreadsTest, AreListedByPages) {
   gateway->Open("c", "ann");
   gateway->SubscribeAll("c");
   log_.RunAll();
-  EXPECT_EQ(gateway->Heard().size(), 1201u);
+  EXPECT_EQ(gateway->Heard().size(), 1u + 1201u);
 }
 
 TEST_F(AllThreadsTest, StopAtTheLimit) {
@@ -449,7 +465,7 @@ TEST_F(AllThreadsTest, StopAtTheLimit) {
   gateway->Open("c", "ann");
   gateway->SubscribeAll("c");
   log_.RunAll();
-  EXPECT_THAT(gateway->Heard(), ElementsAre("bind c t1 all", "bind c t2 all"));
+  EXPECT_THAT(gateway->Heard(), ElementsAre("all 7 ok", "bind c t1 all", "bind c t2 all"));
 }
 
 class Recorder : public ConnectionWatcher {

@@ -88,6 +88,8 @@ class Core final : public log::Follower, public std::enable_shared_from_this<Cor
   void Forsake(Attached& attached, Deferred& after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OpenConnection(Attached& attached, const v1::ConnectionOpened& opened, Deferred& after)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Why this attachment has no such connection.
+  static absl::Status NoConnection(const Attached& attached, const ConnectionId& id);
   void CloseConnection(Connection& connection, v1::ConnectionState state, std::string_view reason,
                        Deferred& after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // In order of opening, canaries' left out.

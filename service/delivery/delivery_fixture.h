@@ -78,6 +78,13 @@ inline std::string Describe(const link::ToGateway& said) {
     case v1::ServiceMessage::kFloorRaised:
       return absl::StrCat("floor ", message.floor_raised().thread_id(), " ",
                           message.floor_raised().floor());
+    case v1::ServiceMessage::kAllSubscribed:
+      return absl::StrCat(
+          "all ", message.all_subscribed().subscription_id(), " ",
+          message.all_subscribed().reason().empty() ? "ok" : message.all_subscribed().reason());
+    case v1::ServiceMessage::kConnectionRefused:
+      return absl::StrCat("no connection ", message.connection_refused().connection_id(), " ",
+                          message.connection_refused().reason());
     case v1::ServiceMessage::kOpenCanary:
       return absl::StrCat("canary ", message.open_canary().check_id());
     case v1::ServiceMessage::kHeartbeat:
@@ -170,8 +177,9 @@ class TestGateway {
     ack.set_ack_id(ack_id);
     Say(message);
   }
-  void SubscribeAll(const std::string& connection, bool on = true) {
+  void SubscribeAll(const std::string& connection, bool on = true, uint64_t id = 7) {
     v1::GatewayMessage message;
+    if (on) message.mutable_subscribe_all()->set_subscription_id(id);
     message.mutable_subscribe_all()->set_connection_id(connection);
     message.mutable_subscribe_all()->set_on(on);
     Say(message);

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "proto/base/text.h"
 #include "proto/contract/error.h"
 #include "service/delivery/core.h"
 #include "telemetry/log.h"
@@ -56,10 +57,8 @@ void Core::Subscribe(Attached& attached, const v1::SubscribeThread& subscribe, D
   const uint64_t id = subscribe.subscription_id();
   const auto connection = attached.connections.find(ConnectionId(subscribe.connection_id()));
   if (connection == attached.connections.end()) {
-    const bool refused = attached.refused.contains(ConnectionId(subscribe.connection_id()));
-    return attached.Say(
-        refused ? Refusal(id, Reason::kRateLimited, "the user holds as many connections as it may")
-                : Refusal(id, Reason::kNotFound, "no such connection"));
+    const absl::Status status = NoConnection(attached, ConnectionId(subscribe.connection_id()));
+    return attached.Say(Refusal(id, *ReasonOf(status), ToStd(status.message())));
   }
   if (!ValidId(subscribe.thread_id())) {
     return attached.Say(Refusal(id, Reason::kContextInvalid, "thread_id is not an id"));

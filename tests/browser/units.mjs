@@ -111,6 +111,20 @@ export const units = {
     }
   },
 
+  "a connection on which {all} was refused is given up, and the next one asks again": async () => {
+    const { equal, start } = window.lab;
+    const { socket, connected, seen } = start();
+    const first = await connected();
+    first.say({ type: "error", code: "LOG_UNAVAILABLE", thread_id: "t", retry_after_ms: 1 });
+    equal(seen.states.at(-1).state, "CONNECTED");
+    first.say({ type: "error", id: first.sent[0].id, code: "GATEWAY_UNAVAILABLE", message: "no answer", retry_after_ms: 1 });
+    equal(seen.states.at(-1).state, "DISCONNECTED");
+    equal(seen.states.at(-1).reason, "no answer");
+    const second = await socket();
+    second.open();
+    equal(second.sent[0].subscribe, [{ all: true }]);
+  },
+
   "a repeat is left out, and after a gap the thread is asked for again": async () => {
     const { equal, start, subscribed, event } = window.lab;
     const { connected, seen } = start();

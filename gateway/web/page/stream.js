@@ -272,6 +272,13 @@ export class Stream {
         break;
       case "error":
         this.lastError = frame;
+        // It answers `connect`, and names no thread: {all} was not to be had, so nothing is followed.
+        if (this.live && frame.id === this.connectId && !frame.thread_id) {
+          this.onFrame(frame, text);
+          this.#dropSocket();
+          this.#comeBack(frame.user_message || frame.message || frame.code, frame.retry_after_ms ?? 0);
+          return;
+        }
         break;
       case "going_away":
         this.goingAwayMs = frame.reconnect_after_ms ?? 0;
