@@ -1,5 +1,6 @@
 #include "service/front/connections.h"
 
+#include <chrono>
 #include <deque>
 #include <memory>
 #include <utility>
@@ -23,14 +24,18 @@ absl::Status Check(const Request& request, const ErrorContext& context) {
   return fields.ok() ? absl::OkStatus() : fields.Refusal(context);
 }
 
+// How long a caller that lags too far behind has to take what is under way, and learn why.
+constexpr std::chrono::seconds kGrace{2};
+
 // One call of WatchConnections. Delivery says what changed, on its threads; gRPC takes one message
-// at a time; the queue between them is bounded, and its overflow ends the call.
+// at a time; the queue between them is bounded, and its overflow ends the call: with
+// BUFFER_OVERFLOW, or CANCELLED for a caller that does not read at all.
 class Watch final : public grpc::ServerWriteReactor<v1::WatchConnectionsResponse>,
                     public LastingCall,
                     public std::enable_shared_from_this<Watch> {
  public:
-  Watch(Core& core, ErrorContext context)
-      : core_(core), pass_(core.gate), context_(std::move(context)) {}
+  Watch(Core& core, grpc::CallbackServerContext* call, ErrorContext context)
+      : core_(core), pass_(core.gate), call_(call), context_(std::move(context)) {}
 
   void Begin(const v1::WatchConnectionsRequest& request) {
     self_ = shared_from_this();
@@ -52,9 +57,12 @@ class Watch final : public grpc::ServerWriteReactor<v1::WatchConnectionsResponse
     StartSendInitialMetadata();
   }
 
-  void End(const absl::Status& status) override { EndWith(core_.Fail(status, context_)); }
+  // The first end counts; what comes after it is no failure of its own.
+  void End(const absl::Status& status) override {
+    if (MayEnd()) EndWith(core_.Fail(status, context_));
+  }
   void OnCancel() override {
-    EndWith(grpc::Status(grpc::StatusCode::CANCELLED, "the caller has gone"));
+    if (MayEnd()) EndWith(grpc::Status(grpc::StatusCode::CANCELLED, "the caller has gone"));
   }
   void OnSendInitialMetadataDone(bool ok) override { OnTaken(ok); }
   void OnWriteDone(bool ok) override {
@@ -66,6 +74,10 @@ class Watch final : public grpc::ServerWriteReactor<v1::WatchConnectionsResponse
   }
   void OnDone() override {
     core_.Remove(this);
+    {
+      MutexLock lock(mutex_);
+      done_ = true;
+    }
     const std::shared_ptr<Watch> last = std::move(self_);
   }
 
@@ -108,7 +120,16 @@ class Watch final : public grpc::ServerWriteReactor<v1::WatchConnectionsResponse
       End(MakeError(Reason::kBufferOverflow,
                     Concat("the caller lags more than ", core_.options.watch_queue,
                            " changes behind; watch again")));
+      core_.scheduler->After(kGrace, [weak = weak_from_this()] {
+        if (const auto self = weak.lock()) self->CancelUnlessDone();
+      });
     }
+  }
+
+  // A caller that does not read would hold the last write, and the end behind it, for ever.
+  void CancelUnlessDone() {
+    MutexLock lock(mutex_);
+    if (!done_) call_->TryCancel();
   }
 
   // gRPC took what was given to it.
@@ -140,6 +161,11 @@ class Watch final : public grpc::ServerWriteReactor<v1::WatchConnectionsResponse
     return true;
   }
 
+  bool MayEnd() {
+    MutexLock lock(mutex_);
+    return !ended_ && !std::exchange(ending_, true);
+  }
+
   void EndWith(grpc::Status status) {
     std::unique_ptr<delivery::Cancellation> watching;
     bool finish = false;
@@ -161,6 +187,7 @@ class Watch final : public grpc::ServerWriteReactor<v1::WatchConnectionsResponse
 
   Core& core_;
   const runs::Gate::Pass pass_;
+  grpc::CallbackServerContext* const call_;  // valid until OnDone
   const ErrorContext context_;
   std::shared_ptr<Watch> self_;  // gRPC's reference: from Begin to OnDone
 
@@ -169,8 +196,10 @@ class Watch final : public grpc::ServerWriteReactor<v1::WatchConnectionsResponse
   uint64_t sequence_ ABSL_GUARDED_BY(mutex_) = 0;
   size_t snapshots_ ABSL_GUARDED_BY(mutex_) = 0;
   bool busy_ ABSL_GUARDED_BY(mutex_) = false;
+  bool ending_ ABSL_GUARDED_BY(mutex_) = false;    // somebody ends it
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;     // nothing more is queued
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;  // Finish was called
+  bool done_ ABSL_GUARDED_BY(mutex_) = false;      // gRPC has let go
   grpc::Status status_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<delivery::Cancellation> watching_ ABSL_GUARDED_BY(mutex_);
 };
@@ -200,7 +229,7 @@ grpc::ServerUnaryReactor* GetConnections(Core& core, grpc::CallbackServerContext
 grpc::ServerWriteReactor<v1::WatchConnectionsResponse>* WatchConnections(
     Core& core, grpc::CallbackServerContext* context, const v1::WatchConnectionsRequest* request) {
   auto watch = std::make_shared<Watch>(
-      core,
+      core, context,
       CallFacts(*context, "WatchConnections").Context(request->user_id(), request->thread_id()));
   watch->Begin(*request);
   return watch.get();
