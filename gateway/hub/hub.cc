@@ -26,7 +26,7 @@ HubImpl::~HubImpl() {
 }
 
 void HubImpl::Open(Subscriber* subscriber, ConnectionInfo info) {
-  auto connection = std::make_unique<Connection>();
+  auto connection = std::make_unique<HubConnection>();
   connection->subscriber = subscriber;
   connection->info = std::move(info);
   connections_by_id_.insert_or_assign(connection->info.id.str(), connection.get());
@@ -37,7 +37,7 @@ void HubImpl::Open(Subscriber* subscriber, ConnectionInfo info) {
 void HubImpl::Close(Subscriber* subscriber, v1::ConnectionState state, std::string_view reason) {
   const auto found = connections_.find(subscriber);
   if (found == connections_.end()) return;
-  Connection& connection = *found->second;
+  HubConnection& connection = *found->second;
   while (!connection.subscriptions.empty()) Remove(*connection.subscriptions.back());
   if (connection.all != nullptr) all_asked_.erase(connection.all->asked);
   v1::GatewayMessage message;
@@ -54,7 +54,7 @@ void HubImpl::Close(Subscriber* subscriber, v1::ConnectionState state, std::stri
 }
 
 void HubImpl::OnRoom(Subscriber* subscriber) {
-  const Connection* connection = Find(subscriber);
+  const HubConnection* connection = Find(subscriber);
   if (connection == nullptr) return;
   for (Subscription* subscription : connection->subscriptions) {
     puller_.Enqueue(*subscription);
@@ -69,7 +69,7 @@ void HubImpl::Report(v1::CanaryReport report) {
   Say(std::move(message));
 }
 
-Connection* HubImpl::Find(Subscriber* subscriber) const {
+HubConnection* HubImpl::Find(Subscriber* subscriber) const {
   const auto found = connections_.find(subscriber);
   return found == connections_.end() ? nullptr : found->second.get();
 }
@@ -79,7 +79,7 @@ Feed* HubImpl::FindFeed(std::string_view thread) const {
   return found == feeds_.end() ? nullptr : found->get();
 }
 
-Subscription* HubImpl::FindSubscription(const Connection& connection,
+Subscription* HubImpl::FindSubscription(const HubConnection& connection,
                                         std::string_view thread) const {
   const Feed* feed = FindFeed(thread);
   if (feed == nullptr) return nullptr;
@@ -89,7 +89,7 @@ Subscription* HubImpl::FindSubscription(const Connection& connection,
   return nullptr;
 }
 
-Subscription& HubImpl::AddSubscription(Connection& connection, const std::string& thread,
+Subscription& HubImpl::AddSubscription(HubConnection& connection, const std::string& thread,
                                        bool by_all) {
   Feed* feed = FindFeed(thread);
   if (feed == nullptr) {
@@ -110,7 +110,7 @@ Subscription& HubImpl::AddSubscription(Connection& connection, const std::string
 
 void HubImpl::Remove(Subscription& subscription) {
   const SubscriptionPtr keep(&subscription);
-  Connection& connection = *subscription.connection;
+  HubConnection& connection = *subscription.connection;
   Feed& feed = *subscription.feed;
   subscriptions_.erase(subscription.id);
   std::erase(connection.subscriptions, &subscription);

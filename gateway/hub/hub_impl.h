@@ -90,10 +90,10 @@ class HubImpl final : public Hub, private PullHandler {
   void OnUnreadable(Feed& feed) override;
 
   // ---- hub.cc ----
-  Connection* Find(Subscriber* subscriber) const;
+  HubConnection* Find(Subscriber* subscriber) const;
   Feed* FindFeed(std::string_view thread) const;
-  Subscription* FindSubscription(const Connection& connection, std::string_view thread) const;
-  Subscription& AddSubscription(Connection& connection, const std::string& thread, bool by_all);
+  Subscription* FindSubscription(const HubConnection& connection, std::string_view thread) const;
+  Subscription& AddSubscription(HubConnection& connection, const std::string& thread, bool by_all);
   // Ends it on this side; tells the page nothing, and the service what waits for it: GONE to its
   // binds.
   void Remove(Subscription& subscription);
@@ -105,10 +105,10 @@ class HubImpl final : public Hub, private PullHandler {
   static void SendError(Subscriber* subscriber, std::string_view code, const ErrorText& text);
 
   // ---- hub_page.cc ----
-  void SubscribeAll(Connection& connection, const v1::Subscribe& subscribe,
+  void SubscribeAll(HubConnection& connection, const v1::Subscribe& subscribe,
                     const std::string& request_id);
-  void UnsubscribeAll(Connection& connection);
-  void EndAllWithError(Connection& connection, std::string_view code, std::string_view message);
+  void UnsubscribeAll(HubConnection& connection);
+  void EndAllWithError(HubConnection& connection, std::string_view code, std::string_view message);
   // Until it is answered: at most subscribe_timeout.
   void AwaitAnswer(uint64_t id);
   void SubscribeAgain(Subscription& subscription, std::string request_id, StartAt start);
@@ -130,12 +130,12 @@ class HubImpl final : public Hub, private PullHandler {
 
   // ---- hub_link.cc ----
   void Say(v1::GatewayMessage message) { link_->Send(std::move(message)); }
-  void SayOpened(const Connection& connection);
+  void SayOpened(const HubConnection& connection);
   void SaySubscribe(const Subscription& subscription);
   void SayQuery(const Subscription& subscription, uint64_t id);
   void SayUnsubscribe(uint64_t id);
-  void SaySubscribeAll(const Connection& connection);
-  void AskAll(Connection& connection);
+  void SaySubscribeAll(const HubConnection& connection);
+  void AskAll(HubConnection& connection);
   void SayBindResult(uint64_t bind, v1::BindOutcome outcome);
   // Those that wait for the subscription; each is answered once.
   void AnswerBinds(Request& request, v1::BindOutcome outcome);
@@ -158,13 +158,13 @@ class HubImpl final : public Hub, private PullHandler {
   const std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
   RecentLimits recent_limits_;
   Puller puller_;
-  absl::flat_hash_map<Subscriber*, std::unique_ptr<Connection>> connections_;
-  absl::flat_hash_map<std::string_view, Connection*> connections_by_id_;
+  absl::flat_hash_map<Subscriber*, std::unique_ptr<HubConnection>> connections_;
+  absl::flat_hash_map<std::string_view, HubConnection*> connections_by_id_;
   absl::flat_hash_set<FeedPtr, FeedHash, FeedEq> feeds_;
   absl::flat_hash_map<uint64_t, SubscriptionPtr> subscriptions_;
   absl::flat_hash_map<uint64_t, PendingAck> acks_;
   absl::flat_hash_map<uint64_t, Query> queries_;          // by subscription_id
-  absl::flat_hash_map<uint64_t, Connection*> all_asked_;  // by AllThreads::asked
+  absl::flat_hash_map<uint64_t, HubConnection*> all_asked_;  // by AllThreads::asked
   // Usually all threads are in the same epoch: one name for all.
   SharedEpoch newest_epoch_;
   // Ids of subscriptions that wait for an answer: those of this half of the time-out, and of the

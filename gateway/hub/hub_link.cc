@@ -216,7 +216,7 @@ void HubImpl::OnRefused(const v1::SubscriptionRefused& refused) {
 void HubImpl::OnAllSubscribed(const v1::AllSubscribed& subscribed) {
   const auto asked = all_asked_.extract(subscribed.subscription_id());
   if (asked.empty()) return;
-  Connection& connection = *asked.mapped();
+  HubConnection& connection = *asked.mapped();
   connection.all->asked = 0;
   if (!subscribed.reason().empty())
     return EndAllWithError(connection, subscribed.reason(), subscribed.message());
@@ -252,7 +252,7 @@ void HubImpl::OnBind(const v1::Bind& bind) {
   const auto found = connections_by_id_.find(bind.connection_id());
   if (found == connections_by_id_.end())
     return SayBindResult(bind.bind_id(), v1::BIND_OUTCOME_GONE);
-  Connection& connection = *found->second;
+  HubConnection& connection = *found->second;
   // Said before the service heard that the page wants no more of it.
   if (bind.all() && connection.all == nullptr)
     return SayBindResult(bind.bind_id(), v1::BIND_OUTCOME_GONE);
@@ -299,7 +299,7 @@ void HubImpl::OnAckResult(const v1::AckResult& result) {
   ack.subscription->Send(frame);
 }
 
-void HubImpl::SayOpened(const Connection& connection) {
+void HubImpl::SayOpened(const HubConnection& connection) {
   v1::GatewayMessage message;
   v1::ConnectionOpened& opened = *message.mutable_connection_opened();
   opened.set_connection_id(connection.info.id.str());
@@ -348,7 +348,7 @@ void HubImpl::SayUnsubscribe(uint64_t id) {
   Say(std::move(message));
 }
 
-void HubImpl::SaySubscribeAll(const Connection& connection) {
+void HubImpl::SaySubscribeAll(const HubConnection& connection) {
   v1::GatewayMessage message;
   v1::SubscribeAll& subscribe = *message.mutable_subscribe_all();
   subscribe.set_connection_id(connection.info.id.str());
@@ -357,7 +357,7 @@ void HubImpl::SaySubscribeAll(const Connection& connection) {
   Say(std::move(message));
 }
 
-void HubImpl::AskAll(Connection& connection) {
+void HubImpl::AskAll(HubConnection& connection) {
   AllThreads& all = *connection.all;
   // A question that the last link did not answer keeps its id, by which the page's time-out knows
   // it.

@@ -51,7 +51,7 @@ std::string_view Wrong(const v1::Subscribe& subscribe) {
 
 void HubImpl::Subscribe(Subscriber* subscriber, const v1::Subscribe& subscribe,
                         const std::string& request_id) {
-  Connection* connection = Find(subscriber);
+  HubConnection* connection = Find(subscriber);
   if (connection == nullptr) return;
   const std::string& thread = subscribe.thread_id();
   if (const std::string_view wrong = Wrong(subscribe); !wrong.empty()) {
@@ -154,7 +154,7 @@ uint64_t HubImpl::Rename(Subscription& subscription) {
   return old_id;
 }
 
-void HubImpl::SubscribeAll(Connection& connection, const v1::Subscribe& subscribe,
+void HubImpl::SubscribeAll(HubConnection& connection, const v1::Subscribe& subscribe,
                            const std::string& request_id) {
   if (connection.all == nullptr) {
     if (connection.counted >= options_.subscriptions_per_connection) {
@@ -183,7 +183,7 @@ void HubImpl::SubscribeAll(Connection& connection, const v1::Subscribe& subscrib
 
 void HubImpl::Unsubscribe(Subscriber* subscriber, const v1::Unsubscribe& unsubscribe,
                           const std::string& request_id) {
-  Connection* connection = Find(subscriber);
+  HubConnection* connection = Find(subscriber);
   if (connection == nullptr) return;
   if (unsubscribe.all() == ValidId(unsubscribe.thread_id())) {
     return SendError(subscriber, Reason::kContextInvalid,
@@ -203,7 +203,7 @@ void HubImpl::Unsubscribe(Subscriber* subscriber, const v1::Unsubscribe& unsubsc
   puller_.Pump();
 }
 
-void HubImpl::UnsubscribeAll(Connection& connection) {
+void HubImpl::UnsubscribeAll(HubConnection& connection) {
   if (connection.all == nullptr) return;
   all_asked_.erase(connection.all->asked);
   connection.all.reset();
@@ -217,7 +217,7 @@ void HubImpl::UnsubscribeAll(Connection& connection) {
   }
 }
 
-void HubImpl::EndAllWithError(Connection& connection, std::string_view code,
+void HubImpl::EndAllWithError(HubConnection& connection, std::string_view code,
                               std::string_view message) {
   std::vector<std::string> requests = std::move(connection.all->requests);
   // Nobody asked just now: it was restored.
@@ -227,7 +227,7 @@ void HubImpl::EndAllWithError(Connection& connection, std::string_view code,
 }
 
 void HubImpl::Ack(Subscriber* subscriber, const v1::Ack& ack, const std::string& request_id) {
-  const Connection* connection = Find(subscriber);
+  const HubConnection* connection = Find(subscriber);
   if (connection == nullptr) return;
   Subscription* subscription = FindSubscription(*connection, ack.thread_id());
   if (subscription == nullptr) {

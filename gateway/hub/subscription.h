@@ -38,7 +38,9 @@ struct PullLine : boost::intrusive_ref_counter<PullLine, boost::thread_unsafe_co
   bool under_way = false;
 };
 
-struct Connection {
+// Not Connection: connection/ has a class of that name in the same namespace, and one program may
+// have one of each.
+struct HubConnection {
   Subscriber* subscriber = nullptr;
   ConnectionInfo info;
   std::vector<Subscription*> subscriptions;
@@ -90,7 +92,7 @@ class Subscription final
     : public boost::intrusive_ref_counter<Subscription, boost::thread_unsafe_counter>,
       public JoinOutput {
  public:
-  Subscription(Connection* connection, Feed* feed, uint64_t id)
+  Subscription(HubConnection* connection, Feed* feed, uint64_t id)
       : connection(connection), feed(feed), id(id) {}
 
   Subscriber* subscriber() const { return connection->subscriber; }
@@ -101,7 +103,7 @@ class Subscription final
   }
 
   // Both null when it has ended.
-  Connection* connection;
+  HubConnection* connection;
   Feed* feed;
   // Towards the service; a new one each time it is asked.
   uint64_t id;
