@@ -82,6 +82,7 @@ class Failures {
     }
   }
 
+  void CountOnly(size_t index) { counters_[index]->Add(); }
   // As FailureLimiter::Admit; counts in any case.
   std::optional<uint64_t> Count(size_t index) {
     counters_[index]->Add();
@@ -150,6 +151,11 @@ void InitLog(const LogOptions& options) {
 
 void Log(Severity severity, std::string_view message, std::initializer_list<LogField> fields) {
   Write(severity, message, std::span(fields.begin(), fields.size()));
+}
+
+void CountFailure(std::string_view reason) {
+  const std::optional<Reason> known = ReasonFromName(reason);
+  AllFailures().CountOnly(known ? static_cast<size_t>(*known) : kNoReason);
 }
 
 void LogFailure(const absl::Status& status) {

@@ -38,4 +38,8 @@ void Log(Severity severity, std::string_view message, std::initializer_list<LogF
 // lines a second for each reason; what was left out is said with the next line.
 void LogFailure(const absl::Status& status);
 
+// The count of LogFailure without its line: for what is said to whom it concerns, by the name of
+// its reason.
+void CountFailure(std::string_view reason);
+
 }  // namespace clarion

@@ -210,6 +210,7 @@ void Connection::SendMessage(const v1::ServerFrame& frame) {
 }
 
 void Connection::SendError(Reason reason, std::string_view message, const std::string& request_id) {
+  CountFailure(NameOf(reason));
   SendMessage(ErrorFrame(reason, message, "", request_id));
 }
 
@@ -280,6 +281,7 @@ void Connection::Close(CloseCode code, std::string_view message) {
   const CloseRow& row = RowOf(code);
   Closes(row).Add();
   const bool fault = code != CloseCode::kNormal && code != CloseCode::kGoingAway;
+  if (fault) CountFailure(NameOf(row.reason));
   BeginClosing(row.name, fault ? v1::CONNECTION_STATE_ERROR : v1::CONNECTION_STATE_DISCONNECTED,
                Farewell(encoding_, row, message));
 }

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "gateway/hub/hub_impl.h"
+#include "telemetry/log.h"
 
 namespace clarion::gateway {
 
@@ -225,6 +226,7 @@ void HubImpl::SendError(Subscriber* subscriber, std::string_view code, const Err
     if (RowOf(*reason).retry == Retry::kLater) error.set_retry_after_ms(kRetryAfterMs);
   }
   subscriber->Send(Frames::OfMessage(subscriber->encoding(), frame), 0);
+  CountFailure(code);
 }
 
 }  // namespace clarion::gateway

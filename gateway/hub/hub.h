@@ -96,7 +96,8 @@ class Hub : public link::LinkSink {
   // For canaries.
   virtual void Report(v1::CanaryReport report) = 0;
 
-  // Replay pages pulled for subscriptions since the start (`clarion_replay_pages_total`).
+  // Replay pages asked for on behalf of subscriptions of this loop since the start;
+  // `clarion_replay_pages_total` is all loops'.
   virtual uint64_t replay_pages() const = 0;
   virtual bool link_up() const = 0;
 };

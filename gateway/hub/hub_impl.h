@@ -14,6 +14,7 @@
 #include "gateway/hub/puller.h"
 #include "gateway/hub/subscription.h"
 #include "proto/contract/reason.h"
+#include "telemetry/failure_limiter.h"
 
 namespace clarion::gateway {
 
@@ -180,6 +181,8 @@ class HubImpl final : public Hub, private PullHandler {
   uint64_t last_subscription_ = 0;
   uint64_t last_ack_ = 0;
   bool up_ = false;
+  // Lines about the link: a service that takes it and drops it at once would fill the log.
+  FailureLimiter link_lines_;
 };
 
 }  // namespace clarion::gateway

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "gateway/hub/hub_impl.h"
+#include "telemetry/log.h"
 
 namespace clarion::gateway {
 namespace {
@@ -34,6 +35,9 @@ bool Merge(link::Live& live, link::ToGateway& next) {
 }  // namespace
 
 void HubImpl::OnUp() {
+  if (link_lines_.Admit(std::chrono::steady_clock::now()).has_value()) {
+    Log(Severity::kInfo, "the link to the service is up", {{"gateway_id", options_.gateway_id}});
+  }
   up_ = true;
   puller_.OnUp();
   v1::GatewayMessage message;
@@ -56,6 +60,11 @@ void HubImpl::OnUp() {
 }
 
 void HubImpl::OnDown(const absl::Status& status) {
+  if (link_lines_.Admit(std::chrono::steady_clock::now()).has_value()) {
+    Log(Severity::kError, "the link to the service is down",
+        {{"gateway_id", options_.gateway_id}, {"cause", std::string(Text(status))}});
+  }
+  CountFailure(NameOf(Reason::kGatewayUnavailable));
   up_ = false;
   puller_.OnDown();
   for (const FeedPtr& feed : feeds_) feed->OnLinkDown();

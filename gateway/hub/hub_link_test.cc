@@ -25,6 +25,15 @@ TEST_F(HubLinkTest, SaysHelloAndWhoIsConnectedWhenTheLinkComesUp) {
   EXPECT_EQ(heard_[1].connection_opened().connection_id(), "c");
 }
 
+TEST_F(HubLinkTest, SaysInTheLogWhenTheLinkIsUpAndWhyItIsDown) {
+  testing::internal::CaptureStderr();
+  Begin();
+  link_.Down();
+  const std::string log = testing::internal::GetCapturedStderr();
+  EXPECT_THAT(log, testing::HasSubstr("the link to the service is up gateway_id=g"));
+  EXPECT_THAT(log, testing::HasSubstr("the link to the service is down gateway_id=g cause=down"));
+}
+
 TEST_F(HubLinkTest, AClaimIsToldOnceAcrossALinkThatWasAwayAndAgainToAPageThatAsks) {
   Begin();
   Open(&page_);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "gateway/hub/hub_fixture.h"
+#include "telemetry/metrics.h"
 
 namespace clarion::gateway {
 namespace {
@@ -20,11 +21,14 @@ TEST_F(HubPageTest, AnswersASubscribeThenSendsTheEventsThenCaughtUp) {
   Begin();
   link_.Append("t", 2);
   Open(&page_);
+  const Counter& pages = GetCounter("clarion_replay_pages_total", "");
+  const uint64_t before = pages.value();
   Subscribe("t");
   Rest();
   EXPECT_THAT(page_.Lines(),
               ElementsAre("subscribed t e1 1..2 #1", "event 1 v1", "event 2 v2", "caught_up t 2"));
   EXPECT_EQ(hub_->replay_pages(), 1u);
+  EXPECT_EQ(pages.value(), before + 1);
   EXPECT_EQ(Heard(v1::GatewayMessage::kConfirmed).size(), 1u);
 }
 
@@ -177,8 +181,12 @@ TEST_F(HubPageTest, ARefusedSubscriptionIsAnErrorWithItsReason) {
   refused.mutable_refused()->set_subscription_id(SubscriptionId());
   refused.mutable_refused()->set_reason("LOG_UNAVAILABLE");
   Tell(refused);
+  const Counter& failures =
+      GetCounter("clarion_failures_total", "", {{"reason", "LOG_UNAVAILABLE"}});
+  const uint64_t before = failures.value();
   link_.StreamArrives(1);
   EXPECT_THAT(page_.Lines(), ElementsAre("error LOG_UNAVAILABLE t #1"));
+  EXPECT_EQ(failures.value(), before + 1);
   EXPECT_GT(page_.frames[0].error().retry_after_ms(), 0u);
 }
 

@@ -3,7 +3,18 @@
 #include <algorithm>
 #include <utility>
 
+#include "telemetry/metrics.h"
+
 namespace clarion::gateway {
+namespace {
+
+Counter& PagesCounter() {
+  static Counter& counter = GetCounter("clarion_replay_pages_total",
+                                       "Replay pages asked for on behalf of a subscription");
+  return counter;
+}
+
+}  // namespace
 
 Chunk ToChunk(const Feed& feed, const SharedEpoch& known, link::Page page,
               std::array<bool, kEncodings> has) {
@@ -88,6 +99,7 @@ bool Puller::Begin(Waiter waiter, Pull& pull) {
     line.under_way = true;
     pull.line = std::move(waiter.line);
     ++pages_;
+    PagesCounter().Add();
     return true;
   }
   return false;

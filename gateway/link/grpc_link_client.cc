@@ -16,6 +16,7 @@
 #include "proto/contract/error.h"
 #include "proto/link/backoff.h"
 #include "proto/link/loop_inbox.h"
+#include "telemetry/log.h"
 
 namespace clarion::link {
 namespace {
@@ -333,6 +334,11 @@ class GrpcLink : public Link {
     if (std::exchange(up_, false)) {
       if (!messages.empty()) sink_->OnMessages(std::move(messages));
       if (*alive) sink_->OnDown(status);
+    } else {
+      // The sink hears only of links that were up.
+      const std::string cause(status.message());
+      LogFailure(MakeError(Reason::kGatewayUnavailable, "cannot attach to " + options_.target,
+                           {.operation = "Attach", .cause = cause}));
     }
     if (*alive) RetryLater();
   }

@@ -2,6 +2,7 @@
 #include "grpcpp/server.h"
 #include "grpcpp/server_builder.h"
 #include "service/delivery/grpc_link_server.h"
+#include "telemetry/metrics.h"
 #include "telemetry/runtime/thread_scheduler.h"
 #include "tests/contract/link_contract.h"
 
@@ -206,8 +207,15 @@ TEST_P(GrpcLinkTest, TriesUntilAServiceIsThere) {
   // Nobody listens where this one goes.
   link_ =
       MakeGrpcLink(loop_, {.target = "127.0.0.1:1", .backoff_most = std::chrono::milliseconds(20)});
+  const Counter& failures =
+      GetCounter("clarion_failures_total", "", {{"reason", "GATEWAY_UNAVAILABLE"}});
+  const uint64_t before = failures.value();
+  testing::internal::CaptureStderr();
   link_->Start(&sink_);
-  loop_.run_for(std::chrono::milliseconds(50));
+  Until([&] { return failures.value() >= before + 2; });
+  const std::string log = testing::internal::GetCapturedStderr();
+  EXPECT_THAT(log, testing::HasSubstr("cannot attach to 127.0.0.1:1"));
+  EXPECT_THAT(log, testing::HasSubstr("cause="));
   EXPECT_FALSE(sink_.up);
   EXPECT_TRUE(sink_.downs.empty());
 }
