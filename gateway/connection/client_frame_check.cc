@@ -43,9 +43,9 @@ std::string SubscribeProblem(const v1::Subscribe& subscribe) {
     return "with all, positions go on, not one position";
   if (!subscribe.all() && subscribe.positions_size() > 0) return "positions go with all";
   if (subscribe.positions_size() > kMaxPositions) return "more than 1,024 positions";
-  if (subscribe.from() != v1::START_FROM_UNSPECIFIED &&
-      (subscribe.has_after() || subscribe.positions_size() > 0)) {
-    return "after and from exclude each other";
+  if (subscribe.from() != v1::START_FROM_UNSPECIFIED) {
+    if (subscribe.all()) return "with all, positions go on, not from";
+    if (subscribe.has_after()) return "after and from exclude each other";
   }
   if (!v1::StartFrom_IsValid(subscribe.from())) return "from has an unknown value";
   if (subscribe.history() != v1::HISTORY_UNSPECIFIED && subscribe.history() != v1::HISTORY_FULL) {

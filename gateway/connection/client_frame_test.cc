@@ -68,6 +68,7 @@ TEST(ClientFrameTest, LimitsAndKindsAreRefusedByName) {
   ExpectInvalid(R"({"type":"subscribe","thread_id":7})", "thread_id must be a string");
   ExpectInvalid(R"({"type":"subscribe","thread_id":"t","all":true})", "exclude");
   ExpectInvalid(R"({"type":"subscribe","all":1})", "all must be");
+  ExpectInvalid(R"({"type":"subscribe","all":true,"from":"live"})", "not from");
   ExpectInvalid(R"({"type":"subscribe","thread_id":"t","form":"live"})", "form is unknown");
   ExpectInvalid(R"({"type":"subscribe","thread_id":"t","from":"end"})", "from");
   ExpectInvalid(R"({"type":"subscribe","thread_id":"t","history":"compacted"})", "history");

@@ -84,7 +84,8 @@ class Hub : public link::LinkSink {
   virtual void Close(Subscriber* subscriber, v1::ConnectionState state,
                      std::string_view reason) = 0;
 
-  // Frames of the page. Answers and errors are sent by the hub, with `request_id` echoed.
+  // Frames of the page, in which ProblemOf (client_frame_check.h of connection/) found no problem.
+  // Answers and errors are sent by the hub, with `request_id` echoed.
   virtual void Subscribe(Subscriber* subscriber, const v1::Subscribe& subscribe,
                          const std::string& request_id) = 0;
   virtual void Unsubscribe(Subscriber* subscriber, const v1::Unsubscribe& unsubscribe,

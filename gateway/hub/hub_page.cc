@@ -8,8 +8,6 @@
 namespace clarion::gateway {
 namespace {
 
-constexpr int kMaxPositions = 1'024;
-constexpr size_t kMaxEpochBytes = 128;
 // `subscribe` frames for one thread that wait for the answer to the first.
 constexpr size_t kMaxLater = 8;
 // Acks that wait for the service, all connections together; queries likewise.
@@ -20,33 +18,6 @@ Position FromProto(const v1::Position& position) {
   return {Epoch(position.epoch()), Offset(position.offset())};
 }
 
-// What is wrong with it, for developers; empty: nothing.
-std::string_view Wrong(const v1::Subscribe& subscribe) {
-  if (subscribe.history() == v1::HISTORY_COMPACTED) return "history: compacted is not served yet";
-  if (subscribe.history() != v1::HISTORY_UNSPECIFIED && subscribe.history() != v1::HISTORY_FULL) {
-    return "history: unknown value";
-  }
-  if (!v1::StartFrom_IsValid(subscribe.from())) return "from: unknown value";
-  const bool from = subscribe.from() != v1::START_FROM_UNSPECIFIED;
-  if (subscribe.all()) {
-    if (!subscribe.thread_id().empty()) return "thread_id: not together with all";
-    if (subscribe.has_after() || from) return "all: begins at positions, or at unfinished";
-    if (subscribe.positions_size() > kMaxPositions) return "after: more than 1024 positions";
-    for (const v1::ThreadPosition& position : subscribe.positions()) {
-      if (!ValidId(position.thread_id()))
-        return "after: thread_id must be 1 to 128 bytes of printable ASCII";
-      if (position.epoch().size() > kMaxEpochBytes) return "after: epoch is too long";
-    }
-    return {};
-  }
-  if (!ValidId(subscribe.thread_id()))
-    return "thread_id: must be 1 to 128 bytes of printable ASCII";
-  if (subscribe.positions_size() > 0) return "after: several positions go with all only";
-  if (subscribe.has_after() && from) return "after and from: one of both";
-  if (subscribe.after().epoch().size() > kMaxEpochBytes) return "after: epoch is too long";
-  return {};
-}
-
 }  // namespace
 
 void HubImpl::Subscribe(Subscriber* subscriber, const v1::Subscribe& subscribe,
@@ -54,11 +25,6 @@ void HubImpl::Subscribe(Subscriber* subscriber, const v1::Subscribe& subscribe,
   HubConnection* connection = Find(subscriber);
   if (connection == nullptr) return;
   const std::string& thread = subscribe.thread_id();
-  if (const std::string_view wrong = Wrong(subscribe); !wrong.empty()) {
-    // What is not a thread's id is not repeated.
-    const std::string_view named = ValidId(thread) ? std::string_view(thread) : std::string_view();
-    return SendError(subscriber, Reason::kContextInvalid, {wrong, request_id, named});
-  }
   if (subscribe.all()) return SubscribeAll(*connection, subscribe, request_id);
   StartAt start{.from = subscribe.from()};
   if (subscribe.has_after()) start.after = FromProto(subscribe.after());
@@ -185,10 +151,6 @@ void HubImpl::Unsubscribe(Subscriber* subscriber, const v1::Unsubscribe& unsubsc
                           const std::string& request_id) {
   HubConnection* connection = Find(subscriber);
   if (connection == nullptr) return;
-  if (unsubscribe.all() == ValidId(unsubscribe.thread_id())) {
-    return SendError(subscriber, Reason::kContextInvalid,
-                     {"either thread_id or all", request_id, {}});
-  }
   if (unsubscribe.all()) {
     UnsubscribeAll(*connection);
   } else if (Subscription* subscription = FindSubscription(*connection, unsubscribe.thread_id())) {
@@ -233,10 +195,6 @@ void HubImpl::Ack(Subscriber* subscriber, const v1::Ack& ack, const std::string&
   if (subscription == nullptr) {
     return SendError(subscriber, Reason::kNotFound,
                      {"the connection does not follow this thread", request_id, ack.thread_id()});
-  }
-  if (ack.epoch().size() > kMaxEpochBytes) {
-    return SendError(subscriber, Reason::kContextInvalid,
-                     {"epoch: too long", request_id, ack.thread_id()});
   }
   if (!up_) {
     return SendError(

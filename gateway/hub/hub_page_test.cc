@@ -125,26 +125,6 @@ TEST_F(HubPageTest, EverySubscribeForAThreadIsAnsweredAlsoWhileTheFirstWaits) {
                           "caught_up t 0", "subscribed t  1..0 #3", "caught_up t 0"));
 }
 
-TEST_F(HubPageTest, RefusesWhatIsNotServedAndWhatIsWrong) {
-  Begin();
-  Open(&page_);
-  v1::Subscribe compacted;
-  compacted.set_history(v1::HISTORY_COMPACTED);
-  Subscribe("t", "1", compacted);
-  Subscribe("", "2");
-  v1::Subscribe both = After("e", 1);
-  both.set_from(v1::START_FROM_LIVE);
-  Subscribe("t", "3", both);
-  v1::Subscribe all = After("e", 1);
-  all.set_all(true);
-  hub_->Subscribe(&page_, all, "4");
-  EXPECT_THAT(page_.Lines(),
-              ElementsAre("error CONTEXT_INVALID t #1", "error CONTEXT_INVALID  #2",
-                          "error CONTEXT_INVALID t #3", "error CONTEXT_INVALID  #4"));
-  Rest();
-  EXPECT_THAT(Heard(v1::GatewayMessage::kSubscribe), IsEmpty());
-}
-
 TEST_F(HubPageTest, LimitsTheSubscriptionsOfAConnection) {
   Begin({.subscriptions_per_connection = 2});
   Open(&page_);
