@@ -78,10 +78,15 @@ SharedEpoch Feed::Intern(std::string_view name, const SharedEpoch& otherwise) co
   return SharedEpoch(name);
 }
 
+void Feed::Add(Subscription* subscription) {
+  subscription->place_in_feed = static_cast<uint32_t>(subscriptions_.size());
+  subscriptions_.push_back(subscription);
+}
+
 void Feed::Remove(Subscription* subscription) {
-  const auto place = std::find(subscriptions_.begin(), subscriptions_.end(), subscription);
-  if (place == subscriptions_.end()) return;
-  *place = subscriptions_.back();
+  Subscription*& place = subscriptions_[subscription->place_in_feed];
+  place = subscriptions_.back();
+  place->place_in_feed = subscription->place_in_feed;
   subscriptions_.pop_back();
 }
 
@@ -226,11 +231,22 @@ std::optional<Chunk> Feed::RecentAfter(const Cursor& position) const {
 
 void Feed::DropRecentIfUnused() {
   if (recent_ == nullptr || mode_ != Mode::kLive) return;
-  for (const Subscription* s : subscriptions_) {
-    if (s->join.state() == Join::State::kReplaying) return;
-  }
+  if (AnyReplaying()) return;
   recent_.reset();
   any_replaying_ = false;
+}
+
+// From where the last one was found: asked after each that joins, all of them together walk the
+// list once.
+bool Feed::AnyReplaying() {
+  const size_t size = subscriptions_.size();
+  for (size_t i = 0; i < size; ++i) {
+    const size_t at = (replaying_at_ + i) % size;
+    if (subscriptions_[at]->join.state() != Join::State::kReplaying) continue;
+    replaying_at_ = static_cast<uint32_t>(at);
+    return true;
+  }
+  return false;
 }
 
 void Feed::SetTail(const Cursor& tail) {
@@ -246,8 +262,11 @@ void Feed::Offer(const Chunk& chunk) {
   if (tail_.epoch != before.epoch) ++turns_;
   any_replaying_ = false;
   for (Subscription* s : subscriptions_) {
-    if (s->join.state() == Join::State::kAttached) s->join.OnOffer(before, chunk, *s);
-    if (s->join.state() == Join::State::kReplaying) any_replaying_ = true;
+    const bool offered = s->join.state() == Join::State::kAttached;
+    if (offered) s->join.OnOffer(before, chunk, *s);
+    if (s->join.state() != Join::State::kReplaying) continue;
+    any_replaying_ = true;
+    if (offered) detached_ = true;
   }
 }
 
@@ -256,7 +275,9 @@ void Feed::OfferPage(const Chunk& page) {
   for (Subscription* s : subscriptions_) {
     if (s->join.state() != Join::State::kAttached) continue;
     const bool has = page.has[static_cast<size_t>(s->subscriber()->encoding())];
-    if (!has || !s->subscriber()->HasRoom()) s->join.Detach();
+    if (has && s->subscriber()->HasRoom()) continue;
+    s->join.Detach();
+    detached_ = true;
   }
   Offer(page);
 }

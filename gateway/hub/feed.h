@@ -68,13 +68,13 @@ class Feed : public boost::intrusive_ref_counter<Feed, boost::thread_unsafe_coun
   // `name`, shared with what is known here if that is the same.
   SharedEpoch Intern(std::string_view name, const SharedEpoch& otherwise) const;
 
-  void Add(Subscription* subscription) { subscriptions_.push_back(subscription); }
+  void Add(Subscription* subscription);
   void Remove(Subscription* subscription);
   bool empty() const { return subscriptions_.empty(); }
   const auto& subscriptions() const { return subscriptions_; }
   bool AnyAttached() const;
-  // Some subscription is replaying, as of the last offer.
-  bool any_replaying() const { return any_replaying_; }
+  // Some subscription could not take an offer and replays since: true once.
+  bool TakeDetached() { return std::exchange(detached_, false); }
 
   // ---- The service's stream, in its order. ----
 
@@ -132,6 +132,7 @@ class Feed : public boost::intrusive_ref_counter<Feed, boost::thread_unsafe_coun
   void OfferPage(const Chunk& page);
   void TryGoLive();
   void Keep(const Run& run);
+  bool AnyReplaying();
 
   const ThreadId thread_;
   RecentLimits* const limits_;
@@ -143,11 +144,15 @@ class Feed : public boost::intrusive_ref_counter<Feed, boost::thread_unsafe_coun
   uint32_t turns_ = 0;
   uint32_t live_turns_ = 0;
   uint32_t pulls_ = 0;
+  // Where in the list somebody was replaying when it was looked for last.
+  uint32_t replaying_at_ = 0;
   Mode mode_ = Mode::kIdle;
   bool lagging_ = false;
   bool page_pending_ = false;
   bool follow_ = false;
+  // Some subscription is replaying, as of the last offer.
   bool any_replaying_ = false;
+  bool detached_ = false;
   // kPulling: the tail is in an epoch that the stream has yet to come to.
   bool ahead_ = false;
 };

@@ -84,10 +84,17 @@ Subscription* HubImpl::FindSubscription(const HubConnection& connection,
                                         std::string_view thread) const {
   const Feed* feed = FindFeed(thread);
   if (feed == nullptr) return nullptr;
-  for (Subscription* subscription : connection.subscriptions) {
-    if (subscription->feed == feed) return subscription;
-  }
-  return nullptr;
+  // A connection may follow many threads, and a thread have many followers: the shorter list.
+  const auto find_in = [&](const auto& subscriptions) -> Subscription* {
+    for (Subscription* subscription : subscriptions) {
+      if (subscription->feed == feed && subscription->connection == &connection)
+        return subscription;
+    }
+    return nullptr;
+  };
+  return feed->subscriptions().size() < connection.subscriptions.size()
+             ? find_in(feed->subscriptions())
+             : find_in(connection.subscriptions);
 }
 
 Subscription& HubImpl::AddSubscription(HubConnection& connection, const std::string& thread,
@@ -102,6 +109,7 @@ Subscription& HubImpl::AddSubscription(HubConnection& connection, const std::str
   subscription->by_all = by_all;
   subscription->request = std::make_unique<Request>();
   if (!by_all) ++connection.counted;
+  subscription->place_in_connection = static_cast<uint32_t>(connection.subscriptions.size());
   connection.subscriptions.push_back(subscription.get());
   feed->Add(subscription.get());
   Subscription& added = *subscription;
@@ -114,7 +122,10 @@ void HubImpl::Remove(Subscription& subscription) {
   HubConnection& connection = *subscription.connection;
   Feed& feed = *subscription.feed;
   subscriptions_.erase(subscription.id);
-  std::erase(connection.subscriptions, &subscription);
+  Subscription*& place = connection.subscriptions[subscription.place_in_connection];
+  place = connection.subscriptions.back();
+  place->place_in_connection = subscription.place_in_connection;
+  connection.subscriptions.pop_back();
   if (!subscription.by_all) --connection.counted;
   feed.Remove(&subscription);
   subscription.connection = nullptr;
@@ -125,7 +136,7 @@ void HubImpl::Remove(Subscription& subscription) {
   }
   // The service must not go on with the thread on behalf of a question nobody waits for: what it
   // says of a thread that is not followed here (Lagging) is lost.
-  if (!queries_.empty())
+  if (subscription.queried)
     absl::erase_if(queries_, [&](const auto& query) {
       if (query.second.subscription != &subscription) return false;
       SayUnsubscribe(query.first);
@@ -162,7 +173,7 @@ void HubImpl::AfterFeed(Feed& feed) {
     Say(std::move(message));
   }
   puller_.Enqueue(feed);
-  if (!feed.any_replaying()) return;
+  if (!feed.TakeDetached()) return;
   for (Subscription* subscription : feed.subscriptions()) puller_.Enqueue(*subscription);
 }
 

@@ -177,6 +177,31 @@ TEST_F(HubLinkTest, ASlowConnectionPullsWhenItHasRoomAndHoldsUpNobody) {
   EXPECT_EQ(page_.Lines().back(), "caught_up t 6");
 }
 
+// Else a thread with many followers that come back at once costs their square.
+TEST_F(HubLinkTest, WhoWaitsForRoomIsNotLookedAtForEveryEventNorForEveryOneThatJoins) {
+  Begin();
+  link_.Append("t", 6);
+  FakeSubscriber slow(Encoding::kProto);
+  slow.room = false;
+  Open(&slow, "slow");
+  v1::Subscribe subscribe;
+  subscribe.set_thread_id("t");
+  hub_->Subscribe(&slow, subscribe, "");
+  Rest();
+  slow.asked_for_room = 0;
+  Open(&page_);
+  Subscribe("t");
+  Rest();
+  link_.Append("t");
+  Rest();
+  EXPECT_EQ(page_.Lines().back(), "event 7 v7");
+  EXPECT_EQ(slow.asked_for_room, 0);
+  slow.room = true;
+  hub_->OnRoom(&slow);
+  Rest();
+  EXPECT_EQ(slow.Lines().back(), "event 7 v7");
+}
+
 TEST_F(HubLinkTest, PullsForAtMostSoManyAtATimeInTurns) {
   Begin({.concurrent_pages = 2});
   Open(&page_);

@@ -37,7 +37,10 @@ class FakeSubscriber : public Subscriber {
       Read(frames->bytes().substr(frames->begin(i), frames->begin(i + 1) - frames->begin(i)));
     }
   }
-  bool HasRoom() const override { return room && (bound == 0 || queued < bound / 2); }
+  bool HasRoom() const override {
+    ++asked_for_room;
+    return room && (bound == 0 || queued < bound / 2);
+  }
   void Close(CloseCode code, std::string_view /*message*/) override { closed = code; }
 
   bool room = true;
@@ -46,6 +49,7 @@ class FakeSubscriber : public Subscriber {
   size_t bound = 0;
   size_t queued = 0;
   size_t most_queued = 0;
+  mutable int asked_for_room = 0;
   int sends = 0;
   CloseCode closed = CloseCode::kNormal;
   // Everything but events, in order; events as `event`.

@@ -111,12 +111,17 @@ class Subscription final
   // Not null until join.told(), except that one restored may have one for its `binds` and for
   // `later`.
   std::unique_ptr<Request> request;
+  // Places in the lists of the connection and of the feed.
+  uint32_t place_in_connection = 0;
+  uint32_t place_in_feed = 0;
   // Tells answers to older pulls apart.
   uint32_t pulls = 0;
   bool page_pending = false;
   bool queued = false;
   // Waits for another try.
   bool failed = false;
+  // Some question about it may be under way.
+  bool queried = false;
   // Follows on behalf of `subscribe` {all}.
   bool by_all = false;
   // Began at the log's end, past what the user may not have seen: the service judges its acks by
