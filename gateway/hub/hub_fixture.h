@@ -51,8 +51,7 @@ class HubTest : public ::testing::Test {
   }
   // Until nothing is on its way any more.
   void Rest() {
-    while (link_.ServiceTakes() | link_.StreamArrives(1'000) | link_.PageIsRead() |
-           link_.PageArrives()) {
+    while (link_.Move()) {
     }
   }
   void Tell(v1::ServiceMessage message) { link_.stream.emplace_back(std::move(message)); }

@@ -137,8 +137,7 @@ class World {
     }
     if (!link_.up()) link_.Up();
     for (int i = 0; i < 1'000; ++i) {
-      const bool moved = link_.ServiceTakes() | link_.StreamArrives(1'000) | link_.PageIsRead() |
-                         link_.PageArrives();
+      const bool moved = link_.Move();
       // A page that failed is asked for again after a while.
       if (!moved && !RetryIsDue()) break;
     }

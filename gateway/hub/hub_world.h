@@ -59,6 +59,7 @@ class FakeSubscriber : public Subscriber {
   // Like `subscribed t id=1 epoch=e1 from=1 last=2`: for expectations.
   std::vector<std::string> Lines() const {
     std::vector<std::string> lines;
+    lines.reserve(frames.size());
     for (const v1::ServerFrame& frame : frames) lines.push_back(Line(frame));
     return lines;
   }
@@ -260,6 +261,13 @@ class ModelLink : public link::Link {
   }
 
   // What the gateway said so far is handled.
+  // A step of everything that is under way. False: nothing was.
+  bool Move() {
+    bool moved = ServiceTakes();
+    moved = StreamArrives(1'000) || moved;
+    moved = PageIsRead() || moved;
+    return PageArrives() || moved;
+  }
   bool ServiceTakes() {
     const bool any = !said.empty();
     while (!said.empty()) {

@@ -135,7 +135,8 @@ class World {
   // Everything under way arrives, in turns, until nothing changes.
   void Rest() {
     for (int i = 0; i < 200; ++i) {
-      const bool moved = Do(Step::kFeed) | Do(Step::kArrive) | Do(Step::kRead);
+      bool moved = false;
+      for (const Step step : {Step::kFeed, Step::kArrive, Step::kRead}) moved = Do(step) || moved;
       if (!moved && join_.state() == Join::State::kAttached) break;
       Settle(LogEnd::kUnknown);
     }

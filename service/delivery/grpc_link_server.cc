@@ -104,9 +104,12 @@ class Stream : public Attachment, public std::enable_shared_from_this<Stream> {
   void OnReadDone(bool ok);
   void OnWriteDone(bool ok);
   void OnDone();
-  // Starts a write, now or when the linger is over.
-  void Flush() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Write() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Something waits. True: the caller, having let go of the lock, is to Write; else that is under
+  // way, or comes when the linger is over.
+  bool Flush() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool BeginWrite() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::vector<Queued> TakeBatch() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Write();
   void AfterLinger();
   void CloseLocked(absl::Status status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Finish() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -120,8 +123,12 @@ class Stream : public Attachment, public std::enable_shared_from_this<Stream> {
   v1::AttachRequest request_;
   std::shared_ptr<GatewaySession> session_;
 
-  // gRPC's calls that start an operation return at once and call nothing back on this thread, so
-  // they are made under the lock, which keeps the order of writes and the end.
+  // Of the write under way: whoever set `writing_` has it until OnWriteDone. Messages are put
+  // together, and serialised by gRPC, without the lock: commits wait for that.
+  v1::AttachResponse response_;
+
+  // gRPC's other calls that start an operation return at once and call nothing back on this thread,
+  // so they are made under the lock.
   Mutex mutex_;
   Adapter* adapter_ ABSL_GUARDED_BY(mutex_) = nullptr;  // null after OnDone
   std::vector<Queued> queue_ ABSL_GUARDED_BY(mutex_);
@@ -129,7 +136,6 @@ class Stream : public Attachment, public std::enable_shared_from_this<Stream> {
   size_t live_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   size_t control_ ABSL_GUARDED_BY(mutex_) = 0;
   Encodings wanted_ ABSL_GUARDED_BY(mutex_);
-  v1::AttachResponse response_ ABSL_GUARDED_BY(mutex_);
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   bool lingering_ ABSL_GUARDED_BY(mutex_) = false;
   Scheduler::Steady last_write_ ABSL_GUARDED_BY(mutex_);
@@ -207,25 +213,33 @@ Reactor* Stream::Begin(Service* service) {
 
 bool Stream::SendLive(Live live) {
   const size_t bytes = BytesOf(live);
-  MutexLock lock(mutex_);
-  if (closed_.has_value()) return true;  // it goes nowhere, but there is no queue to lag behind
-  // An event larger than the bound passes while nothing waits, else it never would.
-  if (live_bytes_ > 0 && live_bytes_ + bytes > options_.live_bytes) return false;
-  live_bytes_ += bytes;
-  queue_.emplace_back(std::move(live));
-  Flush();
+  bool write = false;
+  {
+    MutexLock lock(mutex_);
+    if (closed_.has_value()) return true;  // it goes nowhere, but there is no queue to lag behind
+    // An event larger than the bound passes while nothing waits, else it never would.
+    if (live_bytes_ > 0 && live_bytes_ + bytes > options_.live_bytes) return false;
+    live_bytes_ += bytes;
+    queue_.emplace_back(std::move(live));
+    write = Flush();
+  }
+  if (write) Write();
   return true;
 }
 
 void Stream::SendControl(v1::ServiceMessage message) {
-  MutexLock lock(mutex_);
-  if (closed_.has_value()) return;
-  if (control_ >= options_.control_messages) {
-    return CloseLocked(MakeError(Reason::kBufferOverflow, "the gateway does not read the link"));
+  bool write = false;
+  {
+    MutexLock lock(mutex_);
+    if (closed_.has_value()) return;
+    if (control_ >= options_.control_messages) {
+      return CloseLocked(MakeError(Reason::kBufferOverflow, "the gateway does not read the link"));
+    }
+    ++control_;
+    queue_.emplace_back(std::move(message));
+    write = Flush();
   }
-  ++control_;
-  queue_.emplace_back(std::move(message));
-  Flush();
+  if (write) Write();
 }
 
 void Stream::Close(absl::Status status) {
@@ -267,43 +281,52 @@ void Stream::OnReadDone(bool ok) {
   if (!closed_.has_value()) adapter_->StartRead(&request_);
 }
 
-void Stream::Flush() {
-  if (writing_ || lingering_ || closed_.has_value()) return;
+bool Stream::Flush() {
+  if (writing_ || lingering_ || closed_.has_value()) return false;
   if (options_.scheduler != nullptr && options_.linger.count() > 0) {
     const auto since = options_.scheduler->now() - last_write_;
     if (since < options_.linger) {
       lingering_ = true;
       options_.scheduler->After(options_.linger - since,
                                 [self = shared_from_this()] { self->AfterLinger(); });
-      return;
+      return false;
     }
   }
-  Write();
+  return BeginWrite();
+}
+
+bool Stream::BeginWrite() {
+  if (writing_ || closed_.has_value() || next_ == queue_.size()) return false;
+  writing_ = true;
+  if (options_.scheduler != nullptr) last_write_ = options_.scheduler->now();
+  return true;
 }
 
 void Stream::AfterLinger() {
-  MutexLock lock(mutex_);
-  lingering_ = false;
-  if (!writing_ && !closed_.has_value() && next_ < queue_.size()) Write();
+  bool write = false;
+  {
+    MutexLock lock(mutex_);
+    lingering_ = false;
+    write = BeginWrite();
+  }
+  if (write) Write();
 }
 
 // Everything that waits, up to the bound of one write. What is taken at once may be larger than
 // that, and than what a gateway takes in one message: the rest of it stays at the front.
-void Stream::Write() {
-  response_.Clear();
-  size_t bytes = 0;
-  while (next_ < queue_.size() && bytes < options_.write_bytes) {
-    v1::ServiceMessage& message = *response_.add_messages();
+std::vector<Stream::Queued> Stream::TakeBatch() {
+  std::vector<Queued> batch;
+  for (size_t bytes = 0; next_ < queue_.size() && bytes < options_.write_bytes;) {
     if (auto* live = std::get_if<Live>(&queue_[next_])) {
-      const Live first = TakeFirst(*live, options_.write_bytes - bytes);
+      Live first = TakeFirst(*live, options_.write_bytes - bytes);
       const size_t first_bytes = BytesOf(first);
       bytes += first_bytes;
       live_bytes_ -= first_bytes;
-      ToProto(first, wanted_, message.mutable_live());
+      batch.emplace_back(std::move(first));
       if (live->events.empty()) ++next_;
     } else {
-      message = std::move(std::get<v1::ServiceMessage>(queue_[next_++]));
-      bytes += message.ByteSizeLong();
+      batch.push_back(std::move(queue_[next_++]));
+      bytes += std::get<v1::ServiceMessage>(batch.back()).ByteSizeLong();
       --control_;
     }
   }
@@ -312,19 +335,48 @@ void Stream::Write() {
     queue_.erase(queue_.begin(), queue_.begin() + static_cast<ptrdiff_t>(next_));
     next_ = 0;
   }
-  writing_ = true;
-  if (options_.scheduler != nullptr) last_write_ = options_.scheduler->now();
-  adapter_->StartWrite(&response_);
+  return batch;
+}
+
+// Called by whoever began the write. The end waits for it: gRPC's stream stays valid.
+void Stream::Write() {
+  std::vector<Queued> batch;
+  Encodings wanted;
+  Adapter* adapter = nullptr;
+  {
+    MutexLock lock(mutex_);
+    if (closed_.has_value()) {
+      writing_ = false;
+      return Finish();
+    }
+    batch = TakeBatch();
+    wanted = wanted_;
+    adapter = adapter_;
+  }
+  response_.Clear();
+  for (Queued& queued : batch) {
+    v1::ServiceMessage& message = *response_.add_messages();
+    if (const auto* live = std::get_if<Live>(&queued)) {
+      ToProto(*live, wanted, message.mutable_live());
+    } else {
+      message = std::move(std::get<v1::ServiceMessage>(queued));
+    }
+  }
+  adapter->StartWrite(&response_);
 }
 
 void Stream::OnWriteDone(bool ok) {
-  MutexLock lock(mutex_);
-  writing_ = false;
-  if (!ok && !closed_.has_value())
-    return CloseLocked(absl::UnavailableError("the gateway went away"));
-  if (closed_.has_value()) return Finish();
-  // What came while the write was under way waited long enough already.
-  if (next_ < queue_.size()) Write();
+  bool write = false;
+  {
+    MutexLock lock(mutex_);
+    writing_ = false;
+    if (!ok && !closed_.has_value())
+      return CloseLocked(absl::UnavailableError("the gateway went away"));
+    if (closed_.has_value()) return Finish();
+    // What came while the write was under way waited long enough already.
+    write = BeginWrite();
+  }
+  if (write) Write();
 }
 
 void Stream::CloseLocked(absl::Status status) {
