@@ -130,8 +130,13 @@ class WatchTest : public FrontTest {
     EXPECT_TRUE(reader_->Read(&response));
     return response;
   }
-  // Nobody reads, until the service gives up.
+  // Nobody reads, until the service gives up. First what HTTP/2 takes unread, so that it is the
+  // caller that holds up the rest.
   void WatchUntilOverflow() {
+    grpc::ChannelArguments fixed_window;
+    fixed_window.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+    stub_ = v1::EventService::NewStub(
+        grpc::CreateCustomChannel(Target(), grpc::InsecureChannelCredentials(), fixed_window));
     v1::WatchConnectionsRequest request;
     request.set_user_id(kUser);
     Watch(request);
@@ -139,8 +144,8 @@ class WatchTest : public FrontTest {
     auto gateway = Gateway("g");
     const uint64_t before = overflows_.value();
     for (int i = 0; i < 200'000 && overflows_.value() == before; ++i) {
-      const std::string connection =
-          "a-connection-with-quite-a-long-name-" + std::to_string(i % 500);
+      if (i == 1'500) std::this_thread::sleep_for(std::chrono::milliseconds(300));
+      const std::string connection = std::string(100, 'c') + std::to_string(i % 500);
       gateway->Connect(kUser, connection);
       gateway->Disconnect(connection);
     }
