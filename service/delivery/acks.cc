@@ -57,7 +57,10 @@ void Core::JudgeAck(Subscription& subscription, const PendingAck& ack, Deferred&
   const log::ThreadState& state = subscription.thread->state();
   const Position end = state.end();
   const bool beyond = ack.position.offset > std::max(subscription.first.prev(), ack.last_sent);
-  if (!Seamless(state, ack.position) && !Ahead(state, ack.position)) {
+  const bool seamless = Seamless(state, ack.position);
+  // A page may have shown an epoch of which we have not been told yet.
+  const bool maybe_new = !seamless && !beyond && !HasEpoch(state, ack.position.epoch);
+  if (!seamless && !Ahead(state, ack.position) && !maybe_new) {
     return attached.Say(CountsNot(ack.id, Reason::kEpochChanged,
                                   "the log does not hold what this position says any more",
                                   state.acknowledged));
@@ -70,10 +73,10 @@ void Core::JudgeAck(Subscription& subscription, const PendingAck& ack, Deferred&
   if (leaves_out || ack.position.offset <= state.acknowledged) {
     return attached.Say(Counts(ack.id, state.acknowledged));
   }
-  // The same place in the numbering of now; the commit checks its epoch and end.
+  // If known, the same place in the numbering of now; the commit checks epoch and end.
   after.Add([core = shared_from_this(), carrier = attached.carrier,
              thread = subscription.thread->id(), user, id = ack.id,
-             position = Position{end.epoch, ack.position.offset}, had = state.acknowledged] {
+             position = Position{maybe_new ? ack.position.epoch : end.epoch, ack.position.offset}, had = state.acknowledged] {
     core->log_->Ack(
         thread, user, position,
         [carrier, thread, user, id, had](absl::StatusOr<log::AckResult> result) {

@@ -62,8 +62,8 @@ void Core::ReadPage(v1::ReadPageRequest request, link::PageCallback done) {
     stopped = stopped_;
     const Followed* thread = FindThread(read->thread);
     // Followed: what was passed so far is as good as asking, and what comes now goes live. But an
-    // earlier page may have been newer than that.
-    if (thread != nullptr && thread->known && !Ahead(thread->state(), read->after)) {
+    // earlier page may have been newer than that: before anything is called lost, the log is asked.
+    if (thread != nullptr && thread->known && Seamless(thread->state(), read->after)) {
       state = thread->state();
     }
   }

@@ -72,6 +72,11 @@ bool Ahead(const log::ThreadState& state, const Position& position) {
   return position.offset > state.last && position.epoch == state.end().epoch;
 }
 
+bool HasEpoch(const log::ThreadState& state, const Epoch& epoch) {
+  return std::any_of(state.epochs.begin(), state.epochs.end(),
+                     [&](const auto& start) { return start.epoch == epoch; });
+}
+
 Resolution Resolve(const log::ThreadState& state, const Start& start) {
   Resolution resolution;
   resolution.from = Wanted(state, start, &resolution.missed).next();

@@ -38,6 +38,8 @@ bool Seamless(const log::ThreadState& state, const Position& position);
 // knows which.
 bool Ahead(const log::ThreadState& state, const Position& position);
 
+bool HasEpoch(const log::ThreadState& state, const Epoch& epoch);
+
 // Needs `state.runs` for UNFINISHED only.
 Resolution Resolve(const log::ThreadState& state, const Start& start);
 

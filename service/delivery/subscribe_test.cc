@@ -413,6 +413,15 @@ TEST_F(AckTest, OfWhatAPageShowedBeforeFollowersWereToldCounts) {
   EXPECT_EQ(Answer(), "acked 1 ok 6");
 }
 
+TEST_F(AckTest, OfAnEpochThatAPageShowedBeforeFollowersWereToldCounts) {
+  Subscribed(*gateway_, "c", 1, "t");
+  log_.NewEpoch(ThreadId("t"));
+  log_.AppendText(ThreadId("t"), UserId("ann"), "six");
+  log_.RunReaders(ThreadId("t"));
+  gateway_->Ack(1, PositionOf("e2", 6), 6);
+  EXPECT_EQ(Answer(), "acked 1 ok 6");
+}
+
 TEST_F(AckTest, OfASurvivingPositionInAnOldEpochCounts) {
   Subscribed(*gateway_, "c", 1, "t");
   log_.LoseTail(ThreadId("t"), Offset(3));
@@ -507,16 +516,20 @@ TEST_F(PageTest, JudgesThePositionAgainWhenTheEpochChangedMeanwhile) {
 TEST_F(PageTest, AfterAPageThatWasNewerThanWhatFollowersKnowNothingIsMissed) {
   Append("t", "ann", {"one", "two"});
   auto gateway = AttachSubscribed("ann", "t");
-  log_.AppendText(ThreadId("t"), UserId("ann"), "three");
-  log_.RunReaders(ThreadId("t"));
-  v1::ReadPageRequest request;
-  request.set_thread_id("t");
-  *request.mutable_after() = PositionOf("e1", 3);
-  link::Page page;
-  delivery().ReadPage(request, [&](absl::StatusOr<link::Page> got) { page = *got; });
-  log_.RunReaders(ThreadId("t"));
-  EXPECT_THAT(Texts(page), IsEmpty());
-  EXPECT_EQ(page.last, (Position{Epoch("e1"), Offset(3)}));
+  uint64_t last = 2;
+  for (const char* epoch : {"e1", "e2"}) {
+    log_.AppendText(ThreadId("t"), UserId("ann"), absl::StrCat("event", ++last));
+    log_.RunReaders(ThreadId("t"));
+    v1::ReadPageRequest request;
+    request.set_thread_id("t");
+    *request.mutable_after() = PositionOf(epoch, last);
+    link::Page page;
+    delivery().ReadPage(request, [&](absl::StatusOr<link::Page> got) { page = *got; });
+    log_.RunReaders(ThreadId("t"));
+    EXPECT_THAT(Texts(page), IsEmpty());
+    EXPECT_EQ(page.last, (Position{Epoch(epoch), Offset(last)}));
+    log_.NewEpoch(ThreadId("t"));
+  }
 }
 
 TEST_F(PageTest, OfAThreadWithoutEventsIsEmpty) {
