@@ -19,7 +19,6 @@ namespace clarion {
 namespace {
 
 using testing::HasSubstr;
-using testing::IsEmpty;
 using testing::Not;
 
 // ---- Lines ----
@@ -144,6 +143,7 @@ TEST(Metrics, TextHasTypeHelpLabelsAndValues) {
 TEST(Metrics, CountsFromManyThreads) {
   Counter& counter = GetCounter("test_threads_total", "");
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (int i = 0; i < 4; ++i) {
     threads.emplace_back([] {
       for (int n = 0; n < 1000; ++n) GetCounter("test_threads_total", "").Add();
@@ -162,11 +162,12 @@ TEST(MetricsDeathTest, OneNameCannotBeTwoTypes) {
 // ---- Flags ----
 
 class FlagsTest : public testing::Test {
- protected:
+ public:
   ~FlagsTest() override {
     for (const std::string& name : set_) ::unsetenv(name.c_str());
   }
 
+ protected:
   void Env(const std::string& name, const std::string& value) {
     ::setenv(name.c_str(), value.c_str(), 1);
     set_.push_back(name);
@@ -185,6 +186,7 @@ class FlagsTest : public testing::Test {
     flags.AddSecret("--token-secret", secret_, "Key");
     arguments.insert(arguments.begin(), "clarion-test");
     std::vector<char*> argv;
+    argv.reserve(arguments.size());
     for (std::string& argument : arguments) argv.push_back(argument.data());
     testing::internal::CaptureStdout();
     testing::internal::CaptureStderr();

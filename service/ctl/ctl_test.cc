@@ -26,8 +26,6 @@ namespace {
 using testing::AllOf;
 using testing::HasSubstr;
 using testing::IsEmpty;
-using testing::Not;
-using testing::StartsWith;
 
 constexpr char kSecret[] = "0123456789abcdef0123456789abcdef";
 
@@ -40,6 +38,7 @@ struct Ran {
 Ran Ctl(std::vector<std::string> arguments) {
   arguments.insert(arguments.begin(), "clarionctl");
   std::vector<char*> argv;
+  argv.reserve(arguments.size());
   for (std::string& argument : arguments) argv.push_back(argument.data());
   testing::internal::CaptureStdout();
   testing::internal::CaptureStderr();

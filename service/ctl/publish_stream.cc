@@ -108,6 +108,7 @@ absl::Status PublishSession::Publish(
     const std::vector<v1::Event>& events,
     const std::function<void(size_t, const v1::PublishResult&)>& report) {
   std::vector<Waiting> waiting;
+  waiting.reserve(events.size());
   for (size_t i = 0; i < events.size(); ++i) waiting.push_back({i, &events[i]});
   auto last_progress = std::chrono::steady_clock::now();
   auto pause = kFirstPause;

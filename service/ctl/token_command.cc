@@ -1,6 +1,7 @@
 #include <iostream>
 #include <memory>
 
+#include "proto/contract/error.h"
 #include "service/ctl/output.h"
 #include "service/ctl/token.h"
 

@@ -2,7 +2,7 @@
 // those that come.
 #include <utility>
 
-#include "absl/strings/str_cat.h"
+#include "proto/base/text.h"
 #include "proto/contract/error.h"
 #include "service/delivery/core.h"
 #include "telemetry/log.h"
@@ -73,10 +73,12 @@ void Core::BindAll(Connection& connection, const ThreadId& thread) {
   if (all.bound.contains(thread)) return;
   if (all.bound.size() >= options_.all_threads) {
     if (std::exchange(all.full, true)) return;
-    Log(Severity::kError, "subscribe {all} follows no more threads: --all-threads is reached",
-        {{"user_id", connection.user.str()},
-         {"connection_id", connection.id.str()},
-         {"limit", absl::StrCat(options_.all_threads)}});
+    LogFailure(MakeError(Reason::kRateLimited,
+                         Concat("subscribe {all} follows ", options_.all_threads,
+                                " threads and no more; the user has more"),
+                         {.user_id = connection.user.str(),
+                          .thread_id = thread.str(),
+                          .operation = "SubscribeAll"}));
     return;
   }
   all.bound.insert(thread);

@@ -321,10 +321,11 @@ TEST_F(ReadinessTest, StepsAreBounded) {
 }
 
 class BindTest : public DeliveryTest {
- protected:
+ public:
   // A bind that is still open is answered now, while there is somebody to hear it.
   ~BindTest() override { delivery().Stop(); }
 
+ protected:
   void Bind(std::chrono::seconds timeout = std::chrono::seconds(5)) {
     delivery().BindThread(UserId("ann"), ThreadId("t"), timeout,
                           [this](std::vector<v1::BoundConnection> bound) {

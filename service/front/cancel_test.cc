@@ -90,6 +90,7 @@ TEST_F(CancelTest, ServesOnAndStopsAfterCallersThatGoAtAnyMoment) {
   auto silent = Gateway("s", {.confirm = false, .canary = FakeGateway::Behaviour::Canary::kSilent});
   silent->Connect("silent", "s-c");
   std::vector<std::thread> callers;
+  callers.reserve(kCallers);
   for (int i = 0; i < kCallers; ++i) callers.emplace_back([this, i] { Hurry(i); });
   for (std::thread& caller : callers) caller.join();
   EXPECT_EQ(MustPublish(Delta("after", "after")).offset(), 1u);
@@ -100,6 +101,7 @@ TEST_F(CancelTest, StopsInTheMiddleOfCallsOfEveryKind) {
   auto gateway = Gateway("g");
   gateway->Connect(kUser, "c");
   std::vector<std::thread> callers;
+  callers.reserve(kCallers);
   for (int i = 0; i < kCallers; ++i) {
     callers.emplace_back([this, i] {
       for (unsigned kind = 0; kind < 6; ++kind) {

@@ -79,6 +79,7 @@ TEST_F(PublishStreamTest, AcceptsManyBatchesUnderWay) {
   std::thread writer([this] {
     for (int batch = 0; batch < kBatches; ++batch) {
       std::vector<v1::PublishRequest> events;
+      events.reserve(kEvents);
       for (int i = 0; i < kEvents; ++i) {
         events.push_back(Delta("e" + std::to_string(batch * kEvents + i)));
       }

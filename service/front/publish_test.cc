@@ -204,6 +204,7 @@ TEST_F(PublishTest, RemembersEventsAcrossARestart) {
 TEST_F(PublishTest, ServesManyCallersAtOnceWithoutGaps) {
   constexpr int kCallers = 8, kEvents = 50;
   std::vector<std::thread> callers;
+  callers.reserve(kCallers);
   for (int caller = 0; caller < kCallers; ++caller) {
     callers.emplace_back([this, caller] {
       for (int i = 0; i < kEvents; ++i) {

@@ -56,6 +56,7 @@ std::vector<StreamTicket> StreamThreads::Stop(const ThreadId& thread, StreamStop
   if (!queue.stop) ++stopped_;
   queue.stop = std::move(stop);
   std::vector<StreamTicket> tickets;
+  tickets.reserve(queue.waiting.size());
   for (const Waiting& waiting : queue.waiting) tickets.push_back(waiting.ticket);
   queue.waiting.clear();
   return tickets;

@@ -37,6 +37,7 @@ double Seconds() {
 
 std::vector<ThreadId> ThreadIds() {
   std::vector<ThreadId> ids;
+  ids.reserve(kThreads);
   for (int n = 0; n < kThreads; ++n) ids.emplace_back("thread-" + std::to_string(n));
   return ids;
 }

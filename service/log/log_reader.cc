@@ -7,6 +7,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "proto/base/text.h"
 #include "proto/contract/error.h"
 #include "service/log/stored_thread.h"
 
@@ -380,7 +381,7 @@ absl::StatusOr<std::optional<Listed>> ParseToken(std::string_view token) {
   Listed after;
   const size_t colon = token.find(':');
   if (colon == std::string_view::npos ||
-      !absl::SimpleAtoi(absl::string_view(token.data(), colon), &after.last_append)) {
+      !absl::SimpleAtoi(ToAbsl(token.substr(0, colon)), &after.last_append)) {
     return absl::InvalidArgumentError("is none that this service gave");
   }
   after.thread = token.substr(colon + 1);

@@ -100,6 +100,7 @@ absl::StatusOr<std::shared_ptr<Store>> Store::Open(const EmbeddedOptions& option
                                                    std::function<void()> on_closed) {
   const auto cache = rocksdb::NewLRUCache(options.block_cache_bytes);
   std::vector<rocksdb::ColumnFamilyDescriptor> descriptors;
+  descriptors.reserve(kFamilyNames.size());
   for (size_t i = 0; i < kFamilyNames.size(); ++i) {
     descriptors.emplace_back(kFamilyNames[i], FamilyOptions(options, Family(i), cache));
   }

@@ -1,5 +1,6 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "proto/base/text.h"
 #include "service/runs/start_run.h"
 
 namespace clarion::runs {
@@ -25,8 +26,9 @@ TEST(RunFactsTest, ComeBackAsTheyWere) {
 TEST(RunFactsTest, AreNothingForOtherData) {
   const std::string token(32, 'a');
   for (const std::string& data :
-       {std::string(), std::string("2 ") + token + " 1 " + token, "1 " + token + " 9 " + token,
-        "1 " + token + " 1 short", "1 " + std::string(32, 'x') + " 1 " + token, "1 " + token}) {
+       {std::string(), Concat("2 ", token, " 1 ", token), Concat("1 ", token, " 9 ", token),
+        Concat("1 ", token, " 1 short"), Concat("1 ", std::string(32, 'x'), " 1 ", token),
+        Concat("1 ", token)}) {
     EXPECT_FALSE(DecodeRunFacts(data).has_value()) << data;
   }
 }

@@ -101,6 +101,7 @@ TEST_F(AdminServerTest, ClosesOnGarbageAndOversizeAndServesOn) {
 
 TEST_F(AdminServerTest, ASilentConnectionDoesNotKeepOthersWaiting) {
   std::vector<tcp::socket> silent;
+  silent.reserve(20);
   for (int i = 0; i < 20; ++i) silent.push_back(Connect());
   EXPECT_THAT(Get("/healthz"), StartsWith("HTTP/1.1 200"));
 }

@@ -22,6 +22,7 @@ using testing::Form;
 
 std::vector<std::string> Threads(size_t count) {
   std::vector<std::string> threads;
+  threads.reserve(count);
   for (size_t i = 0; i < count; ++i) threads.push_back(Concat("thread-", i));
   return threads;
 }

@@ -221,6 +221,7 @@ TEST_P(LogContractTest, StateHoldsNoMoreRunsThanTheCallSays) {
   client().Append("t", "u", {Start("s4", "open2"), End("e3", "unseen")}).status().IgnoreError();
   const auto names = [](const ThreadState& state) {
     std::vector<std::string> runs;
+    runs.reserve(state.runs.size());
     for (const RunRecord& run : state.runs) runs.push_back(run.run_id.str());
     return runs;
   };

@@ -233,13 +233,14 @@ IOStatus CrashFileSystem::RenameFile(const std::string& from, const std::string&
 CrashFileSystem::Verdict CrashFileSystem::Judge(const std::string& name) {
   MutexLock lock(mutex_);
   if (FailsLocked(name)) return Verdict::kFail;
-  if (off_after_ > 0 && --off_after_ == 0) {
-    off_ = true;
-    return Verdict::kHalf;
+  if (off_after_ > 0) {
+    --off_after_;
+    off_ = off_after_ == 0;
+    if (off_) return Verdict::kHalf;
   }
-  if (fail_in_ == 0 || name.find(fail_part_) == std::string::npos || --fail_in_ > 0) {
-    return Verdict::kGo;
-  }
+  if (fail_in_ == 0 || name.find(fail_part_) == std::string::npos) return Verdict::kGo;
+  --fail_in_;
+  if (fail_in_ > 0) return Verdict::kGo;
   failed_ = true;
   switch (failure_) {
     case Failure::kNothingWritten:

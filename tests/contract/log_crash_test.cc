@@ -339,6 +339,7 @@ TEST_P(FailingWriteTest, AcceptedEventsStayAndARepeatedAppendSortsOutTheRest) {
       EXPECT_TRUE(accepted.emplace(*offset, TextOf(id)).second) << *offset << " means two events";
     }
     std::vector<std::string> expected;
+    expected.reserve(accepted.size());
     for (const auto& [offset, text] : accepted) {
       expected.push_back(std::to_string(offset) + ":" + text);
     }
