@@ -164,7 +164,7 @@ class HubImpl final : public Hub, private PullHandler {
   absl::flat_hash_set<FeedPtr, FeedHash, FeedEq> feeds_;
   absl::flat_hash_map<uint64_t, SubscriptionPtr> subscriptions_;
   absl::flat_hash_map<uint64_t, PendingAck> acks_;
-  absl::flat_hash_map<uint64_t, Query> queries_;          // by subscription_id
+  absl::flat_hash_map<uint64_t, Query> queries_;             // by subscription_id
   absl::flat_hash_map<uint64_t, HubConnection*> all_asked_;  // by AllThreads::asked
   // Usually all threads are in the same epoch: one name for all.
   SharedEpoch newest_epoch_;

@@ -76,7 +76,8 @@ void Core::JudgeAck(Subscription& subscription, const PendingAck& ack, Deferred&
   // If known, the same place in the numbering of now; the commit checks epoch and end.
   after.Add([core = shared_from_this(), carrier = attached.carrier,
              thread = subscription.thread->id(), user, id = ack.id,
-             position = Position{maybe_new ? ack.position.epoch : end.epoch, ack.position.offset}, had = state.acknowledged] {
+             position = Position{maybe_new ? ack.position.epoch : end.epoch, ack.position.offset},
+             had = state.acknowledged] {
     core->log_->Ack(
         thread, user, position,
         [carrier, thread, user, id, had](absl::StatusOr<log::AckResult> result) {
