@@ -8,7 +8,7 @@ cd "$here"
 export CLARION_STUBS=$binaries/python
 "$here/../../service/client/sample_agent/gen_stubs.sh" "$CLARION_STUBS"
 if [[ ! -d node_modules/ws || package.json -nt node_modules ]]; then
-  npm install --no-package-lock --no-audit --no-fund --silent
+  npm install --no-package-lock --no-audit --no-fund --loglevel=error
   touch node_modules
 fi
 node readme_test.mjs "$binaries"
