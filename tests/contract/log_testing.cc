@@ -173,12 +173,14 @@ absl::StatusOr<ThreadPage> LogClient::List(std::string_view owner, std::string p
 
 std::vector<AppendOutcome> Outcomes(const AppendResult& result) {
   std::vector<AppendOutcome> outcomes;
+  outcomes.reserve(result.items.size());
   for (const AppendedItem& item : result.items) outcomes.push_back(item.outcome);
   return outcomes;
 }
 
 std::vector<uint64_t> Offsets(const AppendResult& result) {
   std::vector<uint64_t> offsets;
+  offsets.reserve(result.items.size());
   for (const AppendedItem& item : result.items) offsets.push_back(item.offset.value());
   return offsets;
 }

@@ -37,6 +37,7 @@ class RaceTest : public ::testing::TestWithParam<Form> {
   // Calls `run(i, stub)` for all runs from sixteen threads at once.
   void ForEachRun(const std::function<void(int, v1::EventService::Stub&)>& run) {
     std::vector<std::thread> threads;
+    threads.reserve(16);
     for (int t = 0; t < 16; ++t) {
       threads.emplace_back([this, t, &run] {
         auto stub = deployment_.Stub();
