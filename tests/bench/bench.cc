@@ -45,6 +45,7 @@ uint64_t ServerKiB(Deployment& deployment) {
   return deployment.one_process() ? service : service + ResidentKiB(deployment.gateway().pid());
 }
 
+const std::vector<std::string> kServiceArguments = {"--max-user-connections", "15000"};
 const std::vector<std::string> kGatewayArguments = {"--max-connections", "15000",
                                                     "--max-connections-per-user", "15000"};
 
@@ -88,7 +89,7 @@ bool Ready(Followers& followers) {
 }
 
 void Latency(Form form) {
-  Deployment deployment(form, {}, kGatewayArguments);
+  Deployment deployment(form, kServiceArguments, kGatewayArguments);
   deployment.Start();
   Followers followers(deployment.stream_port());
   Load load;
@@ -119,7 +120,7 @@ void Latency(Form form) {
 }
 
 void Fanout(Form form) {
-  Deployment deployment(form, {}, kGatewayArguments);
+  Deployment deployment(form, kServiceArguments, kGatewayArguments);
   deployment.Start();
   Load load;
   load.threads = Threads(1);
@@ -158,11 +159,10 @@ void Fanout(Form form) {
 }
 
 void Idle(Form form) {
-  Deployment deployment(form, {}, kGatewayArguments);
+  Deployment deployment(form, kServiceArguments, kGatewayArguments);
   deployment.Start();
   constexpr uint64_t kConnections = 10'000;
   const uint64_t before = ServerKiB(deployment);
-  const double cpu = ServerCpu(deployment);
   Followers followers(deployment.stream_port());
   for (uint64_t i = 0; i < kConnections; ++i) {
     followers.Add(deployment.Token("bench"), Concat("thread-", i));
@@ -182,7 +182,6 @@ void Idle(Form form) {
       kConnections, static_cast<double>(ServerKiB(deployment) - with_threads) / kConnections,
       static_cast<double>(with_threads - before) / kConnections,
       (ServerCpu(deployment) - cpu_threads) * 1e6 / kConnections);
-  (void)cpu;
 }
 
 }  // namespace
