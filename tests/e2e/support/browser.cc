@@ -61,6 +61,7 @@ class Browser : public std::enable_shared_from_this<Browser> {
 
  private:
   using Stream = websocket::stream<tcp::socket>;
+  static constexpr const char* kSubscribeId = "subscribe";
 
   asio::awaitable<void> Sleep(std::chrono::milliseconds time) {
     if (time.count() <= 0) co_return;
@@ -120,6 +121,13 @@ class Browser : public std::enable_shared_from_this<Browser> {
         co_await self->Sleep(self->options_.before_read);
       }
       if (type == "ping") self->Write({{"type", "pong"}});
+      const json::object& frame = value.as_object();
+      if (type == "error" && Text(frame, "id") == kSubscribeId &&
+          frame.contains("retry_after_ms")) {
+        const std::chrono::milliseconds delay(Number(frame, "retry_after_ms"));
+        asio::co_spawn(self->owner_->context_,
+                       SubscribeLater(self, Text(frame, "thread_id"), delay), asio::detached);
+      }
       self->Record(type, std::move(value.as_object()));
       self->owner_->changed_.notify_all();
     }
@@ -137,16 +145,35 @@ class Browser : public std::enable_shared_from_this<Browser> {
       }
       Write({{"type", "subscribe"}, {"all", true}, {"after", after}});
     }
-    for (const std::string& thread : options_.threads) {
-      const ThreadView& view = views[thread];
-      if (view.subscribed > 0 && !view.epoch.empty()) {
-        Write({{"type", "subscribe"},
-               {"thread_id", thread},
-               {"after", {{"epoch", view.epoch}, {"offset", view.last}}}});
-      } else {
-        Write({{"type", "subscribe"}, {"thread_id", thread}, {"from", options_.from}});
-      }
+    for (const std::string& thread : options_.threads) SubscribeLocked(thread);
+  }
+
+  // With the owner's mutex.
+  void SubscribeLocked(const std::string& thread) {
+    const ThreadView& view = views[thread];
+    if (view.subscribed > 0 && !view.epoch.empty()) {
+      Write({{"type", "subscribe"},
+             {"id", kSubscribeId},
+             {"thread_id", thread},
+             {"after", {{"epoch", view.epoch}, {"offset", view.last}}}});
+    } else {
+      Write({{"type", "subscribe"},
+             {"id", kSubscribeId},
+             {"thread_id", thread},
+             {"from", options_.from}});
     }
+  }
+
+  // Refused for now: a user has only so many claims, for example.
+  static asio::awaitable<void> SubscribeLater(std::shared_ptr<Browser> self, std::string thread,
+                                              std::chrono::milliseconds delay) {
+    const auto stream = self->stream_;
+    asio::steady_timer timer(self->owner_->context_, delay);
+    boost::system::error_code ignored;
+    co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+    if (self->leaving_ || self->stream_ != stream) co_return;
+    std::lock_guard lock(self->owner_->mutex_);
+    self->SubscribeLocked(thread);
   }
 
   static uint64_t Number(const json::object& frame, const char* key) {
