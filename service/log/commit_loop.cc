@@ -555,8 +555,12 @@ void CommitLoop::InterruptFollowers(const absl::flat_hash_set<ThreadId>& threads
 // --- Retention.
 
 void CommitLoop::BeginRetention() {
-  if (health_ != Health::kOpen || upkeep_.InRound()) return;
-  upkeep_.BeginRound();
+  if (health_ != Health::kOpen) return;
+  if (upkeep_.InRound()) {
+    round_again_ = true;
+  } else {
+    upkeep_.BeginRound();
+  }
   engine_.disk.Post([this, store = store_, now = engine_.Now()] {
     std::vector<ThreadId> due = retention_scan_.Run(*store, engine_.options, now);
     if (!due.empty()) engine_.queue.PushDue(std::move(due));
@@ -575,6 +579,7 @@ void CommitLoop::ContinueRetention() {
       ready_.push_back({thread.id, 0, RetainOp{}});
     }
   }
+  if (!upkeep_.InRound() && std::exchange(round_again_, false)) upkeep_.BeginRound();
 }
 
 Epoch CommitLoop::NewEpoch() const {

@@ -125,6 +125,7 @@ class CommitLoop {
   absl::flat_hash_set<ThreadLog*> loading_;
   absl::flat_hash_map<ThreadId, std::vector<Follower*>> followers_;
   RetentionScan retention_scan_{engine_.metrics};
+  bool round_again_ = false;  // a tick came during a round, which may be too early for it
   size_t released_ops_ = 0;
   size_t released_bytes_ = 0;
 };

@@ -1,5 +1,7 @@
 #include "service/log/retention_scan.h"
 
+#include <utility>
+
 #include "proto/contract/error.h"
 #include "service/log/retention.h"
 #include "service/log/stored_thread.h"
@@ -23,13 +25,32 @@ absl::Status ScanFailure(std::string_view thread, const absl::Status& cause) {
 std::vector<ThreadId> RetentionScan::Run(Store& store, const EmbeddedOptions& options,
                                          WallTime now) {
   std::vector<ThreadId> due;
-  if (busy_.exchange(true, std::memory_order_acquire)) return due;
+  {
+    MutexLock lock(mutex_);
+    wanted_ = now;
+    if (std::exchange(busy_, true)) return due;
+  }
+  for (;;) {
+    {
+      MutexLock lock(mutex_);
+      if (!wanted_.has_value() || due.size() >= kDueAtOnce) {
+        busy_ = false;
+        return due;
+      }
+      now = *std::exchange(wanted_, std::nullopt);
+    }
+    Scan(store, options, now, due);
+  }
+}
+
+void RetentionScan::Scan(Store& store, const EmbeddedOptions& options, WallTime now,
+                         std::vector<ThreadId>& due) {
   size_t left = options.retention_scan_threads;
   bool at_end = true;
   absl::Status status =
       store.Scan(Family::kThreads, "", cursor_, nullptr,
                  [&](std::string_view key, std::string_view value) -> absl::StatusOr<bool> {
-                   if (left == 0 || due.size() == kDueAtOnce) {
+                   if (left == 0 || due.size() >= kDueAtOnce) {
                      cursor_ = std::string(key);
                      at_end = false;
                      return false;
@@ -46,8 +67,6 @@ std::vector<ThreadId> RetentionScan::Run(Store& store, const EmbeddedOptions& op
                  });
   if (!status.ok()) LogFailure(ScanFailure("", status));
   if (at_end || !status.ok()) cursor_.clear();
-  busy_.store(false, std::memory_order_release);
-  return due;
 }
 
 }  // namespace clarion::log

@@ -2,10 +2,11 @@
 // something to do.
 #pragma once
 
-#include <atomic>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "proto/base/mutex.h"
 #include "service/log/embedded_options.h"
 #include "service/log/log.h"
 #include "service/log/log_metrics.h"
@@ -13,7 +14,7 @@
 
 namespace clarion::log {
 
-// Thread-safe: a scan that finds another under way does nothing.
+// Thread-safe: one that finds another under way leaves its time to that and does nothing.
 class RetentionScan {
  public:
   // `metrics` outlives it.
@@ -25,7 +26,11 @@ class RetentionScan {
 
  private:
   LogMetrics& metrics_;
-  std::atomic<bool> busy_{false};
+  void Scan(Store& store, const EmbeddedOptions& options, WallTime now, std::vector<ThreadId>& due);
+
+  Mutex mutex_;
+  bool busy_ ABSL_GUARDED_BY(mutex_) = false;
+  std::optional<WallTime> wanted_ ABSL_GUARDED_BY(mutex_);
   std::string cursor_;  // of whoever made busy_ true
 };
 
