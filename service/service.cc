@@ -286,10 +286,7 @@ class App final : public ServiceApp {
   }
 
   absl::Status StartAdmin(const HostPort& listen) {
-    AdminOptions admin{.listen = listen, .ready = [this] {
-                         return ready_.load() ? absl::OkStatus()
-                                              : absl::UnavailableError("starting or stopping");
-                       }};
+    AdminOptions admin{.listen = listen, .ready = [this] { return Readiness(); }};
     auto started = AdminServer::Start(std::move(admin));
     if (!started.ok()) return Mistake("--admin-listen", ToStd(started.status().message()));
     admin_ = *std::move(started);
@@ -302,6 +299,11 @@ class App final : public ServiceApp {
     ready_.store(true);
     Log(Severity::kInfo, "service ready",
         {{"grpc_port", Concat(port_)}, {"log_url", options_.log_url}});
+  }
+
+  absl::Status Readiness() const {
+    if (!ready_.load()) return absl::UnavailableError("starting or stopping");
+    return log_->Writable();
   }
 
   void SetHealth(bool serving) {

@@ -282,6 +282,8 @@ class FakeLog final : public log::Log {
 
   void ListThreads(UserId, std::string, size_t, Callback<log::ThreadPage>) override {}
 
+  absl::Status Writable() const override { return absl::OkStatus(); }
+
   void Close() override { RunAll(); }
 
  private:

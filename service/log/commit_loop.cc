@@ -3,14 +3,13 @@
 #include <pthread.h>
 
 #include <algorithm>
-#include <random>
 #include <type_traits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "proto/contract/error.h"
 #include "service/log/checkpoint.h"
+#include "service/log/new_epoch.h"
 #include "service/log/retention.h"
 #include "telemetry/log.h"
 
@@ -31,7 +30,7 @@ struct Overloaded : F... {
 
 CommitLoop::CommitLoop(Engine& engine, Recovered recovered) : engine_(engine), upkeep_(engine) {
   context_.options = &engine.options;
-  context_.new_epoch = [this] { return NewEpoch(); };
+  context_.new_epoch = [this] { return NewEpoch(incarnation_); };
   Adopt(std::move(recovered));
 }
 
@@ -54,7 +53,9 @@ void CommitLoop::Run() {
     std::optional<std::chrono::steady_clock::time_point> until;
     if (health_ == Health::kBroken || health_ == Health::kClosed) until = next_attempt_;
     engine_.queue.Take(taken_, more, until);
+    engine_.health.WorkBegins(engine_.options.scheduler->now());
     Cycle();
+    engine_.health.WorkEnded();
     const bool idle = ready_.empty() && loading_.empty();
     if (taken_.closing && taken_.ops.empty() && taken_.loaded.empty() && idle) break;
     taken_.Clear();
@@ -464,8 +465,10 @@ void CommitLoop::Break(const absl::Status& why) {
   why_broken_ = std::string(why.message());
   health_ = Health::kBroken;
   next_attempt_ = std::chrono::steady_clock::now();
+  reopen_wait_ = engine_.options.reopen_interval;
   ++generation_;
   engine_.metrics.failed_commits.Add();
+  engine_.health.Broke(why_broken_);
   MarkDoubt(engine_.options);
   clarion::Log(Severity::kError, "the event log cannot be written", {{"cause", why_broken_}});
   for (const ThreadLog* thread : touched_) {
@@ -494,7 +497,7 @@ void CommitLoop::TryToReopen() {
     return;
   }
   if (!ProbeDisk(engine_.options).ok()) {
-    next_attempt_ = std::chrono::steady_clock::now() + engine_.options.reopen_interval;
+    TryLater();
     return;
   }
   // The last reader to let go closes the files and says so through the queue.
@@ -508,7 +511,8 @@ void CommitLoop::Reopen() {
       Recover(engine_.options, sequence_, [this] { engine_.queue.PushStoreClosed(); });
   if (!recovered.ok()) {
     why_broken_ = std::string(recovered.status().message());
-    next_attempt_ = std::chrono::steady_clock::now() + engine_.options.reopen_interval;
+    engine_.health.Broke(why_broken_);
+    TryLater();
     return;
   }
   const bool lost = recovered->last_sequence < sequence_;
@@ -524,8 +528,15 @@ void CommitLoop::Reopen() {
   InterruptFollowers(std::exchange(doubtful_, {}));
 }
 
+// An attempt may write a good deal before it fails: not all the time.
+void CommitLoop::TryLater() {
+  next_attempt_ = std::chrono::steady_clock::now() + reopen_wait_;
+  reopen_wait_ = std::min(2 * reopen_wait_, engine_.options.reopen_interval_max);
+}
+
 void CommitLoop::Adopt(Recovered recovered) {
   health_ = Health::kOpen;
+  engine_.health.Mended();
   store_ = recovered.store;
   incarnation_ = context_.incarnation = recovered.incarnation;
   sequence_ = recovered.last_sequence;
@@ -580,19 +591,6 @@ void CommitLoop::ContinueRetention() {
     }
   }
   if (!upkeep_.InRound() && std::exchange(round_again_, false)) upkeep_.BeginRound();
-}
-
-Epoch CommitLoop::NewEpoch() const {
-  // The random part makes a thread that was lost altogether and begins anew differ from itself.
-  // Ten characters of 62 are 59 bits; with the incarnation the name mostly fits a string's own
-  // room.
-  constexpr std::string_view kAlphabet =
-      "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-  std::random_device random;
-  std::uniform_int_distribution<size_t> any(0, kAlphabet.size() - 1);
-  std::string name = absl::StrFormat("%x-", incarnation_);
-  for (int n = 0; n < 10; ++n) name.push_back(kAlphabet[any(random)]);
-  return Epoch(std::move(name));
 }
 
 }  // namespace clarion::log

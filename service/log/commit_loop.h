@@ -81,14 +81,13 @@ class CommitLoop {
   void Break(const absl::Status& why);
   void TryToReopen();
   void Reopen();
+  void TryLater();
   void Adopt(Recovered recovered);
   void InterruptFollowers(const absl::flat_hash_set<ThreadId>& threads);
 
   // --- Retention.
   void BeginRetention();
   void ContinueRetention();
-
-  Epoch NewEpoch() const;
 
   Engine& engine_;
   std::shared_ptr<Store> store_;
@@ -99,6 +98,7 @@ class CommitLoop {
   Health health_ = Health::kOpen;
   std::string why_broken_;
   std::chrono::steady_clock::time_point next_attempt_;
+  std::chrono::milliseconds reopen_wait_{};
   // Threads of commits that failed: nobody knows yet what became of them.
   absl::flat_hash_set<ThreadId> doubtful_;
   uint64_t generation_ = 1;

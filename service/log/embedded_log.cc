@@ -197,6 +197,10 @@ class EmbeddedLog : public Log {
     reader_.ListThreads(std::move(owner), std::move(page_token), page_size, std::move(done));
   }
 
+  absl::Status Writable() const override {
+    return engine_.health.Get(engine_.options.scheduler->now());
+  }
+
   void Close() override {
     if (std::exchange(closed_, true)) return;
     gate_->Close();

@@ -71,8 +71,10 @@ struct EmbeddedOptions {
 
   // Threads that read from the disk.
   int disk_readers = 2;
-  // How long after a failed write the disk is tried again.
+  // How long after a failed write the disk is tried again: at first, doubled each time, and at
+  // most.
   std::chrono::milliseconds reopen_interval{200};
+  std::chrono::milliseconds reopen_interval_max{5'000};
 
   // RocksDB: cache of blocks, memory of one write buffer (the journal has up to three), in bytes.
   size_t block_cache_bytes = 64u << 20;

@@ -11,6 +11,7 @@
 #include "service/log/store.h"
 #include "service/log/thread_log.h"
 #include "service/log/worker.h"
+#include "service/log/write_health.h"
 
 namespace clarion::log {
 
@@ -47,6 +48,7 @@ struct Engine {
 
   const EmbeddedOptions options;
   LogMetrics metrics;
+  WriteHealth health;
   ThreadTable threads;
   StoreHolder store;
   CommitQueue queue;

@@ -264,6 +264,10 @@ class Log {
   virtual void ListThreads(UserId owner, std::string page_token, size_t page_size,
                            Callback<ThreadPage> done) = 0;
 
+  // OK while the log takes what is written to it. UNAVAILABLE: it refuses everything, or its
+  // storage stands still; the text says since when or why. At once, unlike all else.
+  virtual absl::Status Writable() const = 0;
+
   // Commits what was accepted, answers every callback, stops. No call may follow.
   virtual void Close() = 0;
 };

@@ -10,6 +10,7 @@
 #include "rocksdb/iterator.h"
 #include "rocksdb/table.h"
 #include "rocksdb/write_batch.h"
+#include "service/log/database_reports.h"
 
 namespace clarion::log {
 namespace {
@@ -47,12 +48,10 @@ rocksdb::DBOptions DatabaseOptions(const EmbeddedOptions& options) {
   // Written back bit by bit, so that no sync has to wait for tens of megabytes.
   db.bytes_per_sync = 1u << 20;
   db.wal_bytes_per_sync = 512u << 10;
-  db.keep_log_file_num = 4;
-  db.max_log_file_size = 8u << 20;
-  db.info_log_level = rocksdb::InfoLogLevel::WARN_LEVEL;
   db.stats_dump_period_sec = 0;
   db.stats_persist_period_sec = 0;
   db.max_open_files = 512;
+  RouteReports(db);
   // One thread writes: nothing to gain from the machinery for many.
   db.allow_concurrent_memtable_write = false;
   db.enable_write_thread_adaptive_yield = false;
@@ -105,6 +104,8 @@ absl::StatusOr<std::shared_ptr<Store>> Store::Open(const EmbeddedOptions& option
     descriptors.emplace_back(kFamilyNames[i], FamilyOptions(options, Family(i), cache));
   }
   std::shared_ptr<Store> store(new Store);
+  // The database would make it too, and report that it was missing. What fails here fails there.
+  EnvOf(options)->CreateDirIfMissing(options.path).PermitUncheckedError();
   rocksdb::DB* db = nullptr;
   const rocksdb::Status status = rocksdb::DB::Open(DatabaseOptions(options), options.path,
                                                    descriptors, &store->families_, &db);
@@ -175,8 +176,11 @@ absl::Status Store::TrimJournal(uint64_t sequence) {
 }
 
 void MarkDoubt(const EmbeddedOptions& options) {
-  // Not synced: it is for the next process, and where even this fails nothing more can be done.
-  rocksdb::WriteStringToFile(EnvOf(options), "a write failed\n", DoubtPath(options))
+  // Not synced: it is for the next process. Empty: a full disk mostly has room for a name. Where
+  // even this fails nothing more can be done.
+  std::unique_ptr<rocksdb::WritableFile> mark;
+  EnvOf(options)
+      ->NewWritableFile(DoubtPath(options), &mark, rocksdb::EnvOptions())
       .PermitUncheckedError();
 }
 

@@ -372,6 +372,7 @@ TEST_F(CrashTest, WhileNothingCanBeWrittenCallsFailAndReadsDoNot) {
   EXPECT_THAT(client().Append("t", "u", Items({"b"})), HasReason(Reason::kLogUnavailable));
   EXPECT_THAT(client().Append("t", "u", Items({"c"})), HasReason(Reason::kLogUnavailable));
   EXPECT_THAT(client().Ack("t", "u", 1), HasReason(Reason::kLogUnavailable));
+  EXPECT_EQ(log_->Writable().code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(client().ReadAll("t"), ElementsAre("1:text of a"));
   RecordingFollower follower;
   EXPECT_EQ(client().Follow("t", &follower)->last, Offset(1));
@@ -380,6 +381,7 @@ TEST_F(CrashTest, WhileNothingCanBeWrittenCallsFailAndReadsDoNot) {
   absl::StatusOr<AppendResult> result = absl::UnknownError("");
   while (!result.ok()) result = client().Append("t", "u", Items({"b"}));
   EXPECT_EQ(result->items[0].offset, Offset(2));
+  EXPECT_TRUE(log_->Writable().ok());
   client().Unfollow("t", &follower);
 }
 
@@ -466,12 +468,16 @@ TEST_F(CrashTest, StalledDiskStopsNeitherCallersNorReadsOfTheTail) {
   EXPECT_THAT(client().ReadAll("t"), ElementsAre("1:text of a"));
   EXPECT_EQ(client().State("t").last, Offset(1));
   EXPECT_TRUE(client().Find("t", "a").ok());
+  EXPECT_TRUE(log_->Writable().ok());
+  clock_.Advance(5s);
+  EXPECT_THAT(log_->Writable().message(), HasSubstr("for 5 s"));
   auto done = committed.get_future();
   EXPECT_EQ(done.wait_for(0s), std::future_status::timeout);
   fs_->Go();
   EXPECT_TRUE(done.get().ok());
   EXPECT_TRUE(later.get_future().get().ok());
   EXPECT_EQ(client().State("t").last, Offset(3));
+  EXPECT_TRUE(log_->Writable().ok());
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // The contract, over the embedded log with much room and with very little; and what is the embedded
 // log's own: retention, incarnations, bounds.
+#include <filesystem>
 #include <map>
 #include <thread>
 
@@ -462,6 +463,14 @@ TEST(EmbeddedLogOpenTest, FolderInUseIsRefused) {
   EmbeddedOptions options = first.options();
   options.scheduler = &clock;
   EXPECT_FALSE(OpenEmbeddedLog(options).ok());
+}
+
+TEST(EmbeddedLogOpenTest, DatabaseKeepsNoLogFileOnTheDiskWhoseFailuresItReports) {
+  EmbeddedUnderTest log;
+  LogClient(log.log()).Add("t", "u", {"a"});
+  for (const auto& file : std::filesystem::directory_iterator(log.options().path)) {
+    EXPECT_FALSE(file.path().filename().string().starts_with("LOG")) << file.path();
+  }
 }
 
 }  // namespace
