@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "gateway/hub/hub_world.h"
@@ -31,8 +32,17 @@ class HubTest : public ::testing::Test {
   }
   void Subscribe(const std::string& thread, const std::string& id = "1",
                  v1::Subscribe subscribe = {}) {
+    Subscribe(&page_, thread, id, std::move(subscribe));
+  }
+  void Subscribe(FakeSubscriber* page, const std::string& thread, const std::string& id = "",
+                 v1::Subscribe subscribe = {}) {
     subscribe.set_thread_id(thread);
-    hub_->Subscribe(&page_, subscribe, id);
+    hub_->Subscribe(page, subscribe, id);
+  }
+  static v1::Subscribe Live() {
+    v1::Subscribe subscribe;
+    subscribe.set_from(v1::START_FROM_LIVE);
+    return subscribe;
   }
   static v1::Subscribe After(const std::string& epoch, uint64_t offset) {
     v1::Subscribe subscribe;

@@ -1,0 +1,290 @@
+// Every way a connection ends, over real sockets, with a fake hub behind them.
+#include <random>
+#include <stdexcept>
+#include <string>
+
+#include "absl/time/time.h"
+#include "gateway/connection/connection.h"
+#include "gateway/connection/connection_testing.h"
+#include "gtest/gtest.h"
+
+namespace clarion::gateway {
+namespace {
+
+using namespace std::chrono_literals;
+
+TEST(ConnectionEndTest, WhatThrowsEndsItsConnectionAloneAndLeavesTheHub) {
+  TestLoop loop;
+  TestClient other(loop.port());
+  other.Connect(TokenOf("eve"));
+  loop.hub.on_subscribe = [](Subscriber*, const v1::Subscribe&) {
+    throw std::runtime_error("for a test");
+  };
+  TestClient client(loop.port());
+  client.Connect(TokenOf("ada"));
+  client.Send(R"({"type":"subscribe","thread_id":"t"})");
+  ExpectClosed(client, "GATEWAY_UNAVAILABLE", 4500, true);
+  ExpectLeft(loop, "CONNECTION_STATE_ERROR internal");
+  other.Send(R"({"type":"nothing"})");
+  EXPECT_EQ(other.Next().at("type"), "error");
+}
+
+TEST(ConnectionEndTest, WhatThrowsSomethingUnknownLeavesTheHubToo) {
+  TestLoop loop;
+  loop.hub.on_subscribe = [](Subscriber*, const v1::Subscribe&) { throw 7; };
+  TestClient client(loop.port());
+  client.Connect(TokenOf("ada"));
+  client.Send(R"({"type":"subscribe","thread_id":"t"})");
+  EXPECT_EQ(loop.hub.NextOf("close").what, "close");
+  loop.WaitForEnds(1);
+  EXPECT_EQ(client.Next().at("type"), "closed");
+}
+
+TEST(ConnectionEndTest, EveryRowOfTheTableClosesWithItsCode) {
+  TestLoop loop;
+  for (const CloseRow& row : kCloseRows) {
+    TestClient client(loop.port());
+    client.Connect(TokenOf("ada"));
+    loop.hub.NextOf("open");
+    loop.Do([&] { loop.hub.last()->Close(row.code, "for a test"); });
+    boost::json::object frame = client.Next();
+    if (row.code == CloseCode::kGoingAway) {
+      EXPECT_EQ(frame.at("type"), "going_away");
+      EXPECT_EQ(frame.at("reconnect_after_ms"), row.retry_after_ms);
+      frame = client.Next();
+    }
+    if (row.code != CloseCode::kNormal) {
+      EXPECT_EQ(std::string(frame.at("code").as_string()), NameOf(row.reason));
+      EXPECT_EQ(frame.contains("reconnect"), row.reconnect != Reconnect::kNo);
+      frame = client.Next();
+    }
+    EXPECT_EQ(frame.at("code"), static_cast<int>(row.code));
+  }
+}
+
+TEST(ConnectionEndTest, PeerThatClosesGetsItsCodeBack) {
+  TestLoop loop;
+  TestClient client(loop.port());
+  client.Connect(TokenOf("ada"));
+  boost::system::error_code error;
+  client.stream().close({static_cast<boost::beast::websocket::close_code>(4123), "bye"}, error);
+  EXPECT_FALSE(error) << error.message();
+  ExpectLeft(loop, "CONNECTION_STATE_DISCONNECTED closed by the client");
+}
+
+TEST(ConnectionEndTest, PeerThatVanishesIsGone) {
+  TestLoop loop;
+  {
+    TestClient client(loop.port());
+    client.Connect(TokenOf("ada"));
+  }
+  ExpectLeft(loop, "CONNECTION_STATE_DISCONNECTED connection lost");
+}
+
+TEST(ConnectionEndTest, GatewayThatStopsSaysSo) {
+  TestLoop loop;
+  TestClient client(loop.port());
+  client.Connect(TokenOf("ada"));
+  loop.GoAway();
+  EXPECT_EQ(client.Next().at("type"), "going_away");
+  ExpectClosed(client, "GATEWAY_UNAVAILABLE", 1001, true);
+}
+
+TEST(ConnectionEndTest, NoConnectInTimeIs4408) {
+  TestLoop loop({.handshake_timeout_ms = 60});
+  TestClient client(loop.port());
+  ExpectClosed(client, "GATEWAY_UNAVAILABLE", 4408, true);
+}
+
+TEST(ConnectionEndTest, SilentPeerIsPingedThenClosedWith4408) {
+  TestLoop loop({.heartbeat_ms = 60});
+  TestClient client(loop.port());
+  client.Connect(TokenOf("ada"));
+  EXPECT_EQ(client.Next().at("type"), "ping");
+  ExpectClosed(client, "GATEWAY_UNAVAILABLE", 4408, true);
+}
+
+TEST(ConnectionEndTest, PeerThatAnswersPingsStays) {
+  TestLoop loop({.heartbeat_ms = 300});
+  TestClient client(loop.port());
+  client.Connect(TokenOf("ada"));
+  // Longer than 2.5 heartbeats.
+  for (int i = 0; i < 4; ++i) {
+    ASSERT_EQ(client.Next().at("type"), "ping") << i;
+    client.Send(R"({"type":"pong"})");
+  }
+}
+
+TEST(ConnectionEndTest, TokenThatEndsClosesWith4401UnlessRefreshed) {
+  TestLoop loop;
+  TestClient client(loop.port());
+  // Signed to the second, and a second of leeway: between one and two of them.
+  client.Connect(TokenOf("ada", 1s));
+  client.Send(R"({"type":"refresh","id":"r","token":")" + TokenOf("ada", 2s) + "\"}");
+  const boost::json::object refreshed = client.Next();
+  EXPECT_EQ(refreshed.at("type"), "refreshed");
+  EXPECT_EQ(refreshed.at("id"), "r");
+  EXPECT_TRUE(refreshed.contains("token_expires_at"));
+  ExpectClosed(client, "UNAUTHENTICATED", 4401, true);
+}
+
+TEST(ConnectionEndTest, TokenAcceptedByLeewayHoldsUntilTheLeewayEnds) {
+  TestLoop loop({.heartbeat_ms = 300}, 100, 1min);
+  TestClient client(loop.port());
+  const auto before = std::chrono::system_clock::now();
+  const boost::json::object connected = client.Connect(TokenOf("ada", -10s));
+  ASSERT_EQ(connected.at("type"), "connected") << connected;
+  // What the page is told is the token's own end, so that it gets a new one at once.
+  EXPECT_LT(std::string(connected.at("token_expires_at").as_string()),
+            absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", absl::FromChrono(before), absl::UTCTimeZone()));
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_EQ(client.Next().at("type"), "ping") << i;
+    client.Send(R"({"type":"pong"})");
+  }
+}
+
+TEST(ConnectionEndTest, RefreshWithAnothersOrABadTokenIsRefusedAndTheConnectionStays) {
+  TestLoop loop;
+  TestClient client(loop.port());
+  client.Connect(TokenOf("ada"));
+  client.Send(R"({"type":"refresh","id":"1","token":")" + TokenOf("eve") + "\"}");
+  EXPECT_EQ(client.Next().at("code"), "PERMISSION_DENIED");
+  client.Send(R"({"type":"refresh","id":"2","token":"x.y.z"})");
+  EXPECT_EQ(client.Next().at("code"), "UNAUTHENTICATED");
+  client.Send(R"({"type":"subscribe","id":"3","thread_id":"t"})");
+  EXPECT_EQ(loop.hub.NextOf("subscribe").request_id, "3");
+}
+
+struct Garbage {
+  std::string message;
+  std::string reason;
+  int code;
+};
+
+TEST(ConnectionEndTest, WrongFirstFramesAreNamedAndClosed) {
+  TestLoop loop;
+  for (const Garbage& c : {
+           Garbage{"not json", "CONTEXT_INVALID", 4400},
+           Garbage{"{\"type\":", "CONTEXT_INVALID", 4400},
+           Garbage{std::string(5000, '['), "CONTEXT_INVALID", 4400},
+           Garbage{"[]", "CONTEXT_INVALID", 4400},
+           Garbage{R"({"type":"nothing"})", "CONTEXT_INVALID", 4400},
+           Garbage{R"({"type":"subscribe","thread_id":"t"})", "CONTEXT_INVALID", 4400},
+           Garbage{R"({"type":"connect","protocol":2,"token":"x"})", "CONTEXT_INVALID", 4400},
+           Garbage{R"({"type":"connect","protocol":1})", "UNAUTHENTICATED", 4401},
+           Garbage{R"({"type":"connect","protocol":1,"token":"no.such.token"})", "UNAUTHENTICATED",
+                   4401},
+           Garbage{R"({"type":"connect","protocol":1,"token":")" + TokenOf("ada", -1h) + "\"}",
+                   "UNAUTHENTICATED", 4401},
+       }) {
+    SCOPED_TRACE(c.message.substr(0, 60));
+    TestClient client(loop.port());
+    client.Send(c.message);
+    ExpectClosed(client, c.reason, c.code, c.code == 4401);
+  }
+  EXPECT_TRUE(loop.hub.Quiet());
+}
+
+TEST(ConnectionEndTest, UnreadableFramesCloseWith4400) {
+  TestLoop loop;
+  const auto after_connect = [&](const std::function<void(TestClient&)>& act) {
+    TestClient client(loop.port());
+    client.Connect(TokenOf("ada"));
+    act(client);
+    ExpectClosed(client, "CONTEXT_INVALID", 4400, false);
+  };
+  after_connect([](TestClient& client) { client.Send("{{{"); });
+  after_connect([](TestClient& client) { client.Binary("{}"); });
+  after_connect([](TestClient& client) { client.Send("{\"type\":\"\xff\xfe\"}"); });
+  // Below WebSocket: unmasked; a reserved bit; an unknown opcode; a control frame in fragments.
+  after_connect([](TestClient& client) { client.Raw(std::string("\x81\x02{}", 4)); });
+  after_connect([](TestClient& client) { client.Raw(std::string("\xc1\x80\0\0\0\0", 6)); });
+  after_connect([](TestClient& client) { client.Raw(std::string("\x83\x80\0\0\0\0", 6)); });
+  after_connect([](TestClient& client) { client.Raw(std::string("\x09\x80\0\0\0\0", 6)); });
+}
+
+TEST(ConnectionEndTest, OversizedMessagesCloseWith4413) {
+  TestLoop loop({.max_message_bytes = 4096});
+  {
+    TestClient client(loop.port());
+    client.Connect(TokenOf("ada"));
+    client.Send(std::string(4097, ' '));
+    ExpectClosed(client, "BUFFER_OVERFLOW", 4413, false);
+  }
+  {
+    TestClient client(loop.port());
+    client.Connect(TokenOf("ada"));
+    client.stream().write_buffer_bytes(512);
+    client.Send(std::string(1'000'000, ' '));
+    ExpectClosed(client, "BUFFER_OVERFLOW", 4413, false);
+  }
+  {
+    // A header that promises 2^62 bytes costs nothing until they come.
+    TestClient client(loop.port());
+    client.Connect(TokenOf("ada"));
+    client.Raw(std::string("\x81\xff\x40\0\0\0\0\0\0\0\0\0\0\0", 14) + std::string(5000, ' '));
+    ExpectClosed(client, "BUFFER_OVERFLOW", 4413, false);
+  }
+}
+
+TEST(ConnectionEndTest, TooManyFramesCloseWith4429) {
+  TestLoop loop({.frames_per_second = 1, .frames_burst = 10});
+  {
+    TestClient client(loop.port());
+    client.Connect(TokenOf("ada"));
+    for (int i = 0; i < 15; ++i) client.Send(R"({"type":"pong"})");
+    ExpectClosed(client, "RATE_LIMITED", 4429, true);
+  }
+  {
+    TestClient client(loop.port());
+    client.Connect(TokenOf("ada"));
+    for (int i = 0; i < 15; ++i) client.stream().ping("");
+    ExpectClosed(client, "RATE_LIMITED", 4429, true);
+  }
+}
+
+TEST(ConnectionEndTest, MoreConnectionsThanAUserMayHaveCloseWith4429) {
+  TestLoop loop({}, 2);
+  TestClient first(loop.port());
+  first.Connect(TokenOf("ada"));
+  {
+    TestClient second(loop.port());
+    second.Connect(TokenOf("ada"));
+    TestClient third(loop.port());
+    third.Send(R"({"type":"connect","protocol":1,"token":")" + TokenOf("ada") + "\"}");
+    ExpectClosed(third, "RATE_LIMITED", 4429, true);
+    TestClient eve(loop.port());
+    EXPECT_EQ(eve.Connect(TokenOf("eve")).at("type"), "connected");
+  }
+  loop.WaitForEnds(3);
+  TestClient again(loop.port());
+  EXPECT_EQ(again.Connect(TokenOf("ada")).at("type"), "connected");
+}
+
+TEST(ConnectionEndTest, RandomBytesDoNoHarm) {
+  TestLoop loop({.handshake_timeout_ms = 1'000});
+  std::mt19937 random(7);
+  const auto bytes = [&](size_t most) {
+    std::string out(1 + random() % most, '\0');
+    for (char& byte : out) byte = static_cast<char>(random());
+    return out;
+  };
+  for (int i = 0; i < 100; ++i) {
+    TestClient client(loop.port());
+    if (i % 2 == 0) client.Connect(TokenOf("ada"));
+    client.Raw(bytes(400));
+  }
+  for (int i = 0; i < 100; ++i) {
+    boost::asio::io_context io;
+    boost::asio::ip::tcp::socket socket(io);
+    socket.connect({boost::asio::ip::address_v4::loopback(), loop.port()});
+    boost::system::error_code ignored;
+    boost::asio::write(socket, boost::asio::buffer(bytes(4'000)), ignored);
+  }
+  loop.WaitForEnds(200);
+  TestClient client(loop.port());
+  EXPECT_EQ(client.Connect(TokenOf("ada")).at("type"), "connected");
+}
+
+}  // namespace
+}  // namespace clarion::gateway

@@ -1,0 +1,196 @@
+// Subscriptions to every thread of the user: confirmed, refused, asked for again.
+#include <chrono>
+#include <string>
+
+#include "gateway/hub/hub_fixture.h"
+
+namespace clarion::gateway {
+namespace {
+
+using std::chrono::milliseconds;
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+class HubAllTest : public HubTest {
+ protected:
+  // The service bound `t`, of {all}, and the subscription is on its way to a service that the test
+  // is.
+  void BeginBound(HubOptions options = {}) {
+    Begin(options);
+    link_.Append("t", 2);
+    Open(&page_);
+    SubscribeAll();
+    swallow_ = true;
+    Bind(1, "t", /*all=*/true);
+    page_.TakeLines();
+  }
+  void SubscribeAll(const std::string& id = "1") {
+    v1::Subscribe all;
+    all.set_all(true);
+    auto& position = *all.add_positions();
+    position.set_thread_id("t");
+    position.set_epoch("e1");
+    position.set_offset(1);
+    hub_->Subscribe(&page_, all, id);
+    Rest();
+  }
+  void Refuse(const std::string& reason) {
+    v1::ServiceMessage refused;
+    refused.mutable_refused()->set_subscription_id(SubscriptionId());
+    refused.mutable_refused()->set_reason(reason);
+    Tell(refused);
+    Rest();
+  }
+  void RefuseAll(const std::string& reason) {
+    v1::ServiceMessage refused;
+    refused.mutable_all_subscribed()->set_subscription_id(
+        Heard(v1::GatewayMessage::kSubscribeAll).back().subscribe_all().subscription_id());
+    refused.mutable_all_subscribed()->set_reason(reason);
+    Tell(refused);
+    Rest();
+  }
+  size_t Asked() const { return Heard(v1::GatewayMessage::kSubscribe).size(); }
+};
+
+TEST_F(HubAllTest, IsConfirmedWhenTheServiceHasTakenItNotBefore) {
+  Begin();
+  Open(&page_);
+  link_.Down();
+  SubscribeAll("1");
+  SubscribeAll("2");
+  EXPECT_THAT(page_.TakeLines(), IsEmpty());
+  link_.Up();
+  Rest();
+  EXPECT_THAT(page_.TakeLines(), ElementsAre("subscribed all #1", "subscribed all #2"));
+  EXPECT_EQ(Heard(v1::GatewayMessage::kSubscribeAll).size(), 1u);
+  SubscribeAll("3");
+  EXPECT_THAT(page_.TakeLines(), ElementsAre("subscribed all #3"));
+  link_.Down();
+  link_.Up();
+  Rest();
+  EXPECT_EQ(Heard(v1::GatewayMessage::kSubscribeAll).size(), 3u) << "restored";
+  EXPECT_THAT(page_.TakeLines(), IsEmpty());
+}
+
+TEST_F(HubAllTest, ThatWaitedTooLongFails) {
+  Begin({.subscriptions_per_connection = 1, .subscribe_timeout = milliseconds(1'000)});
+  Open(&page_);
+  link_.Down();
+  SubscribeAll();
+  timers_.Advance(milliseconds(499));
+  EXPECT_THAT(page_.TakeLines(), IsEmpty());
+  timers_.Advance(milliseconds(501));
+  EXPECT_THAT(page_.TakeLines(), ElementsAre("error GATEWAY_UNAVAILABLE  #1"));
+  link_.Up();
+  Rest();
+  EXPECT_THAT(Heard(v1::GatewayMessage::kSubscribeAll), IsEmpty());
+  SubscribeAll("2");
+  EXPECT_THAT(page_.TakeLines(), ElementsAre("subscribed all #2"));
+  timers_.Advance(milliseconds(5'000));
+  EXPECT_THAT(page_.TakeLines(), IsEmpty());
+}
+
+TEST_F(HubAllTest, ThatTheServiceRefusesIsAnErrorWithItsReason) {
+  Begin();
+  Open(&page_);
+  swallow_ = true;
+  SubscribeAll();
+  RefuseAll("RATE_LIMITED");
+  EXPECT_THAT(page_.TakeLines(), ElementsAre("error RATE_LIMITED  #1"));
+}
+
+TEST_F(HubAllTest, ThatIsRefusedWhenItIsRestoredEndsWithItsThreads) {
+  BeginBound();
+  swallow_ = false;
+  link_.Down();
+  link_.Up();
+  Rest();
+  page_.TakeLines();
+  link_.Down();
+  swallow_ = true;
+  link_.Up();
+  Rest();
+  RefuseAll("RATE_LIMITED");
+  EXPECT_THAT(page_.TakeLines(), ElementsAre("error RATE_LIMITED "));
+  EXPECT_FALSE(Heard(v1::GatewayMessage::kSubscribeAll).back().subscribe_all().on());
+  EXPECT_EQ(Heard(v1::GatewayMessage::kUnsubscribe).size(), 1u);
+}
+
+TEST_F(HubAllTest, AConnectionThatTheServiceDoesNotTakeIsClosedWithTheReason) {
+  Begin();
+  Open(&page_);
+  v1::ServiceMessage message;
+  message.mutable_connection_refused()->set_connection_id("c");
+  message.mutable_connection_refused()->set_reason("RATE_LIMITED");
+  Tell(message);
+  Rest();
+  EXPECT_EQ(page_.closed, CloseCode::kRateLimited);
+}
+
+TEST_F(HubAllTest, AThreadThatIsRefusedForNowIsAskedForAgainAfterAWhileThatGrows) {
+  BeginBound();
+  Refuse("LOG_UNAVAILABLE");
+  EXPECT_THAT(page_.TakeLines(), ElementsAre("error LOG_UNAVAILABLE t"));
+  EXPECT_THAT(BindOutcomes(), ElementsAre(v1::BIND_OUTCOME_UNSPECIFIED));
+  timers_.Advance(milliseconds(999));
+  Rest();
+  EXPECT_EQ(Asked(), 1u);
+  timers_.Advance(milliseconds(1));
+  Rest();
+  EXPECT_EQ(Asked(), 2u);
+  Refuse("LOG_UNAVAILABLE");
+  EXPECT_THAT(page_.TakeLines(), ElementsAre("error LOG_UNAVAILABLE t"));
+  timers_.Advance(milliseconds(1'999));
+  Rest();
+  EXPECT_EQ(Asked(), 2u);
+  swallow_ = false;
+  timers_.Advance(milliseconds(1));
+  Rest();
+  // From where the page knows it.
+  EXPECT_THAT(page_.TakeLines(),
+              ElementsAre("subscribed t e1 2..2", "event 2 v2", "caught_up t 2"));
+  link_.Append("t");
+  Rest();
+  EXPECT_THAT(page_.Lines(), ElementsAre("event 3 v3"));
+}
+
+TEST_F(HubAllTest, AThreadThatNobodyAnswersForIsAskedForAgain) {
+  BeginBound({.subscribe_timeout = milliseconds(1'000)});
+  timers_.Advance(milliseconds(1'000));
+  EXPECT_THAT(page_.TakeLines(), ElementsAre("error GATEWAY_UNAVAILABLE t"));
+  swallow_ = false;
+  timers_.Advance(milliseconds(1'000));
+  Rest();
+  EXPECT_EQ(page_.Lines().back(), "caught_up t 2");
+}
+
+TEST_F(HubAllTest, AThreadThatIsRefusedForGoodIsNot) {
+  BeginBound();
+  Refuse("THREAD_OWNERSHIP");
+  EXPECT_THAT(page_.TakeLines(), ElementsAre("error THREAD_OWNERSHIP t"));
+  timers_.Advance(std::chrono::minutes(5));
+  Rest();
+  EXPECT_EQ(Asked(), 1u);
+}
+
+TEST_F(HubAllTest, AThreadThatRestsIsAskedForAtOnceByALinkThatComesUpOrAPageThatNamesIt) {
+  BeginBound();
+  Refuse("LOG_UNAVAILABLE");
+  link_.Down();
+  link_.Up();
+  Rest();
+  EXPECT_EQ(Asked(), 2u);
+  Refuse("LOG_UNAVAILABLE");
+  page_.TakeLines();
+  swallow_ = false;
+  Subscribe("t", "7");
+  Rest();
+  EXPECT_THAT(page_.TakeLines(),
+              ElementsAre("subscribed t e1 2..2 #7", "event 2 v2", "caught_up t 2"));
+  timers_.Advance(std::chrono::minutes(5));
+  Rest();
+  EXPECT_THAT(page_.Lines(), IsEmpty());
+}
+
+}  // namespace
+}  // namespace clarion::gateway
