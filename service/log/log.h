@@ -258,9 +258,9 @@ class Log {
   virtual void ListThreadIds(UserId owner, ThreadId after, size_t limit,
                              Callback<std::vector<ThreadId>> done) = 0;
 
-  // Threads of `owner`, most recently active first, or everybody's if `owner` is empty. For people
-  // to look at: a thread that gets an event between two pages moves to the front and is on none.
-  // Their runs are the open ones.
+  // Threads of `owner`, most recently active first: for people to look at, as a thread that gets an
+  // event between two pages moves to the front and is on none. `owner` empty: everybody's, in no
+  // particular order, each on one page. Their runs are the open ones.
   virtual void ListThreads(UserId owner, std::string page_token, size_t page_size,
                            Callback<ThreadPage> done) = 0;
 

@@ -1,15 +1,12 @@
 #include "service/log/log_reader.h"
 
 #include <algorithm>
-#include <queue>
 #include <utility>
 #include <vector>
 
-#include "absl/strings/numbers.h"
-#include "absl/strings/str_cat.h"
-#include "proto/base/text.h"
 #include "proto/contract/error.h"
 #include "service/log/stored_thread.h"
+#include "service/log/thread_selection.h"
 
 namespace clarion::log {
 namespace {
@@ -365,68 +362,22 @@ void LogReader::ListThreads(UserId owner, std::string page_token, size_t page_si
   if (!queued) RefuseLater(std::move(done), "ListThreads", {});
 }
 
-namespace {
-
-// Most recently active first; the order of pages.
-struct Listed {
-  int64_t last_append = 0;
-  std::string thread;
-  friend bool operator<(const Listed& a, const Listed& b) {
-    return a.last_append != b.last_append ? a.last_append > b.last_append : a.thread < b.thread;
-  }
-};
-
-absl::StatusOr<std::optional<Listed>> ParseToken(std::string_view token) {
-  if (token.empty()) return std::nullopt;
-  Listed after;
-  const size_t colon = token.find(':');
-  if (colon == std::string_view::npos ||
-      !absl::SimpleAtoi(ToAbsl(token.substr(0, colon)), &after.last_append)) {
-    return absl::InvalidArgumentError("is none that this service gave");
-  }
-  after.thread = token.substr(colon + 1);
-  return after;
-}
-
-std::string TokenAfter(const Listed& last) {
-  return absl::StrCat(last.last_append, ":", last.thread);
-}
-
-}  // namespace
-
 absl::StatusOr<ThreadPage> LogReader::List(const UserId& owner, std::string_view page_token,
                                            size_t page_size) const {
-  const absl::StatusOr<std::optional<Listed>> after = ParseToken(page_token);
-  if (!after.ok()) return after.status();
   absl::StatusOr<std::shared_ptr<Store>> store = OpenStore();
   if (!store.ok()) return store.status();
   page_size = std::max<size_t>(page_size, 1);
-  // The first page_size + 1 in order, the last of them on top.
-  std::priority_queue<Listed> first;
-  const std::string prefix = owner.empty() ? "" : OwnerPrefix(owner);
-  absl::Status status =
-      (*store)->Scan(Family::kOwners, prefix, prefix, nullptr,
-                     [&](std::string_view key, std::string_view) -> absl::StatusOr<bool> {
-                       const ThreadId thread = ThreadOfOwnerKey(key);
-                       absl::StatusOr<WallTime> last_append = LastAppend(**store, thread);
-                       if (!last_append.ok()) return last_append.status();
-                       Listed listed{last_append->time_since_epoch().count(), thread.str()};
-                       if (*after && !(**after < listed)) return true;
-                       first.push(std::move(listed));
-                       if (first.size() > page_size + 1) first.pop();
-                       return true;
-                     });
-  if (!status.ok()) return status;
-  const bool more = first.size() > page_size;
-  if (more) first.pop();
-
+  const auto last_append = [&](const ThreadId& thread) { return LastAppend(**store, thread); };
+  const absl::StatusOr<ThreadSelection> selected =
+      owner.empty() ? SelectAny(**store, page_token, page_size)
+                    : SelectRecent(**store, owner, page_token, page_size, last_append);
+  if (!selected.ok()) return selected.status();
   ThreadPage page;
-  if (more) page.next_page_token = TokenAfter(first.top());
-  page.threads.resize(first.size());
-  for (size_t i = first.size(); i-- > 0; first.pop()) {
-    absl::StatusOr<ThreadState> state = ListedState(ThreadId(first.top().thread));
+  page.next_page_token = selected->next_page_token;
+  for (const ThreadId& thread : selected->threads) {
+    absl::StatusOr<ThreadState> state = ListedState(thread);
     if (!state.ok()) return state.status();
-    page.threads[i] = *std::move(state);
+    page.threads.push_back(*std::move(state));
   }
   return page;
 }

@@ -209,6 +209,27 @@ TEST_P(LogContractTest, ThreadsAreListedByOwnerMostRecentlyActiveFirstByPages) {
   EXPECT_THAT(client().List("u", "made up"), HasReason(Reason::kContextInvalid));
 }
 
+TEST_P(LogContractTest, EveryThreadIsOnAPageOfEverybodysWhateverIsAppendedBetweenThem) {
+  for (const char* thread : {"t1", "t2", "t3", "t4", "t5"}) {
+    client().Add(thread, thread[1] % 2 == 0 ? "u" : "v", {"a"});
+  }
+  std::vector<std::string> listed;
+  std::string token;
+  do {
+    const auto page = client().List("", token, 2);
+    ASSERT_TRUE(page.ok()) << page.status();
+    EXPECT_LE(page->threads.size(), 2u);
+    for (const ThreadState& state : page->threads) listed.push_back(state.thread.str());
+    token = page->next_page_token;
+    // In a list by activity these would come to the front.
+    under_test().Pass(std::chrono::seconds(1));
+    for (const char* thread : {"t4", "t5"})
+      client().Add(thread, thread[1] == '4' ? "u" : "v", {"b" + std::to_string(listed.size())});
+  } while (!token.empty());
+  EXPECT_THAT(listed, testing::UnorderedElementsAre("t1", "t2", "t3", "t4", "t5"));
+  EXPECT_THAT(client().List("", "made-up"), HasReason(Reason::kContextInvalid));
+}
+
 TEST_P(LogContractTest, EveryThreadIsOnAPageOfIdsWhateverIsAppendedBetweenThem) {
   std::vector<std::string> threads;
   for (int n = 10; n < 30; ++n) {
