@@ -102,6 +102,7 @@ void FillEvent(const Core& core, const log::FoundEvent& found, const log::Thread
   response->set_acknowledged(found.offset <= state.acknowledged);
   const auto kept =
       found.critical ? core.options.intake.retention_critical : core.options.retention;
+  if (found.committed_at) *response->mutable_committed_at() = ToTimestamp(*found.committed_at);
   *response->mutable_expires_at() = ToTimestamp(found.accepted_at + kept);
 }
 

@@ -205,6 +205,7 @@ TEST_F(ReadTest, SaysWhatBecameOfAnEvent) {
   EXPECT_EQ(response.event().offset(), 2u);
   EXPECT_EQ(response.event().event_id(), "e2");
   EXPECT_EQ(response.epoch(), epoch_);
+  EXPECT_GE(response.committed_at().seconds(), response.event().accepted_at().seconds());
   EXPECT_FALSE(response.acknowledged());
   EXPECT_EQ(response.expires_at().seconds(), response.event().accepted_at().seconds() + 24 * 3600);
   request.set_event_id("e3");

@@ -323,6 +323,7 @@ bool CommitLoop::WriteStaged() {
 void CommitLoop::Show() {
   if (record_.empty()) return;
   ++sequence_;
+  committed_at_ = engine_.Now();
   shown_.clear();
   for (ThreadLog* thread : touched_) {
     shown_.emplace_back();
@@ -348,6 +349,7 @@ void CommitLoop::ShowToReaders(ThreadLog& thread) {
     run.first = staged.before.last.next();
     for (const LoggedEvent& logged : effects.events) run.events.push_back(logged.event);
   }
+  for (LoggedEvent& logged : effects.events) logged.committed_at = committed_at_;
   MutexLock lock(thread.mutex);
   ThreadImage& image = *thread.image;
   image.Apply(effects);

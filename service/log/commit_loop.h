@@ -115,6 +115,7 @@ class CommitLoop {
   JournalRecordWriter record_;
   rocksdb::WriteBatch batch_;
   std::vector<std::unique_ptr<Staged>> spare_staged_;
+  WallTime committed_at_;
   // Their events, for followers; same order as touched_.
   std::vector<EventRun> shown_;
 

@@ -18,6 +18,8 @@ struct LoggedEvent {
   Digest content;  // AppendItem::content
   WallTime accepted_at;
   bool critical = false;
+  // Not stored.
+  std::optional<WallTime> committed_at;
 };
 
 // An epoch, and the incarnation of the log that opened it.

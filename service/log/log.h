@@ -177,6 +177,9 @@ struct FoundEvent {
   EventPtr event;
   bool critical = false;
   WallTime accepted_at;
+  // When its commit was done; nothing: before the engine was opened, or long enough ago that the
+  // event was read from the disk.
+  std::optional<WallTime> committed_at;
 };
 
 enum class FloorReason : uint8_t { kExpired, kDeleted };

@@ -78,6 +78,9 @@ TEST_P(LogContractTest, FindTellsWhereAnEventIs) {
     EXPECT_EQ(found->epoch, client().State("t").end().epoch);
     EXPECT_EQ(found->event->json(), TextOf("b"));
     EXPECT_TRUE(found->critical);
+    if (found->committed_at) {
+      EXPECT_GE(*found->committed_at, found->accepted_at);
+    }
     EXPECT_FALSE(client().Find("t", "a")->critical);
     EXPECT_THAT(client().Find("t", "c"), HasReason(Reason::kNotFound));
     under_test().Evict();
