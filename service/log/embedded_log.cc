@@ -5,11 +5,13 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "proto/base/text.h"
 #include "proto/contract/error.h"
 #include "service/log/commit_loop.h"
 #include "service/log/engine.h"
 #include "service/log/log_reader.h"
 #include "service/log/recovery.h"
+#include "telemetry/log.h"
 
 namespace clarion::log {
 namespace {
@@ -61,23 +63,27 @@ absl::Status CheckAppend(const AppendRequest& request) {
 // Lets a timer's task find out that the log is gone.
 class TimerGate {
  public:
-  explicit TimerGate(CommitQueue* queue) : queue_(queue) {}
+  explicit TimerGate(Engine* engine) : engine_(engine) {}
   void Tick() {
     MutexLock lock(mutex_);
-    if (queue_ != nullptr) queue_->PushRetentionTick();
+    if (engine_ == nullptr) return;
+    engine_->queue.PushRetentionTick();
+    // The commit thread cannot say so itself while it stands still.
+    const absl::Status writable = engine_->health.Get(engine_->options.scheduler->now());
+    if (!writable.ok()) clarion::Log(Severity::kError, ToStd(writable.message()));
   }
   bool open() const {
     MutexLock lock(mutex_);
-    return queue_ != nullptr;
+    return engine_ != nullptr;
   }
   void Close() {
     MutexLock lock(mutex_);
-    queue_ = nullptr;
+    engine_ = nullptr;
   }
 
  private:
   mutable Mutex mutex_;
-  CommitQueue* queue_ ABSL_GUARDED_BY(mutex_);
+  Engine* engine_ ABSL_GUARDED_BY(mutex_);
 };
 
 void ScheduleRetention(Scheduler* scheduler, std::chrono::milliseconds interval,
@@ -94,7 +100,7 @@ class EmbeddedLog : public Log {
   explicit EmbeddedLog(EmbeddedOptions options)
       : engine_(std::move(options)),
         reader_(engine_),
-        gate_(std::make_shared<TimerGate>(&engine_.queue)) {}
+        gate_(std::make_shared<TimerGate>(&engine_)) {}
   ~EmbeddedLog() override { Close(); }
 
   absl::Status Open() {
