@@ -18,6 +18,7 @@
 #include "grpcpp/server_builder.h"
 #include "proto/base/scheduler.h"
 #include "proto/base/text.h"
+#include "proto/contract/received.h"
 #include "service/delivery/delivery.h"
 #include "service/delivery/grpc_link_server.h"
 #include "service/front/core.h"
@@ -34,9 +35,6 @@ namespace {
 
 constexpr std::string_view kEmbedded = "embedded:";
 constexpr size_t kLeastEventBytes = 1024, kMostEventBytes = 1024 * 1024;
-// What gRPC itself refuses: well beyond what is refused with a reason, which is an event over its
-// limit or a batch over 1 MiB.
-constexpr size_t kReceiveBytes = 4 * 1024 * 1024;
 constexpr size_t kQuotaBytes = 512u * 1024 * 1024;
 constexpr int kConcurrentStreams = 10'000;
 constexpr int kLeastPingIntervalMs = 5'000;
@@ -174,7 +172,7 @@ void Tune(grpc::ServerBuilder& builder) {
   grpc::ResourceQuota quota("clarion");
   quota.Resize(kQuotaBytes);
   builder.SetResourceQuota(quota);
-  builder.SetMaxReceiveMessageSize(static_cast<int>(kReceiveBytes));
+  builder.SetMaxReceiveMessageSize(static_cast<int>(kMaxReceiveBytes));
   builder.SetMaxSendMessageSize(-1);  // answers are bounded where they are made
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kConcurrentStreams);
   // Backends keep idle channels alive through load balancers as they like.

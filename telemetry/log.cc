@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "google/protobuf/stubs/logging.h"
 #include "proto/base/mutex.h"
 #include "proto/base/text.h"
 #include "proto/contract/error.h"
@@ -142,6 +143,9 @@ std::vector<LogField> FieldsOf(const absl::Status& status, std::string_view reas
 }  // namespace
 
 void InitLog(const LogOptions& options) {
+  // Protocol Buffers print a line of their own, in their own format and as often as a peer likes,
+  // for bytes that are not UTF-8. Whoever parses says that with the error.
+  google::protobuf::SetLogHandler(nullptr);
   const bool json = options.format == LogFormat::kJson ||
                     (options.format == LogFormat::kAuto && ::isatty(STDERR_FILENO) == 0);
   auto* output = new Output(options.program, json, options.least);

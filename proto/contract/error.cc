@@ -144,6 +144,12 @@ absl::Status WithContext(absl::Status status, const ErrorContext& context, Reaso
   return FromDetails(status.code(), ToStd(status.message()), std::move(rpc));
 }
 
+absl::Status WithPlace(const absl::Status& status, std::string_view place) {
+  if (status.ok()) return status;
+  const std::string message = Concat(place, ": ", status.message());
+  return FromDetails(status.code(), CleanUtf8(message, kMaxMessageBytes), DetailsOf(status));
+}
+
 absl::Status WithRetryAfter(absl::Status status, std::chrono::milliseconds delay) {
   if (status.ok()) return status;
   v1::RetryInfo retry;

@@ -49,6 +49,9 @@ absl::Status MakeBadRequest(const std::vector<FieldViolation>& violations,
 absl::Status WithContext(absl::Status status, const ErrorContext& context,
                          Reason otherwise = Reason::kLogUnavailable);
 
+// Says before the message where it is about: "message 3 of the stream: events: required".
+absl::Status WithPlace(const absl::Status& status, std::string_view place);
+
 // Adds RetryInfo.
 absl::Status WithRetryAfter(absl::Status status, std::chrono::milliseconds delay);
 // Adds DebugInfo: the chain of causes. Not with --production.

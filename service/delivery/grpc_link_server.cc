@@ -10,11 +10,12 @@
 #include "absl/status/status.h"
 #include "proto/base/mutex.h"
 #include "proto/contract/error.h"
+#include "proto/contract/received.h"
 
 namespace clarion::link {
 namespace {
 
-using Reactor = grpc::ServerBidiReactor<v1::AttachRequest, v1::AttachResponse>;
+using Reactor = grpc::ServerBidiReactor<Received<v1::AttachRequest>, v1::AttachResponse>;
 
 // What an event costs in a queue besides its bytes.
 constexpr size_t kEventOverhead = 32;
@@ -120,7 +121,7 @@ class Stream : public Attachment, public std::enable_shared_from_this<Stream> {
   grpc::CallbackServerContext* const context_;  // valid until OnDone
 
   // Reads come one at a time; these are theirs.
-  v1::AttachRequest request_;
+  Received<v1::AttachRequest> received_;
   std::shared_ptr<GatewaySession> session_;
 
   // Of the write under way: whoever set `writing_` has it until OnWriteDone. Messages are put
@@ -147,30 +148,19 @@ class Stream : public Attachment, public std::enable_shared_from_this<Stream> {
 class Server : public GrpcLinkServer {
  public:
   Server(link::Service* service, GrpcLinkServerOptions options)
-      : service_(service), options_(options) {}
-
-  grpc::ServerBidiReactor<v1::AttachRequest, v1::AttachResponse>* Attach(
-      grpc::CallbackServerContext* context) override {
-    auto stream = std::make_shared<Stream>(this, options_, context);
-    bool refused = false;
-    {
-      MutexLock lock(mutex_);
-      refused = stopped_;
-      if (!refused) streams_.insert(stream);
-    }
-    return stream->Begin(refused ? nullptr : service_);
-  }
-
-  grpc::ServerUnaryReactor* ReadPage(grpc::CallbackServerContext* context,
-                                     const v1::ReadPageRequest* request,
-                                     v1::ReadPageResponse* response) override {
-    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    const Encodings wanted{.json = request->want_json(), .proto = request->want_proto()};
-    service_->ReadPage(*request, [reactor, response, wanted](absl::StatusOr<Page> page) {
-      if (page.ok()) ToProto(*page, wanted, response);
-      reactor->Finish(page.ok() ? grpc::Status::OK : ToGrpc(page.status()));
-    });
-    return reactor;
+      : service_(service), options_(options) {
+    using Context = grpc::CallbackServerContext;
+    MarkMethodCallback(
+        IndexOf("Attach"),
+        new grpc::internal::CallbackBidiHandler<Received<v1::AttachRequest>, v1::AttachResponse>(
+            [this](Context* context) { return Accept(context); }));
+    MarkMethodCallback(IndexOf("ReadPage"),
+                       new grpc::internal::CallbackUnaryHandler<Received<v1::ReadPageRequest>,
+                                                                v1::ReadPageResponse>(
+                           [this](Context* context, const Received<v1::ReadPageRequest>* request,
+                                  v1::ReadPageResponse* response) {
+                             return AnswerPage(context, *request, response);
+                           }));
   }
 
   void Stop() override {
@@ -189,6 +179,38 @@ class Server : public GrpcLinkServer {
   }
 
  private:
+  static int IndexOf(const char* rpc) {
+    return MethodIndex(v1::GatewayService::service_full_name(), rpc);
+  }
+
+  Reactor* Accept(grpc::CallbackServerContext* context) {
+    auto stream = std::make_shared<Stream>(this, options_, context);
+    bool refused = false;
+    {
+      MutexLock lock(mutex_);
+      refused = stopped_;
+      if (!refused) streams_.insert(stream);
+    }
+    return stream->Begin(refused ? nullptr : service_);
+  }
+
+  grpc::ServerUnaryReactor* AnswerPage(grpc::CallbackServerContext* context,
+                                       const Received<v1::ReadPageRequest>& received,
+                                       v1::ReadPageResponse* response) {
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    if (!received.status.ok()) {
+      reactor->Finish(ToGrpc(WithContext(received.status, {.operation = "ReadPage"})));
+      return reactor;
+    }
+    const v1::ReadPageRequest& request = received.message;
+    const Encodings wanted{.json = request.want_json(), .proto = request.want_proto()};
+    service_->ReadPage(request, [reactor, response, wanted](absl::StatusOr<Page> page) {
+      if (page.ok()) ToProto(*page, wanted, response);
+      reactor->Finish(page.ok() ? grpc::Status::OK : ToGrpc(page.status()));
+    });
+    return reactor;
+  }
+
   link::Service* const service_;
   const GrpcLinkServerOptions options_;
   Mutex mutex_;
@@ -206,7 +228,7 @@ Reactor* Stream::Begin(Service* service) {
   }
   if (service != nullptr) session_ = service->OnAttached(shared_from_this());
   if (session_ == nullptr) Close(absl::UnavailableError("the service takes no gateways now"));
-  adapter->StartRead(&request_);
+  adapter->StartRead(&received_);
   WatchSilence();
   return adapter;
 }
@@ -249,11 +271,15 @@ void Stream::Close(absl::Status status) {
 
 void Stream::OnReadDone(bool ok) {
   if (!ok) return Close(absl::UnavailableError("the gateway ended the stream"));
+  if (!received_.status.ok()) {
+    return Close(WithContext(received_.status, {.operation = "Attach"}));
+  }
+  v1::AttachRequest& request = received_.message;
   std::vector<v1::GatewayMessage> messages;
-  messages.reserve(request_.messages_size());
+  messages.reserve(request.messages_size());
   bool heartbeat = false;
   std::optional<Encodings> wanted;
-  for (v1::GatewayMessage& message : *request_.mutable_messages()) {
+  for (v1::GatewayMessage& message : *request.mutable_messages()) {
     if (message.has_heartbeat()) {
       heartbeat = true;
       continue;
@@ -276,9 +302,9 @@ void Stream::OnReadDone(bool ok) {
     answer.mutable_heartbeat();
     SendControl(std::move(answer));
   }
-  request_.Clear();
+  request.Clear();
   MutexLock lock(mutex_);
-  if (!closed_.has_value()) adapter_->StartRead(&request_);
+  if (!closed_.has_value()) adapter_->StartRead(&received_);
 }
 
 bool Stream::Flush() {

@@ -1,5 +1,6 @@
 #include "service/front/event_service.h"
 
+#include "proto/contract/received.h"
 #include "service/front/connections.h"
 #include "service/front/publish.h"
 #include "service/front/publish_stream.h"
@@ -9,68 +10,75 @@
 #include "service/front/wiring.h"
 
 namespace clarion::front {
+namespace {
 
-EventService::PublishReactor* EventService::PublishStream(grpc::CallbackServerContext* context) {
-  return front::PublishStream(core_, context);
+using grpc::internal::CallbackBidiHandler;
+using grpc::internal::CallbackServerStreamingHandler;
+using grpc::internal::CallbackUnaryHandler;
+
+// Ends a call that would have gone on.
+template <class Response>
+class Ended final : public grpc::ServerWriteReactor<Response> {
+ public:
+  explicit Ended(const grpc::Status& status) { this->Finish(status); }
+  void OnDone() override { delete this; }
+};
+
+int IndexOf(const char* rpc) {
+  return MethodIndex(v1::EventService::service_full_name(), rpc);
 }
 
-EventService::Writer<v1::WatchConnectionsResponse>* EventService::WatchConnections(
-    grpc::CallbackServerContext* context, const v1::WatchConnectionsRequest* request) {
-  return front::WatchConnections(core_, context, request);
+}  // namespace
+
+EventService::EventService(Core* core) : core_(*core) {
+  Serve("Publish", front::Publish);
+  ServePublishStream();
+  Serve("StartRun", front::StartRun);
+  Serve("AwaitReady", front::AwaitReady);
+  Serve("BindThread", front::BindThread);
+  Serve("GetConnections", front::GetConnections);
+  Serve("WatchConnections", front::WatchConnections);
+  Serve("ListThreads", front::ListThreads);
+  Serve("ListEvents", front::ListEvents);
+  Serve("GetEvent", front::GetEvent);
+  Serve("CheckWiring", front::CheckWiring);
 }
 
-grpc::ServerUnaryReactor* EventService::Publish(grpc::CallbackServerContext* context,
-                                                const v1::PublishRequest* request,
-                                                v1::PublishResponse* response) {
-  return front::Publish(core_, context, request, response);
+template <class Request, class Response>
+void EventService::Serve(const char* rpc, Answer<Request, Response> answer) {
+  MarkMethodCallback(
+      IndexOf(rpc),
+      new CallbackUnaryHandler<Received<Request>, Response>(
+          [this, rpc, answer](grpc::CallbackServerContext* context,
+                              const Received<Request>* request, Response* response) {
+            if (request->status.ok()) return answer(core_, context, &request->message, response);
+            grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+            reactor->Finish(core_.Fail(request->status, CallFacts(*context, rpc).Context()));
+            return reactor;
+          }));
 }
 
-grpc::ServerUnaryReactor* EventService::StartRun(grpc::CallbackServerContext* context,
-                                                 const v1::StartRunRequest* request,
-                                                 v1::StartRunResponse* response) {
-  return front::StartRun(core_, context, request, response);
+template <class Request, class Response>
+void EventService::Serve(const char* rpc, Follow<Request, Response> follow) {
+  using Reactor = grpc::ServerWriteReactor<Response>;
+  MarkMethodCallback(IndexOf(rpc),
+                     new CallbackServerStreamingHandler<Received<Request>, Response>(
+                         [this, rpc, follow](grpc::CallbackServerContext* context,
+                                             const Received<Request>* request) -> Reactor* {
+                           if (request->status.ok())
+                             return follow(core_, context, &request->message);
+                           return new Ended<Response>(
+                               core_.Fail(request->status, CallFacts(*context, rpc).Context()));
+                         }));
 }
 
-grpc::ServerUnaryReactor* EventService::AwaitReady(grpc::CallbackServerContext* context,
-                                                   const v1::AwaitReadyRequest* request,
-                                                   v1::AwaitReadyResponse* response) {
-  return front::AwaitReady(core_, context, request, response);
-}
-
-grpc::ServerUnaryReactor* EventService::BindThread(grpc::CallbackServerContext* context,
-                                                   const v1::BindThreadRequest* request,
-                                                   v1::BindThreadResponse* response) {
-  return front::BindThread(core_, context, request, response);
-}
-
-grpc::ServerUnaryReactor* EventService::GetConnections(grpc::CallbackServerContext* context,
-                                                       const v1::GetConnectionsRequest* request,
-                                                       v1::GetConnectionsResponse* response) {
-  return front::GetConnections(core_, context, request, response);
-}
-
-grpc::ServerUnaryReactor* EventService::ListThreads(grpc::CallbackServerContext* context,
-                                                    const v1::ListThreadsRequest* request,
-                                                    v1::ListThreadsResponse* response) {
-  return front::ListThreads(core_, context, request, response);
-}
-
-grpc::ServerUnaryReactor* EventService::ListEvents(grpc::CallbackServerContext* context,
-                                                   const v1::ListEventsRequest* request,
-                                                   v1::ListEventsResponse* response) {
-  return front::ListEvents(core_, context, request, response);
-}
-
-grpc::ServerUnaryReactor* EventService::GetEvent(grpc::CallbackServerContext* context,
-                                                 const v1::GetEventRequest* request,
-                                                 v1::GetEventResponse* response) {
-  return front::GetEvent(core_, context, request, response);
-}
-
-grpc::ServerUnaryReactor* EventService::CheckWiring(grpc::CallbackServerContext* context,
-                                                    const v1::CheckWiringRequest* request,
-                                                    v1::CheckWiringResponse* response) {
-  return front::CheckWiring(core_, context, request, response);
+void EventService::ServePublishStream() {
+  MarkMethodCallback(
+      IndexOf("PublishStream"),
+      new CallbackBidiHandler<Received<v1::PublishStreamRequest>, v1::PublishStreamResponse>(
+          [this](grpc::CallbackServerContext* context) {
+            return front::PublishStream(core_, context);
+          }));
 }
 
 }  // namespace clarion::front

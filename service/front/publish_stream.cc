@@ -65,10 +65,9 @@ void FillAborted(const StreamStop& stop, const std::string& thread, v1::Refusal*
 // One call. gRPC calls it for one read, one write at a time; the log for each append. State is
 // under the mutex; what follows from a change is worked out under it (Plan) and done without it
 // (CarryOut): a read, a write or the end is begun by whoever set its flag, so never twice.
-class Stream final
-    : public grpc::ServerBidiReactor<v1::PublishStreamRequest, v1::PublishStreamResponse>,
-      public LastingCall,
-      public std::enable_shared_from_this<Stream> {
+class Stream final : public PublishStreamReactor,
+                     public LastingCall,
+                     public std::enable_shared_from_this<Stream> {
  public:
   Stream(Core& core, CallFacts facts) : core_(core), pass_(core.gate), facts_(std::move(facts)) {}
 
@@ -85,10 +84,10 @@ class Stream final
 
   void OnReadDone(bool ok) override {
     std::vector<ThreadId> touched;
-    absl::Status fault = ok ? CheckBatch() : absl::OkStatus();
+    absl::Status fault = ok ? CheckMessage() : absl::OkStatus();
     std::vector<absl::StatusOr<log::AppendItem>> items;
     if (ok && fault.ok()) {
-      for (v1::PublishRequest& request : *request_.mutable_events()) {
+      for (v1::PublishRequest& request : *request().mutable_events()) {
         items.push_back(Prepare(core_, &request, facts_));
         if (items.back().ok()) continue;
         items.back() = core_.Note(items.back().status(), ContextOf(request, facts_));
@@ -157,23 +156,31 @@ class Stream final
     bool finish = false;
   };
 
-  // Faults of the batch as such; they end the stream after what came before is answered.
-  absl::Status CheckBatch() const {
+  v1::PublishStreamRequest& request() { return received_.message; }
+
+  // Faults of what was read as such; they end the stream after what came before is answered.
+  absl::Status CheckMessage() {
+    ++messages_;
+    const absl::Status status = received_.status.ok() ? CheckBatch(request()) : received_.status;
+    return WithPlace(status, Concat("message ", messages_, " of the stream"));
+  }
+
+  absl::Status CheckBatch(const v1::PublishStreamRequest& request) const {
     Fields fields;
-    fields.KnownAlone(request_);
-    if (request_.events_size() == 0 && request_.resumes_size() == 0)
+    fields.KnownAlone(request);
+    if (request.events_size() == 0 && request.resumes_size() == 0)
       fields.Fault("events", "required");
-    if (request_.events_size() > kMaxBatchEvents) {
+    if (request.events_size() > kMaxBatchEvents) {
       fields.Fault("events", Concat("at most ", kMaxBatchEvents, " in a batch"));
     }
-    if (request_.resumes_size() > kMaxResumes) {
+    if (request.resumes_size() > kMaxResumes) {
       fields.Fault("resumes", Concat("at most ", kMaxResumes));
     }
-    if (request_.ByteSizeLong() > kMaxBatchBytes && request_.events_size() > 1) {
+    if (request.ByteSizeLong() > kMaxBatchBytes && request.events_size() > 1) {
       fields.Fault("events", Concat("at most ", kMaxBatchBytes, " bytes in a batch"));
     }
-    for (int i = 0; i < request_.resumes_size(); ++i) {
-      const v1::Resume& resume = request_.resumes(i);
+    for (int i = 0; i < request.resumes_size(); ++i) {
+      const v1::Resume& resume = request.resumes(i);
       const std::string path = Concat("resumes[", i, "].");
       fields.Known(resume, path)
           .Id(Concat(path, "thread_id"), resume.thread_id())
@@ -192,7 +199,7 @@ class Stream final
     }
     StreamBatch& batch = batches_.back();
     spare_bytes_ -= batch.bytes;
-    batch.request.Swap(&request_);
+    batch.request.Swap(&request());
     batch.bytes = batch.request.ByteSizeLong();
     return batch;
   }
@@ -212,7 +219,7 @@ class Stream final
   // Puts a batch on its way. Returns its threads.
   std::vector<ThreadId> Take(std::vector<absl::StatusOr<log::AppendItem>> items)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    for (const v1::Resume& resume : request_.resumes()) {
+    for (const v1::Resume& resume : request().resumes()) {
       threads_.Resume(ThreadId(resume.thread_id()), EventId(resume.event_id()));
     }
     std::vector<ThreadId> touched;
@@ -291,7 +298,7 @@ class Stream final
   void CarryOut(Steps steps) {
     for (StreamAppend& append : steps.appends) Append(std::move(append));
     if (steps.write) StartWrite(&response_);
-    if (steps.read) StartRead(&request_);
+    if (steps.read) StartRead(&received_);
     if (steps.finish) Finish(FinalStatus());
   }
 
@@ -393,7 +400,8 @@ class Stream final
   std::shared_ptr<Stream> self_;  // gRPC's reference: from Begin to OnDone
 
   // gRPC's while reading_, else OnReadDone's.
-  v1::PublishStreamRequest request_;
+  Received<v1::PublishStreamRequest> received_;
+  uint64_t messages_ = 0;
 
   Mutex mutex_;
   StreamThreads threads_ ABSL_GUARDED_BY(mutex_);
@@ -416,8 +424,7 @@ class Stream final
 
 }  // namespace
 
-grpc::ServerBidiReactor<v1::PublishStreamRequest, v1::PublishStreamResponse>* PublishStream(
-    Core& core, grpc::CallbackServerContext* context) {
+PublishStreamReactor* PublishStream(Core& core, grpc::CallbackServerContext* context) {
   auto stream = std::make_shared<Stream>(core, CallFacts(*context, "PublishStream"));
   stream->Begin();
   return stream.get();

@@ -9,11 +9,14 @@
 #include "clarion/v1/event_service.pb.h"
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/server_callback.h"
+#include "proto/contract/received.h"
 #include "service/front/core.h"
 
 namespace clarion::front {
 
-grpc::ServerBidiReactor<v1::PublishStreamRequest, v1::PublishStreamResponse>* PublishStream(
-    Core& core, grpc::CallbackServerContext* context);
+using PublishStreamReactor =
+    grpc::ServerBidiReactor<Received<v1::PublishStreamRequest>, v1::PublishStreamResponse>;
+
+PublishStreamReactor* PublishStream(Core& core, grpc::CallbackServerContext* context);
 
 }  // namespace clarion::front

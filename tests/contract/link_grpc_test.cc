@@ -1,6 +1,10 @@
 #include "gateway/link/grpc_link_client.h"
+#include "grpcpp/create_channel.h"
+#include "grpcpp/security/credentials.h"
 #include "grpcpp/server.h"
 #include "grpcpp/server_builder.h"
+#include "proto/contract/error.h"
+#include "proto/contract/raw_call_testing.h"
 #include "service/delivery/grpc_link_server.h"
 #include "telemetry/metrics.h"
 #include "telemetry/runtime/thread_scheduler.h"
@@ -37,6 +41,11 @@ class GrpcHarness : public LinkHarness {
     return MakeGrpcLink(loop, {.target = "127.0.0.1:" + std::to_string(port_),
                                .heartbeat = heartbeat,
                                .backoff_most = std::chrono::milliseconds(200)});
+  }
+
+  std::shared_ptr<grpc::Channel> Channel() const {
+    return grpc::CreateChannel("127.0.0.1:" + std::to_string(port_),
+                               grpc::InsecureChannelCredentials());
   }
 
   std::chrono::milliseconds heartbeat{5'000};
@@ -130,6 +139,27 @@ TEST_P(GrpcLinkTest, CarriesARunOfEventsThatOneMessageCannotHold) {
   }
   EXPECT_EQ(next, kEvents + 1u);
   EXPECT_EQ(sink_.ups, 1);
+}
+
+TEST_P(GrpcLinkTest, BytesThatAreNoMessageEndTheStreamWithAReason) {
+  harness_ = Make(&service_, {});
+  RawStream stream(harness().Channel(), "/clarion.v1.GatewayService/Attach");
+  stream.Write("\x0a\x7fshort");
+  v1::AttachResponse response;
+  EXPECT_FALSE(stream.Read(&response));
+  const absl::Status status = FromGrpc(stream.Finish());
+  EXPECT_EQ(ReasonOf(status), Reason::kContextInvalid) << status;
+  EXPECT_EQ(ContextOf(status).operation, "Attach");
+  Until([this] { return service_.detached().size() == 1; });
+  EXPECT_EQ(ReasonOf(service_.detached().front()), Reason::kContextInvalid);
+}
+
+TEST_P(GrpcLinkTest, BytesThatAreNoPageRequestAreRefusedWithAReason) {
+  harness_ = Make(&service_, {});
+  const absl::Status status = FromGrpc(
+      RawCall(harness().Channel(), "/clarion.v1.GatewayService/ReadPage", "\x0a\x7fshort"));
+  EXPECT_EQ(ReasonOf(status), Reason::kContextInvalid) << status;
+  EXPECT_EQ(ContextOf(status).operation, "ReadPage");
 }
 
 TEST_P(GrpcLinkTest, HeartbeatsStayInTheCarrier) {

@@ -12,6 +12,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "proto/contract/error.h"
+#include "proto/contract/raw_call_testing.h"
 #include "tests/e2e/support/browser.h"
 #include "tests/e2e/support/deployment.h"
 #include "tests/e2e/support/producer.h"
@@ -241,6 +242,37 @@ TEST_P(GarbageTest, WrongEventsAreRefusedWithTheFieldNamed) {
             "event.tool_executing.arguments");
   EXPECT_EQ(violation([](v1::Event& e) { e.mutable_agent_completed(); }),
             "event.agent_completed.outcome");
+  ExpectServing();
+}
+
+TEST_P(GarbageTest, BytesThatAreNoRequestAreRefusedAndNothingIsPrintedOfThem) {
+  v1::PublishRequest request;
+  *request.mutable_event() = Thinking("ada", "t", "e", "\xff\xfe");
+  const auto channel = deployment_.Channel();
+  for (const std::string& bytes : {request.SerializePartialAsString(), std::string("\x0a\x7f")}) {
+    const absl::Status status =
+        FromGrpc(RawCall(channel, "/clarion.v1.EventService/Publish", bytes));
+    EXPECT_EQ(ReasonOf(status), Reason::kContextInvalid) << status;
+    EXPECT_FALSE(ViolationsOf(status).empty()) << status;
+  }
+  EXPECT_EQ(deployment_.service().log().find("libprotobuf"), std::string::npos);
+  ExpectServing();
+}
+
+TEST_P(GarbageTest, StreamSaysWhichMessageWasNoneAfterTheResultsBeforeIt) {
+  v1::PublishStreamRequest batch;
+  *batch.add_events()->mutable_event() = Thinking("ada", "t", "e");
+  RawStream stream(deployment_.Channel(), "/clarion.v1.EventService/PublishStream");
+  stream.Write(batch.SerializeAsString());
+  stream.Write("\xff");
+  stream.WritesDone();
+  v1::PublishStreamResponse response;
+  ASSERT_TRUE(stream.Read(&response));
+  EXPECT_TRUE(response.results(0).has_accepted());
+  EXPECT_FALSE(stream.Read(&response));
+  const absl::Status status = FromGrpc(stream.Finish());
+  EXPECT_EQ(ReasonOf(status), Reason::kContextInvalid) << status;
+  EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("message 2 of the stream"));
   ExpectServing();
 }
 
