@@ -83,6 +83,17 @@ void Fill(const ErrorContext& context, v1::ErrorInfo* info) {
   }
 }
 
+// The operation is what the caller asked for; what it was before goes before the cause.
+void NameOperation(const std::string& operation, v1::ErrorInfo* info) {
+  if (operation.empty()) return;
+  auto& metadata = *info->mutable_metadata();
+  const std::string part =
+      std::exchange(metadata["operation"], CleanUtf8(operation, kMaxContextBytes));
+  const auto cause = metadata.find("cause");
+  if (cause == metadata.end() || part.empty() || part == operation) return;
+  cause->second = CleanUtf8(Concat(part, ": ", cause->second), kMaxContextBytes);
+}
+
 v1::ErrorInfo MakeInfo(Reason reason, const ErrorContext& context) {
   v1::ErrorInfo info;
   info.set_reason(std::string(NameOf(reason)));
@@ -139,6 +150,7 @@ absl::Status WithContext(absl::Status status, const ErrorContext& context, Reaso
     if (with_cause.cause.empty()) with_cause.cause = absl::StatusCodeToString(status.code());
     return MakeError(otherwise, ToStd(status.message()), with_cause);
   }
+  NameOperation(context.operation, &*info);
   Fill(context, &*info);
   Put(*info, &rpc);
   return FromDetails(status.code(), ToStd(status.message()), std::move(rpc));

@@ -44,8 +44,10 @@ absl::Status MakeError(Reason reason, std::string_view message, const ErrorConte
 absl::Status MakeBadRequest(const std::vector<FieldViolation>& violations,
                             const ErrorContext& context = {});
 
-// Fills what the status does not say yet. No effect on OK; a status without a reason gets
-// `otherwise` and its gRPC code, and the code it had becomes the cause.
+// Fills what the status does not say yet. The operation is what the caller asked for, hence the one
+// that was said last; the name of the part that failed goes before the cause, if there is one. No
+// effect on OK; a status without a reason gets `otherwise` and its gRPC code, and the code it had
+// becomes the cause.
 absl::Status WithContext(absl::Status status, const ErrorContext& context,
                          Reason otherwise = Reason::kLogUnavailable);
 

@@ -112,6 +112,29 @@ TEST(Error, WithContextGivesAStatusWithoutReasonTheOtherwiseReason) {
   EXPECT_EQ(ContextOf(status).cause, "INTERNAL");
 }
 
+TEST(Error, WithContextNamesTheOuterOperationAndKeepsTheInnerWithTheCause) {
+  const auto status = WithContext(
+      MakeError(Reason::kLogUnavailable, "no", {.operation = "write", .cause = "disk full"}),
+      kContext);
+  EXPECT_EQ(ContextOf(status).operation, "Publish");
+  EXPECT_EQ(ContextOf(status).cause, "write: disk full");
+  EXPECT_EQ(ContextOf(WithContext(status, kContext)).cause, "write: disk full");
+}
+
+TEST(Error, WithContextAddsNoCauseForAnInnerOperation) {
+  const auto status = WithContext(MakeError(Reason::kNotFound, "no", {.operation = "Find"}),
+                                  {.operation = "GetEvent"});
+  EXPECT_EQ(ContextOf(status).operation, "GetEvent");
+  EXPECT_EQ(ContextOf(status).cause, "");
+}
+
+TEST(Error, WithPlaceSaysItBeforeTheMessageAndKeepsTheDetails) {
+  const auto status = WithPlace(MakeBadRequest({{"f", "is wrong"}}), "message 3");
+  EXPECT_EQ(status.message(), "message 3: f: is wrong");
+  EXPECT_EQ(ReasonOf(status), Reason::kContextInvalid);
+  EXPECT_THAT(ViolationsOf(status), SizeIs(1));
+}
+
 TEST(Error, AddingDetailsKeepsViolations) {
   const auto status =
       WithContext(WithRetryAfter(MakeBadRequest({{"f", "is wrong"}}), milliseconds(5)), kContext);
@@ -123,6 +146,7 @@ TEST(Error, AddingDetailsKeepsViolations) {
 TEST(Error, OkStaysOk) {
   EXPECT_TRUE(WithContext(absl::OkStatus(), kContext).ok());
   EXPECT_TRUE(WithRetryAfter(absl::OkStatus(), milliseconds(1)).ok());
+  EXPECT_TRUE(WithPlace(absl::OkStatus(), "here").ok());
   EXPECT_TRUE(ToGrpc(absl::OkStatus()).ok());
   EXPECT_TRUE(FromGrpc(grpc::Status::OK).ok());
   EXPECT_EQ(ReasonOf(absl::OkStatus()), std::nullopt);

@@ -84,7 +84,7 @@ void Core::JudgeAck(Subscription& subscription, const PendingAck& ack, Deferred&
           if (result.ok()) return carrier->SendControl(Counts(id, result->acknowledged));
           const absl::Status failure =
               WithContext(result.status(),
-                          {.user_id = user.str(), .thread_id = thread.str(), .operation = "Ack"});
+                          {.user_id = user.str(), .thread_id = thread.str(), .operation = "ack"});
           LogFailure(failure);
           carrier->SendControl(CountsNot(id, ReasonOf(failure).value_or(Reason::kLogUnavailable),
                                          std::string(failure.message()), had));

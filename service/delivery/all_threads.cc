@@ -57,7 +57,7 @@ void Core::OnListed(const ConnectionId& id, const UserId& user, uint64_t generat
   if (connection == nullptr || connection->all == nullptr || stopped_) return;
   if (connection->all->generation != generation) return;
   if (!page.ok()) {
-    LogFailure(WithContext(page.status(), {.user_id = user.str(), .operation = "SubscribeAll"}));
+    LogFailure(WithContext(page.status(), {.user_id = user.str(), .operation = "subscribe"}));
     return Retry(
         [id, user, generation, after](Core& core) { core.ListAll(id, user, generation, after); });
   }
@@ -73,12 +73,11 @@ void Core::BindAll(Connection& connection, const ThreadId& thread) {
   if (all.bound.contains(thread)) return;
   if (all.bound.size() >= options_.all_threads) {
     if (std::exchange(all.full, true)) return;
-    LogFailure(MakeError(Reason::kRateLimited,
-                         Concat("subscribe {all} follows ", options_.all_threads,
-                                " threads and no more; the user has more"),
-                         {.user_id = connection.user.str(),
-                          .thread_id = thread.str(),
-                          .operation = "SubscribeAll"}));
+    LogFailure(MakeError(
+        Reason::kRateLimited,
+        Concat("subscribe {all} follows ", options_.all_threads,
+               " threads and no more; the user has more"),
+        {.user_id = connection.user.str(), .thread_id = thread.str(), .operation = "subscribe"}));
     return;
   }
   all.bound.insert(thread);

@@ -191,7 +191,7 @@ void Core::OpenConnection(Attached& attached, const v1::ConnectionOpened& opened
   const ConnectionId id(opened.connection_id());
   const auto refuse = [&](Reason reason, std::string_view message) {
     attached.refused.insert(id);
-    LogFailure(MakeError(reason, message, {.user_id = opened.user_id(), .operation = "Connect"}));
+    LogFailure(MakeError(reason, message, {.user_id = opened.user_id(), .operation = "connect"}));
     v1::ServiceMessage said;
     v1::ConnectionRefused& refused = *said.mutable_connection_refused();
     refused.set_connection_id(opened.connection_id());

@@ -4,6 +4,7 @@ namespace clarion::delivery {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 class SubscribeTest : public DeliveryTest {};
@@ -158,9 +159,11 @@ TEST_F(SubscribeTest, RefusesUnknownConnectionsAndBadThreadIds) {
 TEST_F(SubscribeTest, RefusesWithTheLogsReasonWhenTheLogFails) {
   auto gateway = Attach();
   gateway->Open("c", "ann");
-  log_.FailFollow(MakeError(Reason::kBufferOverflow, "queue full"));
+  log_.FailFollow(MakeError(Reason::kBufferOverflow, "queue full", {.operation = "Follow"}));
+  ::testing::internal::CaptureStderr();
   Subscribed(*gateway, "c", 1, "t");
   EXPECT_THAT(gateway->Heard(), ElementsAre("refused 1 BUFFER_OVERFLOW"));
+  EXPECT_THAT(::testing::internal::GetCapturedStderr(), HasSubstr("operation=subscribe"));
 }
 
 TEST_F(SubscribeTest, AfterAnInterruptionItFollowsAgainAndSaysWhatIsNotLive) {

@@ -113,7 +113,7 @@ void Core::OnState(const ThreadId& id, absl::StatusOr<log::ThreadState> state) {
 // Whoever waits is refused; claims, and feeds that were interrupted, are tried again.
 void Core::OnNoState(Followed& thread, const absl::Status& status, Deferred& after) {
   const absl::Status failure =
-      WithContext(status, {.thread_id = thread.id().str(), .operation = "Subscribe"});
+      WithContext(status, {.thread_id = thread.id().str(), .operation = "subscribe"});
   LogFailure(failure);
   const Reason reason = ReasonOf(failure).value_or(Reason::kLogUnavailable);
   // A copy: what is served or refused leaves the list.

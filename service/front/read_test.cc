@@ -209,7 +209,9 @@ TEST_F(ReadTest, SaysWhatBecameOfAnEvent) {
   EXPECT_FALSE(response.acknowledged());
   EXPECT_EQ(response.expires_at().seconds(), response.event().accepted_at().seconds() + 24 * 3600);
   request.set_event_id("e3");
-  EXPECT_THAT(Call(&Stub::GetEvent, request), RefusedAs(Reason::kNotFound));
+  const grpc::Status absent = Call(&Stub::GetEvent, request);
+  EXPECT_THAT(absent, RefusedAs(Reason::kNotFound));
+  EXPECT_EQ(clarion::ContextOf(FromGrpc(absent)).operation, "GetEvent");
   request.set_thread_id("nowhere");
   EXPECT_THAT(Call(&Stub::GetEvent, request), RefusedAs(Reason::kNotFound));
   EXPECT_THAT(Call(&Stub::GetEvent, v1::GetEventRequest()), NamesField("event_id"));

@@ -56,6 +56,13 @@ TEST_F(ReadyTest, RefusesToWaitOnAThreadOfAnotherUser) {
               RefusedAs(Reason::kThreadOwnership));
 }
 
+TEST_F(ReadyTest, RefusesToBindAThreadOfAnotherUserAndSaysWhatWasCalled) {
+  MustPublish(Delta("e1"));
+  const grpc::Status status = Call(&Stub::BindThread, BindRequest("eve"));
+  EXPECT_THAT(status, RefusedAs(Reason::kThreadOwnership));
+  EXPECT_EQ(clarion::ContextOf(FromGrpc(status)).operation, "BindThread");
+}
+
 TEST_F(ReadyTest, ChecksTheFieldsOfAwaitReady) {
   v1::AwaitReadyRequest request = Await(std::chrono::seconds(121));
   EXPECT_THAT(AwaitReady(request), NamesField("timeout"));
