@@ -5,13 +5,12 @@
 #include <string>
 #include <vector>
 
-#include "boost/asio/io_context.hpp"
-#include "boost/asio/ip/tcp.hpp"
 #include "boost/json/parse.hpp"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "jwt/jwt.hpp"
 #include "proto/contract/error.h"
+#include "service/ctl/ctl_testing.h"
 #include "service/ctl/output.h"
 #include "service/ctl/position_text.h"
 #include "service/ctl/program.h"
@@ -28,33 +27,6 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 
 constexpr char kSecret[] = "0123456789abcdef0123456789abcdef";
-
-struct Ran {
-  int exit_code = 0;
-  std::string out;
-  std::string err;
-};
-
-Ran Ctl(std::vector<std::string> arguments) {
-  arguments.insert(arguments.begin(), "clarionctl");
-  std::vector<char*> argv;
-  argv.reserve(arguments.size());
-  for (std::string& argument : arguments) argv.push_back(argument.data());
-  testing::internal::CaptureStdout();
-  testing::internal::CaptureStderr();
-  Ran ran;
-  ran.exit_code = Main(static_cast<int>(argv.size()), argv.data());
-  ran.out = testing::internal::GetCapturedStdout();
-  ran.err = testing::internal::GetCapturedStderr();
-  return ran;
-}
-
-// A port where nobody listens.
-uint16_t ClosedPort() {
-  boost::asio::io_context loop;
-  boost::asio::ip::tcp::acceptor acceptor(loop, {boost::asio::ip::make_address("127.0.0.1"), 0});
-  return acceptor.local_endpoint().port();
-}
 
 // ---- The command line ----
 

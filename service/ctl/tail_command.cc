@@ -6,6 +6,7 @@
 
 #include "proto/base/text.h"
 #include "proto/contract/close_code.h"
+#include "proto/contract/error.h"
 #include "proto/contract/json_text.h"
 #include "service/ctl/output.h"
 #include "service/ctl/position_text.h"
@@ -21,14 +22,14 @@ constexpr char kExamples[] =
     "  clarionctl tail t1 --secret-file token.secret --user ada\n"
     "  clarionctl tail t1 --token \"$TOKEN\" --from start --until-complete\n"
     "  clarionctl tail t1 --token \"$TOKEN\" --after 7f3a:120 --events-only | jq .type\n"
-    "Follows as a browser does, over the gateway's WebSocket, and prints one JSON frame a line. "
-    "When\n"
-    "the connection breaks it comes back where it was; it gives up (exit code 3) after --timeout\n"
-    "without a connection, and at once (1) when the gateway says not to come back. Acknowledges\n"
-    "nothing. Remarks go to standard error.";
+    "Follows as a browser does, over the gateway's WebSocket, and prints one JSON frame a line.\n"
+    "When the connection breaks, or `subscribe` is refused for now, it comes back where it was.\n"
+    "It gives up when it has not followed the thread for --timeout (exit code 3; 1 if something\n"
+    "was said that does not mean somebody is away), and at once (1) when the gateway says not to\n"
+    "come back. Acknowledges nothing. Remarks go to standard error.";
 
 constexpr auto kFirstPause = std::chrono::milliseconds(100);
-constexpr auto kLongestPause = std::chrono::milliseconds(5000);
+constexpr auto kLongestPause = std::chrono::milliseconds(1000);
 
 struct Options {
   TailStart start;
@@ -48,31 +49,35 @@ class Tail {
         state_(options_.start) {}
 
   int Run() {
-    auto last_alive = std::chrono::steady_clock::now();
+    auto give_up_at = Clock::now() + globals_.timeout();
     auto pause = kFirstPause;
     for (;;) {
       const auto token = Token();
       if (!token.ok()) return ReportError(token.status(), globals_);
-      const SocketEnd end = RunSocket(url_, globals_, CallsWith(*token));
-      const bool was_connected = state_.connected();
-      const TailState::Ending said = state_.TakeEnding();
-      if (end.kind == SocketEnd::Kind::kStopped) return useless_ ? Useless() : kOk;
-      if (const auto exit_code = Final(end, said, was_connected)) return *exit_code;
-
-      const auto now = std::chrono::steady_clock::now();
-      if (was_connected) {
-        last_alive = now;
+      stop_ = Stop::kNone;
+      const SocketEnd end = RunSocket(url_, globals_, CallsWith(*token), give_up_at);
+      if (state_.followed()) {
+        give_up_at = Clock::now() + globals_.timeout();
         pause = kFirstPause;
       }
-      if (now - last_alive >= globals_.timeout()) return GiveUp(end);
+      const bool was_connected = state_.connected();
+      const TailState::Ending said = state_.TakeEnding();
+      if (const auto exit_code = Final(end, said, was_connected)) return *exit_code;
+
+      const std::string what = WhatHappened(end, said, was_connected);
       const auto wait = std::max({pause, said.after, TableDelay(end)});
-      std::cerr << "clarionctl: " << end.text << "; again in " << wait.count() << " ms\n";
+      if (Clock::now() + wait >= give_up_at) return GiveUp(what, said, was_connected);
+      std::cerr << "clarionctl: " << what << "; again in " << wait.count() << " ms\n";
       std::this_thread::sleep_for(wait);
       pause = std::min(pause * 2, kLongestPause);
     }
   }
 
  private:
+  using Clock = std::chrono::steady_clock;
+  // Why we ended a connection.
+  enum class Stop { kNone, kDone, kUseless, kRefused };
+
   // A token made here is made anew for each connection; a given one cannot be.
   absl::StatusOr<std::string> Token() const {
     if (!options_.token.empty()) return options_.token;
@@ -81,27 +86,38 @@ class Tail {
 
   SocketCalls CallsWith(const std::string& token) {
     return {.on_open = [this, token] { return state_.ConnectFrame(token); },
-            .on_message = [this](std::string_view text) { return OnMessage(text); }};
+            .on_message = [this](std::string_view text) { return OnMessage(text); },
+            .settled = [this] { return state_.followed(); }};
   }
 
   std::optional<std::string> OnMessage(std::string_view text) {
     bool understood = false;
     const TailState::Step step = state_.OnFrame(text, &understood);
-    if (!understood) {
-      useless_ = true;
-      return std::nullopt;
-    }
+    if (!understood) return End(Stop::kUseless);
     const bool wanted =
         step.print && (!options_.events_only || text.find("\"event_id\"") != text.npos);
     if (wanted) std::cout << OnOneLine(std::string(text)) << std::endl;
     if (!step.note.empty()) std::cerr << "clarionctl: " << CleanUtf8(step.note) << "\n";
-    if (step.done || !std::cout) return std::nullopt;
+    if (step.done || !std::cout) return End(Stop::kDone);
+    if (step.refused) return End(Stop::kRefused);
     return step.reply;
+  }
+
+  std::optional<std::string> End(Stop why) {
+    stop_ = why;
+    return std::nullopt;
   }
 
   // Something: coming back would not help.
   std::optional<int> Final(const SocketEnd& end, const TailState::Ending& said,
                            bool was_connected) const {
+    if (stop_ == Stop::kDone) return kOk;
+    if (stop_ == Stop::kUseless) return Useless();
+    if (stop_ == Stop::kRefused) {
+      // A thread that is followed alone: without it, the connection is left and made again.
+      if (said.after.count() > 0) return std::nullopt;
+      return ReportError(StatusOf(said), globals_);
+    }
     if (end.kind == SocketEnd::Kind::kRefused && end.code < 500 && end.code != 429) {
       return Refuse(end.text, end.code == 403 || end.code == 404
                                   ? "see --url and the gateway's allowed origins"
@@ -136,9 +152,34 @@ class Tail {
                   "see that --url names a gateway of this version");
   }
 
-  int GiveUp(const SocketEnd& end) const {
-    std::cerr << "clarionctl: no gateway at " << options_.url << ": " << end.text
-              << "\n  what to do: start clarion-gateway there, or name another with --url\n";
+  // What the gateway said, as a failed call's status.
+  absl::Status StatusOf(const TailState::Ending& said) const {
+    const auto reason = ReasonFromName(said.code);
+    if (!reason) return absl::UnknownError(Concat(said.code, ": ", said.message));
+    return MakeError(*reason, said.message,
+                     {.thread_id = options_.start.thread, .operation = "subscribe"});
+  }
+
+  std::string WhatHappened(const SocketEnd& end, const TailState::Ending& said,
+                           bool was_connected) const {
+    if (stop_ == Stop::kRefused) {
+      return CleanUtf8(Concat("`subscribe` was refused: ", said.code, ": ", said.message));
+    }
+    if (end.kind != SocketEnd::Kind::kTimedOut) return CleanUtf8(end.text);
+    return Concat(end.text, was_connected ? " to `subscribe`" : "", " within --timeout");
+  }
+
+  // --timeout is over. An answer that is not about somebody absent is a refusal.
+  int GiveUp(const std::string& what, const TailState::Ending& said, bool was_connected) const {
+    const auto reason = ReasonFromName(said.code);
+    if (reason && *reason != Reason::kGatewayUnavailable) {
+      return ReportError(StatusOf(said), globals_);
+    }
+    std::cerr << "clarionctl: cannot follow by the gateway at " << options_.url << ": " << what
+              << "\n  what to do: "
+              << (was_connected ? "see that clarion-service runs and the gateway reaches it"
+                                : "start clarion-gateway there, or name another with --url")
+              << "\n";
     return kUnreachable;
   }
 
@@ -146,7 +187,7 @@ class Tail {
   const Options options_;
   const StreamUrl url_;
   TailState state_;
-  bool useless_ = false;
+  Stop stop_ = Stop::kNone;
 };
 
 int Run(const Globals& globals, Options& options) {

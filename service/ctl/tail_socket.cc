@@ -1,7 +1,8 @@
 #include "service/ctl/tail_socket.h"
 
-#include <charconv>
 #include <exception>
+#include <future>
+#include <thread>
 #include <utility>
 
 #include "boost/asio/awaitable.hpp"
@@ -10,6 +11,7 @@
 #include "boost/asio/ip/tcp.hpp"
 #include "boost/asio/redirect_error.hpp"
 #include "boost/asio/ssl/context.hpp"
+#include "boost/asio/steady_timer.hpp"
 #include "boost/asio/use_awaitable.hpp"
 #include "boost/beast/core/flat_buffer.hpp"
 #include "boost/beast/core/tcp_stream.hpp"
@@ -36,10 +38,20 @@ using Kind = SocketEnd::Kind;
 
 constexpr size_t kMaxMessageBytes = 16 * 1024 * 1024;
 constexpr auto kIdle = std::chrono::seconds(60);
+// How long a close waits for the gateway's own.
+constexpr auto kCloseWait = std::chrono::seconds(1);
 constexpr char kSubprotocol[] = "clarion.v1.json";
 
 auto Into(error_code& error) {
   return asio::redirect_error(asio::use_awaitable, error);
+}
+
+websocket::stream_base::timeout Times(websocket::stream_base::duration handshake) {
+  websocket::stream_base::timeout times;
+  times.handshake_timeout = handshake;
+  times.idle_timeout = kIdle;
+  times.keep_alive_pings = true;
+  return times;
 }
 
 SocketEnd Unreachable(std::string_view step, const error_code& error) {
@@ -47,13 +59,8 @@ SocketEnd Unreachable(std::string_view step, const error_code& error) {
 }
 
 template <class Stream>
-asio::awaitable<SocketEnd> Open(websocket::stream<Stream>& socket, const StreamUrl& url,
-                                const Globals& globals) {
-  websocket::stream_base::timeout timeout;
-  timeout.handshake_timeout = globals.timeout();
-  timeout.idle_timeout = kIdle;
-  timeout.keep_alive_pings = true;
-  socket.set_option(timeout);
+asio::awaitable<SocketEnd> Open(websocket::stream<Stream>& socket, const StreamUrl& url) {
+  socket.set_option(Times(websocket::stream_base::none()));
   socket.set_option(websocket::stream_base::decorator([](websocket::request_type& request) {
     request.set(http::field::sec_websocket_protocol, kSubprotocol);
     request.set(http::field::user_agent, "clarionctl");
@@ -107,22 +114,23 @@ asio::awaitable<SocketEnd> Converse(websocket::stream<Stream>& socket, const Soc
     reply = calls.on_message({static_cast<const char*>(data.data()), data.size()});
     if (!reply) break;
   }
+  socket.set_option(Times(kCloseWait));
   co_await socket.async_close(websocket::close_code::normal, Into(error));
   co_return SocketEnd{Kind::kStopped, 0, ""};
 }
 
 template <class Stream>
 asio::awaitable<SocketEnd> OpenAndConverse(websocket::stream<Stream>& socket, const StreamUrl& url,
-                                           const Globals& globals, const SocketCalls& calls) {
-  SocketEnd end = co_await Open(socket, url, globals);
+                                           const SocketCalls& calls) {
+  SocketEnd end = co_await Open(socket, url);
   if (end.kind == Kind::kStopped) end = co_await Converse(socket, calls);
   co_return end;
 }
 
 asio::awaitable<SocketEnd> RunPlain(beast::tcp_stream stream, const StreamUrl& url,
-                                    const Globals& globals, const SocketCalls& calls) {
+                                    const SocketCalls& calls) {
   websocket::stream<beast::tcp_stream> socket(std::move(stream));
-  co_return co_await OpenAndConverse(socket, url, globals, calls);
+  co_return co_await OpenAndConverse(socket, url, calls);
 }
 
 asio::awaitable<SocketEnd> RunTls(beast::tcp_stream stream, const StreamUrl& url,
@@ -142,28 +150,43 @@ asio::awaitable<SocketEnd> RunTls(beast::tcp_stream stream, const StreamUrl& url
       SSL_set1_host(ssl, url.host.c_str()) != 1) {
     co_return SocketEnd{Kind::kUnreachable, 0, "TLS: bad host name"};
   }
-  beast::get_lowest_layer(socket).expires_after(globals.timeout());
   co_await socket.next_layer().async_handshake(asio::ssl::stream_base::client, Into(error));
   if (error) co_return Unreachable("TLS", error);
-  beast::get_lowest_layer(socket).expires_never();
-  co_return co_await OpenAndConverse(socket, url, globals, calls);
+  co_return co_await OpenAndConverse(socket, url, calls);
 }
 
-asio::awaitable<SocketEnd> Run(const StreamUrl& url, const Globals& globals,
-                               const SocketCalls& calls) {
-  const auto executor = co_await asio::this_coro::executor;
+using Endpoints = tcp::resolver::results_type;
+
+asio::awaitable<SocketEnd> Run(const Endpoints& endpoints, const StreamUrl& url,
+                               const Globals& globals, const SocketCalls& calls) {
   error_code error;
-  tcp::resolver resolver(executor);
-  const auto endpoints = co_await resolver.async_resolve(url.host, url.port, Into(error));
-  if (error) co_return Unreachable("host name", error);
-  beast::tcp_stream stream(executor);
-  stream.expires_after(globals.timeout());
+  beast::tcp_stream stream(co_await asio::this_coro::executor);
   co_await stream.async_connect(endpoints, Into(error));
   if (error) co_return Unreachable("connect", error);
-  stream.expires_never();
   stream.socket().set_option(tcp::no_delay(true), error);
   if (url.tls) co_return co_await RunTls(std::move(stream), url, globals, calls);
-  co_return co_await RunPlain(std::move(stream), url, globals, calls);
+  co_return co_await RunPlain(std::move(stream), url, calls);
+}
+
+// A look-up cannot be cut short: its thread is left behind when it takes too long.
+SocketEnd Resolve(const StreamUrl& url, std::chrono::steady_clock::time_point give_up_at,
+                  Endpoints* endpoints) {
+  using Found = std::pair<error_code, Endpoints>;
+  std::promise<Found> promise;
+  std::future<Found> found = promise.get_future();
+  std::thread([promise = std::move(promise), host = url.host, port = url.port]() mutable {
+    asio::io_context context;
+    tcp::resolver resolver(context);
+    Found result;
+    result.second = resolver.resolve(host, port, result.first);
+    promise.set_value(std::move(result));
+  }).detach();
+  if (found.wait_until(give_up_at) != std::future_status::ready) {
+    return {Kind::kTimedOut, 0, "looking up " + url.host};
+  }
+  auto [error, result] = found.get();
+  *endpoints = std::move(result);
+  return error ? Unreachable("host name", error) : SocketEnd{Kind::kStopped, 0, ""};
 }
 
 }  // namespace
@@ -185,13 +208,23 @@ absl::StatusOr<StreamUrl> ParseStreamUrl(std::string_view text) {
   return url;
 }
 
-SocketEnd RunSocket(const StreamUrl& url, const Globals& globals, const SocketCalls& calls) {
+SocketEnd RunSocket(const StreamUrl& url, const Globals& globals, const SocketCalls& calls,
+                    std::chrono::steady_clock::time_point give_up_at) {
+  Endpoints endpoints;
+  SocketEnd end = Resolve(url, give_up_at, &endpoints);
+  if (end.kind != Kind::kStopped) return end;
   asio::io_context loop{1};
-  SocketEnd end;
-  asio::co_spawn(loop, Run(url, globals, calls),
-                 [&end](std::exception_ptr error, SocketEnd result) {
+  asio::steady_timer timer(loop, give_up_at);
+  timer.async_wait([&](error_code error) {
+    if (error || calls.settled()) return;
+    end = {Kind::kTimedOut, 0, "no answer"};
+    loop.stop();
+  });
+  asio::co_spawn(loop, Run(endpoints, url, globals, calls),
+                 [&](std::exception_ptr error, SocketEnd result) {
                    if (error) std::rethrow_exception(error);
                    end = std::move(result);
+                   timer.cancel();
                  });
   try {
     loop.run();

@@ -2,6 +2,7 @@
 // caller's thread.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -31,6 +32,7 @@ struct SocketEnd {
     kRefused,      // not opened: HTTP said no; `code` is the HTTP status
     kClosed,       // the gateway closed; `code` is the close code
     kBroken,       // the connection broke
+    kTimedOut,     // `give_up_at` came first
   };
   Kind kind = Kind::kBroken;
   uint16_t code = 0;
@@ -42,10 +44,13 @@ struct SocketCalls {
   std::function<std::string()> on_open;
   // A text message. Something: to be sent (empty: nothing). Nothing: close, no more is wanted.
   std::function<std::optional<std::string>(std::string_view)> on_message;
+  // The connection has become what it is for.
+  std::function<bool()> settled;
 };
 
-// Opening takes at most --timeout; a gateway that is silent for a minute and does not answer pings
-// counts as broken.
-SocketEnd RunSocket(const StreamUrl& url, const Globals& globals, const SocketCalls& calls);
+// Ends at `give_up_at` if the connection is not settled by then, whatever it waits for. Later, a
+// gateway that is silent for a minute and does not answer pings counts as broken.
+SocketEnd RunSocket(const StreamUrl& url, const Globals& globals, const SocketCalls& calls,
+                    std::chrono::steady_clock::time_point give_up_at);
 
 }  // namespace clarion::ctl

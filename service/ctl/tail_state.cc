@@ -30,6 +30,9 @@ bool FlagOf(const json::object& frame, std::string_view key) {
   return value != nullptr && value->is_bool() && value->get_bool();
 }
 
+// Of the one frame that asks for something.
+constexpr std::string_view kFrameId = "tail";
+
 bool EndsRun(std::string_view type) {
   const EventTypeRow* row = TypeNamed(type);
   return row != nullptr && row->terminal;
@@ -38,7 +41,9 @@ bool EndsRun(std::string_view type) {
 }  // namespace
 
 std::string TailState::ConnectFrame(std::string_view token) const {
-  std::string frame = R"({"type":"connect","token":)";
+  std::string frame = R"({"type":"connect","id":)";
+  AppendJsonString(kFrameId, &frame);
+  frame += R"(,"token":)";
   AppendJsonString(token, &frame);
   frame += R"(,"protocol":1,"client":"clarionctl","subscribe":[{"thread_id":)";
   AppendJsonString(start_.thread, &frame);
@@ -76,7 +81,7 @@ TailState::Step TailState::OnFrame(std::string_view text, bool* understood) {
   } else if (type == "subscribed") {
     OnSubscribed(frame, &step);
   } else if (type == "missed") {
-    OnMissed(frame);
+    OnMissed(frame, &step);
   } else if (type == "caught_up") {
     caught_up_ = true;
   } else if (type == "error") {
@@ -93,6 +98,7 @@ TailState::Step TailState::OnFrame(std::string_view text, bool* understood) {
 
 void TailState::OnSubscribed(const json::object& frame, Step* step) {
   if (TextOf(frame, "thread_id") != start_.thread) return;
+  followed_ = true;
   if (FlagOf(frame, "claim")) {
     step->note = "the thread is not this user's (yet); waiting until it is";
     return;
@@ -110,18 +116,21 @@ void TailState::OnSubscribed(const json::object& frame, Step* step) {
   }
 }
 
-void TailState::OnMissed(const json::object& frame) {
+void TailState::OnMissed(const json::object& frame, Step* step) {
   if (TextOf(frame, "thread_id") != start_.thread) return;
   epoch_ = Epoch(TextOf(frame, "epoch"));
   const uint64_t last = frame.contains("discard_after") ? NumberOf(frame, "discard_after")
                                                         : NumberOf(frame, "to_offset");
   position_ = Position{epoch_, Offset(last)};
+  step->note = Concat("missed offsets ", NumberOf(frame, "from_offset"), " to ",
+                      NumberOf(frame, "to_offset"), ": ", TextOf(frame, "reason"));
 }
 
 void TailState::OnError(const json::object& frame, Step* step) {
   ending_ = {TextOf(frame, "code"), TextOf(frame, "message"), FlagOf(frame, "reconnect"),
              std::chrono::milliseconds(NumberOf(frame, "retry_after_ms"))};
-  step->note = Concat(ending_.code, ": ", ending_.message);
+  step->refused = TextOf(frame, "thread_id") == start_.thread || TextOf(frame, "id") == kFrameId;
+  if (!step->refused) step->note = Concat(ending_.code, ": ", ending_.message);
 }
 
 void TailState::OnEvent(std::string_view type, const json::object& frame) {
@@ -140,6 +149,7 @@ bool TailState::IsComplete() const {
 
 TailState::Ending TailState::TakeEnding() {
   connected_ = false;
+  followed_ = false;
   return std::exchange(ending_, {});
 }
 

@@ -28,7 +28,8 @@ class TailState {
  public:
   explicit TailState(TailStart start) : start_(std::move(start)), position_(start_.after) {}
 
-  // The first frame of a connection; subscribes after what was seen.
+  // The first frame of a connection; subscribes after what was seen. Its `id` tells the answers to
+  // it, and errors, from others.
   std::string ConnectFrame(std::string_view token) const;
 
   struct Step {
@@ -38,18 +39,21 @@ class TailState {
     std::string reply;
     // Nothing more is wanted.
     bool done = false;
+    // The gateway ended the subscription (or never began it); TakeEnding says why.
+    bool refused = false;
     // A remark for the one at the terminal.
     std::string note;
   };
   // One text message. False in `understood`: it is no frame, the connection is of no use.
   Step OnFrame(std::string_view text, bool* understood);
 
-  // What the server said before it closed.
+  // What the server said before it closed, or when it refused the subscription.
   struct Ending {
     std::string code;
     std::string message;
     // Nothing: the server did not say.
     std::optional<bool> reconnect;
+    // Refused, and 0: asking again would not help.
     std::chrono::milliseconds after{0};
   };
   // Since the connection was made; then forgotten.
@@ -57,11 +61,13 @@ class TailState {
 
   // The server took the token on this connection.
   bool connected() const { return connected_; }
+  // The server confirmed the subscription on this connection.
+  bool followed() const { return followed_; }
   const std::optional<Position>& position() const { return position_; }
 
  private:
   void OnSubscribed(const boost::json::object& frame, Step* step);
-  void OnMissed(const boost::json::object& frame);
+  void OnMissed(const boost::json::object& frame, Step* step);
   void OnError(const boost::json::object& frame, Step* step);
   void OnEvent(std::string_view type, const boost::json::object& frame);
   bool IsComplete() const;
@@ -70,6 +76,7 @@ class TailState {
   std::optional<Position> position_;
   Epoch epoch_;
   bool connected_ = false;
+  bool followed_ = false;
   bool caught_up_ = false;
   std::set<std::string> open_runs_;
   std::set<std::string> ended_runs_;
