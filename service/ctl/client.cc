@@ -3,12 +3,16 @@
 #include <fstream>
 #include <iterator>
 
+#include "grpc/grpc.h"
 #include "grpcpp/create_channel.h"
 #include "grpcpp/security/credentials.h"
 #include "proto/base/text.h"
 
 namespace clarion::ctl {
 namespace {
+
+// The service allows a ping every 5 s.
+constexpr std::chrono::milliseconds kKeepalive{10'000};
 
 absl::Status ReadInto(const std::string& path, std::string* content) {
   if (path.empty()) return absl::OkStatus();
@@ -31,8 +35,14 @@ absl::StatusOr<Client> Client::Make(const Globals& globals) {
   } else {
     credentials = grpc::InsecureChannelCredentials();
   }
-  return Client(v1::EventService::NewStub(grpc::CreateChannel(globals.service, credentials)),
-                globals.timeout());
+  grpc::ChannelArguments arguments;
+  // A call without a deadline ends all the same when the service does not answer any more.
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, static_cast<int>(kKeepalive.count()));
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, static_cast<int>(globals.timeout().count()));
+  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  return Client(
+      v1::EventService::NewStub(grpc::CreateCustomChannel(globals.service, credentials, arguments)),
+      globals.timeout());
 }
 
 }  // namespace clarion::ctl

@@ -9,6 +9,7 @@
 #include "service/ctl/output.h"
 #include "service/ctl/position_text.h"
 #include "service/ctl/requests.h"
+#include "telemetry/runtime/thread_scheduler.h"
 
 namespace clarion::ctl {
 namespace {
@@ -104,12 +105,19 @@ int GetConnections(const Globals& globals, const ConnectionsOptions& options) {
   return kOk;
 }
 
-// Until interrupted, or until the service ends it.
+// Until interrupted, or until the service ends it; --timeout is of the answer that it watches.
 int WatchConnections(const Globals& globals, const ConnectionsOptions& options) {
   auto client = Client::Make(globals);
   if (!client.ok()) return ReportError(client.status(), globals);
   grpc::ClientContext context;
+  const auto scheduler = MakeThreadScheduler();
+  const auto timer = scheduler->After(globals.timeout(), [&context] { context.TryCancel(); });
   const auto stream = client->stub().WatchConnections(&context, WatchRequest(options));
+  stream->WaitForInitialMetadata();
+  if (!scheduler->Cancel(timer)) {
+    (void)stream->Finish();  // cancelled
+    return ReportError(absl::DeadlineExceededError("no answer in time"), globals);
+  }
   for (v1::WatchConnectionsResponse change; stream->Read(&change);) {
     if (globals.json) {
       std::cout << ToJson(change) << std::endl;

@@ -19,14 +19,6 @@ using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::Reflection;
 
-std::string Printable(std::string text) {
-  text = CleanUtf8(text);
-  for (char& c : text) {
-    if (static_cast<unsigned char>(c) < ' ' || c == 0x7F) c = '?';
-  }
-  return text;
-}
-
 // Characters, not bytes; good enough for columns.
 size_t Width(const std::string& text) {
   return static_cast<size_t>(
@@ -171,6 +163,14 @@ void AppendLine(std::string_view key, std::string_view value, std::string* out) 
 }
 
 }  // namespace
+
+std::string Printable(std::string text) {
+  text = CleanUtf8(text);
+  for (char& c : text) {
+    if (static_cast<unsigned char>(c) < ' ' || c == 0x7F) c = '?';
+  }
+  return text;
+}
 
 Table::Table(std::vector<std::string> header) {
   rows_.push_back(std::move(header));

@@ -15,7 +15,10 @@
 
 namespace clarion::ctl {
 
-// Columns as wide as their widest cell. Control characters become `?`: a cell may quote a peer.
+// Text of a peer, for a terminal: what is no UTF-8 and control characters become `?`.
+std::string Printable(std::string text);
+
+// Columns as wide as their widest cell, printable.
 class Table {
  public:
   explicit Table(std::vector<std::string> header);

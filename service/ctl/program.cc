@@ -26,7 +26,9 @@ Program::Program() : flags_("clarionctl", "Publishes to, follows and questions a
   flags_.Add("--tls-key", globals_.tls_key, "Its key, PEM")
       ->type_name("PATH")
       ->check(CLI::ExistingFile);
-  flags_.Add("--timeout", globals_.timeout_seconds, "Seconds to wait for an answer")
+  flags_
+      .Add("--timeout", globals_.timeout_seconds,
+           "Seconds to wait for an answer, the connection included")
       ->type_name("SECONDS")
       ->check(CLI::Range(0.001, 3600.0).description(""));
   flags_.app().add_flag("--json", globals_.json, "JSON, one object a line, instead of tables");

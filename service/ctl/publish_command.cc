@@ -1,16 +1,17 @@
-#include <condition_variable>
-#include <deque>
 #include <fstream>
 #include <iostream>
 #include <memory>
-#include <mutex>
+#include <set>
 #include <thread>
 #include <utility>
 
 #include "proto/base/text.h"
+#include "proto/contract/error.h"
 #include "service/ctl/client.h"
 #include "service/ctl/output.h"
+#include "service/ctl/publish_input.h"
 #include "service/ctl/publish_lines.h"
+#include "service/ctl/publish_result.h"
 #include "service/ctl/publish_stream.h"
 
 namespace clarion::ctl {
@@ -23,19 +24,12 @@ constexpr char kExamples[] =
     "  clarionctl publish --user ada --thread t1 --run r1 --agent finder \\\n"
     "      --type agent_message_delta --field message_id=m1 --field role=assistant \\\n"
     "      --field delta='Hello' --field is_final:=true\n"
-    "A line is an event as browsers get it: "
-    "{\"type\":\"step_started\",\"step_name\":\"search\",…}. Lines go\n"
-    "out as they come. Interrupted streams are taken up again without repeating an event; give "
-    "each\n"
-    "event its event_id, and the whole command may be repeated, too. Lines that cannot be "
-    "published\n"
-    "are said on standard error, the others go on; the exit code is 1 then.";
-
-// Of a request: 1,024 events and 1 MiB, with room for what else is in it.
-constexpr size_t kBatchEvents = 1024;
-constexpr size_t kBatchBytes = 900 * 1024;
-// Lines that may wait for the service.
-constexpr size_t kMaxWaitingLines = 4096;
+    "A line is an event as browsers get it: {\"type\":\"step_started\",\"step_name\":\"s\",…}.\n"
+    "Lines go out as they come; empty ones are passed over. Each line has its own result: one\n"
+    "that cannot be published is said on standard error, with its number and event_id, the\n"
+    "others go on, and the exit code is 1. Interrupted streams are taken up again without\n"
+    "repeating an event; when nothing was answered for --timeout, publishing ends (exit code 3).\n"
+    "Give each event its event_id, and the whole command may be repeated, too.";
 
 struct Options {
   std::string file = "-";
@@ -45,58 +39,6 @@ struct Options {
   bool quiet = false;
 };
 
-struct Line {
-  uint64_t number = 0;  // from 1; 0: made from flags
-  std::string text;
-};
-
-// Lines from a reader that may be slow to a publisher that may be slow.
-class LineQueue {
- public:
-  void Push(Line line) {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return lines_.size() < kMaxWaitingLines || closed_; });
-    if (closed_) return;
-    lines_.push_back(std::move(line));
-    changed_.notify_all();
-  }
-  void Close() {
-    const std::lock_guard lock(mutex_);
-    closed_ = true;
-    changed_.notify_all();
-  }
-  // Waits for at least one; empty: there will be none.
-  std::vector<Line> Pop(size_t most, size_t most_bytes) {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return !lines_.empty() || closed_; });
-    std::vector<Line> taken;
-    size_t bytes = 0;
-    while (!lines_.empty() && taken.size() < most) {
-      bytes += lines_.front().text.size();
-      if (!taken.empty() && bytes > most_bytes) break;
-      taken.push_back(std::move(lines_.front()));
-      lines_.pop_front();
-    }
-    changed_.notify_all();
-    return taken;
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::deque<Line> lines_;
-  bool closed_ = false;
-};
-
-void ReadLines(std::istream& in, LineQueue& queue) {
-  Line line;
-  while (std::getline(in, line.text)) {
-    ++line.number;
-    if (line.text.find_first_not_of(" \t\r") != std::string::npos) queue.Push(line);
-  }
-  queue.Close();
-}
-
 class Publisher {
  public:
   Publisher(const Globals& globals, const Options& options, Client client)
@@ -105,23 +47,32 @@ class Publisher {
         client_(std::move(client)),
         session_(client_.stub(), globals.timeout()) {}
 
-  // Of several lines, in order.
+  // Of several lines, in order. An error: some have no result.
   absl::Status Publish(const std::vector<Line>& lines) {
     std::vector<v1::Event> events;
     std::vector<uint64_t> numbers;
     for (const Line& line : lines) {
-      auto event = EventFromLine(line.text, options_.defaults);
-      if (!event.ok()) {
-        Refused(line.number, event.status());
-        continue;
+      auto event = Read(line);
+      if (event.ok()) {
+        events.push_back(*std::move(event));
+        numbers.push_back(line.number);
+      } else {
+        Report(line.number, RefusedResult(EventIdIn(line.text), "", event.status()));
       }
-      events.push_back(*std::move(event));
-      numbers.push_back(line.number);
     }
-    if (events.empty()) return absl::OkStatus();
-    return session_.Publish(events, [&](size_t index, const v1::PublishResult& result) {
-      Report(numbers[index], result);
-    });
+    std::set<uint64_t> open(numbers.begin(), numbers.end());
+    const auto status =
+        session_.Publish(events, [&](size_t index, const v1::PublishResult& result) {
+          open.erase(numbers[index]);
+          Report(numbers[index], result);
+        });
+    if (!open.empty() && *open.begin() > 0) {
+      std::cout.flush();
+      std::cerr << "line " << *open.begin() << ": the first of " << open.size()
+                << " that may or may not have been accepted; nothing behind line "
+                << lines.back().number << " was sent\n";
+    }
+    return status;
   }
 
   int ExitCode() const { return failed_ > 0 ? kFailed : kOk; }
@@ -135,29 +86,39 @@ class Publisher {
   }
 
  private:
-  void Refused(uint64_t number, const absl::Status& status) {
-    ++failed_;
-    std::cout.flush();
-    if (number > 0) std::cerr << "line " << number << ": ";
-    std::cerr << DescribeError(status, globals_);
+  absl::StatusOr<v1::Event> Read(const Line& line) const {
+    if (line.text.size() > kMaxLineBytes) {
+      return MakeError(Reason::kBufferOverflow,
+                       Concat("the line has more than ", kMaxLineBytes, " bytes"));
+    }
+    auto event = EventFromLine(line.text, options_.defaults);
+    if (!event.ok()) return event;
+    if (auto status = CheckFits(*event); !status.ok()) return status;
+    return event;
   }
 
   void Report(uint64_t number, const v1::PublishResult& result) {
-    if (result.has_refused()) {
-      if (globals_.json) std::cout << ToJson(result) << "\n";
-      return Refused(number, StatusOf(result));
+    const bool refused = result.has_refused();
+    ++(refused ? failed_ : accepted_);
+    if (!refused && result.accepted().duplicate()) ++duplicates_;
+    if (globals_.json && (refused || !options_.quiet)) {
+      std::string json = ToJson(result);
+      if (number > 0) json.insert(1, Concat(R"("line":)", number, ","));
+      std::cout << json << std::endl;
     }
-    ++accepted_;
-    if (result.accepted().duplicate()) ++duplicates_;
-    if (options_.quiet) return;
-    if (globals_.json) {
-      std::cout << ToJson(result) << std::endl;
-      return;
-    }
+    if (refused) return SayRefused(number, result);
+    if (options_.quiet || globals_.json) return;
     const v1::PublishResponse& accepted = result.accepted();
     std::cout << result.event_id() << "  " << PositionText(accepted.epoch(), accepted.offset())
               << "  " << (accepted.duplicate() ? "duplicate" : DispositionText(accepted))
               << std::endl;
+  }
+
+  void SayRefused(uint64_t number, const v1::PublishResult& result) const {
+    std::cout.flush();
+    if (number > 0) std::cerr << "line " << number << ": ";
+    if (!result.event_id().empty()) std::cerr << "event " << Printable(result.event_id()) << ": ";
+    std::cerr << DescribeError(StatusOf(result), globals_);
   }
 
   static std::string DispositionText(const v1::PublishResponse& accepted) {
@@ -167,32 +128,6 @@ class Publisher {
     return accepted.has_queued_until()
                ? Concat("queued until ", TimeText(true, accepted.queued_until()))
                : std::string("queued");
-  }
-
-  // The same facts as a failed call's status.
-  static absl::Status StatusOf(const v1::PublishResult& result) {
-    const v1::Refusal& refusal = result.refused();
-    std::vector<FieldViolation> violations;
-    for (const std::string& text : refusal.violations()) {
-      const size_t colon = text.find(": ");
-      if (colon == std::string::npos) {
-        violations.push_back({"", text});
-      } else {
-        violations.push_back({text.substr(0, colon), text.substr(colon + 2)});
-      }
-    }
-    const auto part = [&](const char* name) {
-      const auto found = refusal.metadata().find(name);
-      return found == refusal.metadata().end() ? std::string() : found->second;
-    };
-    const ErrorContext context = {part("user_id"),   part("thread_id"), part("run_id"),
-                                  part("operation"), part("trace_id"),  part("cause")};
-    const auto reason = ReasonFromName(refusal.reason());
-    if (!reason) {
-      return absl::Status(static_cast<absl::StatusCode>(refusal.code()), refusal.message());
-    }
-    return violations.empty() ? MakeError(*reason, refusal.message(), context)
-                              : MakeBadRequest(violations, context);
   }
 
   const Globals& globals_;
@@ -208,7 +143,7 @@ int PublishLines(Publisher& publisher, const Globals& globals, std::istream& in)
   std::thread reader([queue, &in] { ReadLines(in, *queue); });
   absl::Status status;
   for (;;) {
-    const std::vector<Line> lines = queue->Pop(kBatchEvents, kBatchBytes);
+    const std::vector<Line> lines = queue->Pop();
     if (lines.empty()) break;
     status = publisher.Publish(lines);
     if (!status.ok()) break;
@@ -217,7 +152,9 @@ int PublishLines(Publisher& publisher, const Globals& globals, std::istream& in)
   if (status.ok()) {
     reader.join();
     publisher.PrintSummary();
-    return publisher.ExitCode();
+    if (!in.bad()) return publisher.ExitCode();
+    std::cerr << "clarionctl publish: cannot read on\n";
+    return kFailed;
   }
   reader.detach();
   publisher.PrintSummary();

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <random>
 
+#include "boost/json/parse.hpp"
 #include "proto/base/text.h"
 #include "proto/contract/event_json.h"
 #include "proto/contract/json_text.h"
@@ -29,6 +30,14 @@ absl::StatusOr<v1::Event> EventFromLine(std::string_view line, const EventDefaul
   if (event->agent_name().empty()) event->set_agent_name(defaults.agent);
   if (event->event_id().empty()) event->set_event_id(MakeEventId());
   return event;
+}
+
+std::string EventIdIn(std::string_view line) {
+  boost::json::error_code error;
+  const boost::json::value value = boost::json::parse({line.data(), line.size()}, error);
+  if (error || !value.is_object()) return "";
+  const boost::json::value* id = value.get_object().if_contains("event_id");
+  return id != nullptr && id->is_string() ? std::string(id->get_string()) : "";
 }
 
 absl::StatusOr<std::string> LineFromFields(std::string_view type,

@@ -22,6 +22,10 @@ struct EventDefaults {
 // none. The error is CONTEXT_INVALID with the paths of what is wrong.
 absl::StatusOr<v1::Event> EventFromLine(std::string_view line, const EventDefaults& defaults);
 
+// The event_id that a line names, for sentences about it: also of one that is no event. Empty:
+// none.
+std::string EventIdIn(std::string_view line);
+
 // `type` and fields `name=text` or `name:=json` as such a line.
 absl::StatusOr<std::string> LineFromFields(std::string_view type,
                                            const std::vector<std::string>& fields);

@@ -4,20 +4,40 @@
 #include <thread>
 #include <utility>
 
+#include "grpc/grpc.h"
+#include "proto/base/text.h"
 #include "proto/contract/error.h"
+#include "service/ctl/publish_result.h"
 #include "telemetry/runtime/thread_scheduler.h"
 
 namespace clarion::ctl {
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
+// The service's bounds on a batch.
+constexpr size_t kBatchEvents = 1024;
+constexpr size_t kBatchBytes = 1024 * 1024;
+// What gRPC takes, at either end, unless it is told otherwise.
+constexpr size_t kMessageBytes = GRPC_DEFAULT_MAX_RECV_MESSAGE_LENGTH;
+// Tags and lengths around an event, and around a `resumes` for it.
+constexpr size_t kEventOverhead = 32;
+
 constexpr auto kFirstPause = std::chrono::milliseconds(50);
 constexpr auto kLongestPause = std::chrono::milliseconds(2000);
+// How long a service may take to end a call whose every event it answered.
+constexpr auto kFinishWait = std::chrono::milliseconds(1000);
+
+// In a request, at most.
+size_t BytesOf(const v1::Event& event) {
+  return event.ByteSizeLong() + event.thread_id().size() + event.event_id().size() + kEventOverhead;
+}
 
 std::chrono::milliseconds MillisOf(const google::protobuf::Duration& duration) {
   return std::chrono::milliseconds(duration.seconds() * 1000 + duration.nanos() / 1'000'000);
 }
 
-// A call that nobody can serve differently the next time.
+// The same call may succeed the next time.
 bool WorthRepeating(const absl::Status& status) {
   return status.code() == absl::StatusCode::kUnavailable ||
          status.code() == absl::StatusCode::kCancelled ||
@@ -25,7 +45,21 @@ bool WorthRepeating(const absl::Status& status) {
          status.code() == absl::StatusCode::kAborted;
 }
 
+// The call failed for something in the batch.
+bool AboutTheBatch(const absl::Status& status) {
+  return status.code() == absl::StatusCode::kInvalidArgument ||
+         status.code() == absl::StatusCode::kResourceExhausted;
+}
+
 }  // namespace
+
+absl::Status CheckFits(const v1::Event& event) {
+  const size_t bytes = BytesOf(event);
+  if (bytes <= kMessageBytes) return absl::OkStatus();
+  return MakeError(Reason::kBufferOverflow,
+                   Concat("the event takes ", bytes, " bytes, and a gRPC message holds ",
+                          kMessageBytes, " at most"));
+}
 
 struct PublishSession::Stream {
   grpc::ClientContext context;
@@ -38,17 +72,21 @@ PublishSession::PublishSession(Client::Stub& stub, std::chrono::milliseconds giv
 
 PublishSession::~PublishSession() {
   if (stream_ == nullptr) return;
+  give_up_at_ = Clock::now() + std::min(give_up_, kFinishWait);
+  Arm();
   stream_->call->WritesDone();
-  // A service that does not end the call does not hold us up.
-  const auto timer = scheduler_->After(std::chrono::seconds(1),
-                                       [stream = stream_.get()] { stream->context.TryCancel(); });
   (void)stream_->call->Finish();  // every event has its result already
-  scheduler_->Cancel(timer);
+  Disarm();
   scheduler_.reset();  // before the stream that its task may be using
 }
 
+void PublishSession::Arm() {
+  timer_ = scheduler_->After(give_up_at_ - Clock::now(),
+                             [stream = stream_.get()] { stream->context.TryCancel(); });
+}
+
 void PublishSession::Settle(const Waiting& waiting, const v1::PublishResult& result, Round* round,
-                            const std::function<void(size_t, const v1::PublishResult&)>& report) {
+                            const Report& report) {
   if (!result.has_refused() || !result.refused().retryable()) {
     ++round->settled;
     return report(waiting.index, result);
@@ -61,15 +99,34 @@ void PublishSession::Settle(const Waiting& waiting, const v1::PublishResult& res
   if (stopped) round->last_refusal = result;
 }
 
-PublishSession::Round PublishSession::Send(
-    const std::vector<Waiting>& waiting,
-    const std::function<void(size_t, const v1::PublishResult&)>& report) {
+// Writes, and reads until every event has an answer. False: the stream broke before.
+bool PublishSession::Exchange(const v1::PublishStreamRequest& request,
+                              const std::vector<Waiting>& waiting, size_t* answered, Round* round,
+                              const Report& report) {
+  if (!stream_->call->Write(request)) return false;
+  v1::PublishStreamResponse response;
+  while (*answered < waiting.size()) {
+    if (!stream_->call->Read(&response)) return false;
+    const size_t settled = round->settled;
+    for (const v1::PublishResult& result : response.results()) {
+      if (*answered < waiting.size()) Settle(waiting[(*answered)++], result, round, report);
+    }
+    if (round->settled == settled) continue;
+    give_up_at_ = Clock::now() + give_up_;
+    if (!Disarm()) return false;
+    Arm();
+  }
+  return true;
+}
+
+PublishSession::Round PublishSession::Send(const std::vector<Waiting>& waiting,
+                                           const Report& report) {
   Round round;
   const bool fresh = stream_ == nullptr;
-  if (fresh) {
-    stream_ = std::make_unique<Stream>();
-    stream_->call = stub_.PublishStream(&stream_->context);
-  }
+  if (fresh) stream_ = std::make_unique<Stream>();
+  // Making the call waits for the connection, too.
+  Arm();
+  if (fresh) stream_->call = stub_.PublishStream(&stream_->context);
   v1::PublishStreamRequest request;
   for (const Waiting& one : waiting) {
     *request.add_events()->mutable_event() = *one.event;
@@ -79,19 +136,10 @@ PublishSession::Round PublishSession::Send(
     resume->set_thread_id(one.event->thread_id());
     resume->set_event_id(one.event->event_id());
   }
-  const auto timer =
-      scheduler_->After(give_up_, [stream = stream_.get()] { stream->context.TryCancel(); });
   size_t answered = 0;
-  bool alive = stream_->call->Write(request);
-  for (v1::PublishStreamResponse response; alive && answered < waiting.size();) {
-    alive = stream_->call->Read(&response);
-    if (!alive) break;
-    for (const v1::PublishResult& result : response.results()) {
-      if (answered < waiting.size()) Settle(waiting[answered++], result, &round, report);
-    }
-  }
-  const bool timed_out = !scheduler_->Cancel(timer);
-  if (answered == waiting.size() && !timed_out) return round;
+  const bool whole = Exchange(request, waiting, &answered, &round, report);
+  const bool timed_out = !Disarm();
+  if (whole && !timed_out) return round;
 
   // What has no answer is sent again on another stream.
   round.again.insert(round.again.end(), waiting.begin() + static_cast<std::ptrdiff_t>(answered),
@@ -104,24 +152,33 @@ PublishSession::Round PublishSession::Send(
   return round;
 }
 
-absl::Status PublishSession::Publish(
-    const std::vector<v1::Event>& events,
-    const std::function<void(size_t, const v1::PublishResult&)>& report) {
-  std::vector<Waiting> waiting;
-  waiting.reserve(events.size());
-  for (size_t i = 0; i < events.size(); ++i) waiting.push_back({i, &events[i]});
-  auto last_progress = std::chrono::steady_clock::now();
+absl::Status PublishSession::Publish(const std::vector<v1::Event>& events, const Report& report) {
+  std::vector<Waiting> batch;
+  size_t bytes = 0;
+  for (size_t i = 0; i < events.size(); ++i) {
+    const size_t more = BytesOf(events[i]);
+    if (!batch.empty() && (batch.size() == kBatchEvents || bytes + more > kBatchBytes)) {
+      auto status = Publish(std::exchange(batch, {}), report);
+      if (!status.ok()) return status;
+      bytes = 0;
+    }
+    batch.push_back({i, &events[i]});
+    bytes += more;
+  }
+  return Publish(std::move(batch), report);
+}
+
+absl::Status PublishSession::Publish(std::vector<Waiting> waiting, const Report& report) {
+  give_up_at_ = Clock::now() + give_up_;
   auto pause = kFirstPause;
   while (!waiting.empty()) {
     Round round = Send(waiting, report);
     if (round.again.empty()) return absl::OkStatus();
+    if (AboutTheBatch(round.status)) return PublishOneByOne(round.again, round.status, report);
     if (!round.status.ok() && !WorthRepeating(round.status)) return round.status;
-    const auto now = std::chrono::steady_clock::now();
-    if (round.settled > 0) {
-      last_progress = now;
-      pause = kFirstPause;
-    }
-    if (now - last_progress >= give_up_) {
+    if (round.settled > 0) pause = kFirstPause;
+    const auto wait = std::max(pause, round.pause);
+    if (Clock::now() + wait >= give_up_at_) {
       if (!round.status.ok()) return round.status;
       // Each event gets its result all the same: the first its own, the others that they were
       // stopped.
@@ -133,9 +190,23 @@ absl::Status PublishSession::Publish(
       }
       return absl::OkStatus();
     }
-    std::this_thread::sleep_for(std::clamp(round.pause, pause, kLongestPause));
+    std::this_thread::sleep_for(wait);
     pause = std::min(pause * 2, kLongestPause);
     waiting = std::move(round.again);
+  }
+  return absl::OkStatus();
+}
+
+// One event must not take the others with it.
+absl::Status PublishSession::PublishOneByOne(const std::vector<Waiting>& waiting,
+                                             const absl::Status& why, const Report& report) {
+  if (waiting.size() == 1) {
+    const v1::Event& event = *waiting.front().event;
+    report(waiting.front().index, RefusedResult(event.event_id(), event.thread_id(), why));
+    return absl::OkStatus();
+  }
+  for (const Waiting& one : waiting) {
+    if (auto status = Publish({one}, report); !status.ok()) return status;
   }
   return absl::OkStatus();
 }

@@ -1,8 +1,9 @@
-// Publishes batches over PublishStream so that each event is accepted once and in order: what was
-// not answered is sent again on a new stream, what was refused for the moment is sent again after
-// a while, and idempotency sorts out the rest.
+// Publishes events over PublishStream so that each is accepted once and in order: what was not
+// answered is sent again on a new stream, what was refused for the moment is sent again after a
+// while, and idempotency sorts out the rest.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <vector>
@@ -14,18 +15,23 @@
 
 namespace clarion::ctl {
 
+// BUFFER_OVERFLOW: no gRPC message holds the event.
+absl::Status CheckFits(const v1::Event& event);
+
 class PublishSession {
  public:
+  using Report = std::function<void(size_t index, const v1::PublishResult&)>;
+
   // `give_up`: an error after no event was accepted, or refused for good, for so long.
   PublishSession(Client::Stub& stub, std::chrono::milliseconds give_up);
   ~PublishSession();
 
-  // One result for each event, in their order: `report(index, result)`. At most 1,024 events, 1
-  // MiB. An error: the events without a report may or may not have been accepted.
-  absl::Status Publish(const std::vector<v1::Event>& events,
-                       const std::function<void(size_t, const v1::PublishResult&)>& report);
+  // One result for each event, in batches of the size that the service takes. Each of them passed
+  // CheckFits. An error: the events without a report may or may not have been accepted.
+  absl::Status Publish(const std::vector<v1::Event>& events, const Report& report);
 
  private:
+  using Time = std::chrono::steady_clock::time_point;
   struct Stream;
   // An event that has no final result yet.
   struct Waiting {
@@ -42,14 +48,24 @@ class PublishSession {
     v1::PublishResult last_refusal;
   };
 
-  Round Send(const std::vector<Waiting>& waiting,
-             const std::function<void(size_t, const v1::PublishResult&)>& report);
+  // One batch.
+  absl::Status Publish(std::vector<Waiting> waiting, const Report& report);
+  absl::Status PublishOneByOne(const std::vector<Waiting>& waiting, const absl::Status& why,
+                               const Report& report);
+  Round Send(const std::vector<Waiting>& waiting, const Report& report);
+  bool Exchange(const v1::PublishStreamRequest& request, const std::vector<Waiting>& waiting,
+                size_t* answered, Round* round, const Report& report);
   void Settle(const Waiting& waiting, const v1::PublishResult& result, Round* round,
-              const std::function<void(size_t, const v1::PublishResult&)>& report);
+              const Report& report);
+  // Cancels the stream at give_up_at_, unless disarmed before (then true).
+  void Arm();
+  bool Disarm() { return scheduler_->Cancel(timer_); }
 
   Client::Stub& stub_;
   const std::chrono::milliseconds give_up_;
+  Time give_up_at_;
   std::unique_ptr<Scheduler> scheduler_;
+  Scheduler::TimerId timer_ = 0;
   std::unique_ptr<Stream> stream_;
 };
 
