@@ -5,6 +5,7 @@
 #include <random>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "boost/asio/post.hpp"
 #include "gateway/connection/connection.h"
 #include "gateway/hub/loop_timer.h"
@@ -18,7 +19,7 @@ namespace asio = boost::asio;
 // A loop that does not answer within this is not ready.
 constexpr std::chrono::milliseconds kReadyTimeout{1'000};
 
-// Tells connections of one life of this loop from those of another.
+// Tells this life of the loop, and its connections, from those of another.
 std::string BootTag() {
   static constexpr char kDigits[] = "0123456789abcdefghijklmnopqrstuv";
   std::random_device random;
@@ -45,7 +46,9 @@ Loop::Loop(Shared& shared, std::string gateway_id, const LinkFactory& link,
       .address = std::move(address),
       .report = [this](v1::CanaryReport report) { hub_->Report(std::move(report)); },
   });
+  const std::string boot = BootTag();
   HubOptions hub{.gateway_id = gateway_id,
+                 .instance = boot,
                  .subscriptions_per_connection = options.subscriptions_per_connection,
                  .after = MakeLoopTimer(*io_)};
   const size_t quarter = options.max_queued_bytes / 4;
@@ -67,7 +70,7 @@ Loop::Loop(Shared& shared, std::string gateway_id, const LinkFactory& link,
       .wheel = wheel_,
       .turn = *turn_,
       .hub = hub_.get(),
-      .id_prefix = gateway_id + "-" + BootTag(),
+      .id_prefix = gateway_id + "-" + boot,
   });
   http_.reset(new HttpContext{
       .loop = *io_,
@@ -138,14 +141,16 @@ void Loop::OnConnectionEnd() {
 }
 
 absl::Status Loop::Ready() {
-  auto up = std::make_shared<std::promise<bool>>();
-  std::future<bool> answer = up->get_future();
-  asio::post(*io_, [this, up] { up->set_value(hub_->link_up()); });
+  auto attached = std::make_shared<std::promise<absl::Status>>();
+  std::future<absl::Status> answer = attached->get_future();
+  asio::post(*io_, [this, attached] { attached->set_value(hub_->attached()); });
   if (answer.wait_for(kReadyTimeout) != std::future_status::ready) {
     return absl::UnavailableError("a loop does not turn");
   }
-  return answer.get() ? absl::OkStatus()
-                      : absl::UnavailableError("the link to the service is down");
+  absl::Status status = answer.get();
+  if (status.ok()) return status;
+  return absl::UnavailableError(
+      absl::StrCat("the link to the service is down: ", status.message()));
 }
 
 void Loop::BeginStop() {

@@ -5,7 +5,7 @@ namespace clarion::gateway {
 
 void GatewayOptions::AddFlags(Flags& flags) {
   flags.Add("--gateway-id", gateway_id,
-            "Name of this gateway (empty: host name and a random part)");
+            "Name of this gateway, no other's (empty: host name and a random part)");
   flags.Add("--" + flag_prefix + "listen", listen, "Address for browsers");
   flags.Add("--" + flag_prefix + "admin-listen", admin_listen,
             "Address for /healthz, /readyz and /metrics");

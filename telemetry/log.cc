@@ -109,6 +109,8 @@ Failures& AllFailures() {
 Severity SeverityOf(const absl::Status& status, std::optional<Reason> reason) {
   // The breaker works as intended; what tripped it was said before.
   if (reason == Reason::kCircuitOpen) return Severity::kWarning;
+  // No caller's: whoever deployed two gateways with one id must act.
+  if (reason == Reason::kGatewayDisplaced) return Severity::kError;
   switch (status.code()) {
     case absl::StatusCode::kUnavailable:
     case absl::StatusCode::kDataLoss:

@@ -63,7 +63,7 @@ class FakeHub : public Hub {
           v1::WiringStep_Name(report.step()) + " " + report.type() + report.message()});
   }
   uint64_t replay_pages() const override { return 0; }
-  bool link_up() const override { return true; }
+  absl::Status attached() const override { return absl::OkStatus(); }
 
   // The next call that was noted; waits for it.
   Call Next() {

@@ -50,6 +50,8 @@ struct ConnectionInfo {
 
 struct HubOptions {
   std::string gateway_id;
+  // Told to the service: this start of the process, no other.
+  std::string instance;
   size_t subscriptions_per_connection = 128;
   // Replay pages under way at most, for the whole loop; the others wait their turn in fair order.
   size_t concurrent_pages = 16;
@@ -100,7 +102,8 @@ class Hub : public link::LinkSink {
   // Replay pages asked for on behalf of subscriptions of this loop since the start;
   // `clarion_replay_pages_total` is all loops'.
   virtual uint64_t replay_pages() const = 0;
-  virtual bool link_up() const = 0;
+  // OK: a service has taken this gateway. Else why not.
+  virtual absl::Status attached() const = 0;
 };
 
 }  // namespace clarion::gateway

@@ -17,6 +17,7 @@ class HubTest : public ::testing::Test {
  protected:
   void Begin(HubOptions options = {}) {
     options.gateway_id = "g";
+    options.instance = "this start";
     options.after = timers_.Function();
     hub_ = Hub::Create(options, &link_,
                        [this](const v1::OpenCanary& canary) { canaries_.push_back(canary); });

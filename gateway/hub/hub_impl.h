@@ -34,7 +34,7 @@ class HubImpl final : public Hub, private PullHandler {
   void OnRoom(Subscriber* subscriber) override;
   void Report(v1::CanaryReport report) override;
   uint64_t replay_pages() const override { return puller_.pages(); }
-  bool link_up() const override { return up_; }
+  absl::Status attached() const override { return attached_; }
 
   // LinkSink
   void OnUp() override;
@@ -137,6 +137,7 @@ class HubImpl final : public Hub, private PullHandler {
   void SayUnsubscribe(uint64_t id);
   void SaySubscribeAll(const HubConnection& connection);
   void AskAll(HubConnection& connection);
+  void SendAway();
   void SayBindResult(uint64_t bind, v1::BindOutcome outcome);
   // Those that wait for the subscription; each is answered once.
   void AnswerBinds(Request& request, v1::BindOutcome outcome);
@@ -180,7 +181,9 @@ class HubImpl final : public Hub, private PullHandler {
   std::chrono::milliseconds rest_ = kFirstRest;
   uint64_t last_subscription_ = 0;
   uint64_t last_ack_ = 0;
+  // The link reached a service, which may yet refuse this gateway: see attached_.
   bool up_ = false;
+  absl::Status attached_ = absl::UnavailableError("no service was reached yet");
   // Lines about the link: a service that takes it and drops it at once would fill the log.
   FailureLimiter link_lines_;
 };

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "gateway/hub/hub_impl.h"
+#include "proto/contract/error.h"
 #include "telemetry/log.h"
 
 namespace clarion::gateway {
@@ -43,6 +44,7 @@ void HubImpl::OnUp() {
   v1::GatewayMessage message;
   v1::Hello& hello = *message.mutable_hello();
   hello.set_gateway_id(options_.gateway_id);
+  hello.set_instance(options_.instance);
   hello.add_versions(1);
   hello.set_want_json(true);
   hello.set_want_proto(true);
@@ -64,8 +66,10 @@ void HubImpl::OnDown(const absl::Status& status) {
     Log(Severity::kError, "the link to the service is down",
         {{"gateway_id", options_.gateway_id}, {"cause", std::string(Text(status))}});
   }
-  CountFailure(NameOf(Reason::kGatewayUnavailable));
+  CountFailure(NameOf(ReasonOf(status).value_or(Reason::kGatewayUnavailable)));
   up_ = false;
+  attached_ = status;
+  if (ReasonOf(status) == Reason::kGatewayDisplaced) SendAway();
   puller_.OnDown();
   for (const FeedPtr& feed : feeds_) feed->OnLinkDown();
   for (const auto& [id, subscription] : subscriptions_) {
@@ -84,6 +88,13 @@ void HubImpl::OnDown(const absl::Status& status) {
     if (ack.subscription->ended()) continue;
     SendError(ack.subscription->subscriber(), Reason::kGatewayUnavailable,
               {Text(status), ack.request_id, ack.subscription->feed->thread().str()});
+  }
+}
+
+// Nothing will come for them here, perhaps for long: they may find the gateway that is attached.
+void HubImpl::SendAway() {
+  for (const auto& [subscriber, connection] : connections_) {
+    subscriber->Close(CloseCode::kUnavailable, "another gateway took the place of this one");
   }
 }
 
@@ -120,8 +131,11 @@ void HubImpl::OnMessage(const v1::ServiceMessage& message) {
     case v1::ServiceMessage::kOpenCanary:
       if (canary_) canary_(message.open_canary());
       return;
+    case v1::ServiceMessage::kWelcome:
+      attached_ = absl::OkStatus();
+      return;
     default:
-      // Welcome and Heartbeat say nothing more; what a newer service says beyond that is ignored.
+      // Heartbeat says nothing more; what a newer service says beyond that is ignored.
       return;
   }
 }

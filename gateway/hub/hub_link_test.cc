@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "gateway/hub/hub_fixture.h"
+#include "proto/contract/error.h"
 
 namespace clarion::gateway {
 namespace {
@@ -21,6 +22,7 @@ TEST_F(HubLinkTest, SaysHelloAndWhoIsConnectedWhenTheLinkComesUp) {
   Rest();
   ASSERT_EQ(heard_.size(), 2u);
   EXPECT_EQ(heard_[0].hello().gateway_id(), "g");
+  EXPECT_EQ(heard_[0].hello().instance(), "this start");
   EXPECT_EQ(heard_[1].connection_opened().connection_id(), "c");
 }
 
@@ -31,6 +33,29 @@ TEST_F(HubLinkTest, SaysInTheLogWhenTheLinkIsUpAndWhyItIsDown) {
   const std::string log = testing::internal::GetCapturedStderr();
   EXPECT_THAT(log, testing::HasSubstr("the link to the service is up gateway_id=g"));
   EXPECT_THAT(log, testing::HasSubstr("the link to the service is down gateway_id=g cause=down"));
+}
+
+TEST_F(HubLinkTest, IsAttachedOnceTheServiceHasTakenItNotWhenItIsReached) {
+  Begin();
+  EXPECT_FALSE(hub_->attached().ok());
+  v1::ServiceMessage welcome;
+  welcome.mutable_welcome()->set_version(1);
+  Tell(welcome);
+  Rest();
+  EXPECT_TRUE(hub_->attached().ok());
+  link_.Down(MakeError(Reason::kGatewayDisplaced, "by another"));
+  link_.Up();
+  Rest();
+  EXPECT_EQ(ReasonOf(hub_->attached()), Reason::kGatewayDisplaced);
+}
+
+TEST_F(HubLinkTest, PagesStayWhenTheLinkBreaksAndAreSentAwayWhenAnotherGatewayTakesOver) {
+  BeginFollowing("t", 1);
+  link_.Down();
+  EXPECT_EQ(page_.closed, CloseCode::kNormal);
+  link_.Up();
+  link_.Down(MakeError(Reason::kGatewayDisplaced, "by another"));
+  EXPECT_EQ(page_.closed, CloseCode::kUnavailable);
 }
 
 TEST_F(HubLinkTest, AClaimIsToldOnceAcrossALinkThatWasAwayAndAgainToAPageThatAsks) {

@@ -222,7 +222,7 @@ class ModelLink : public link::Link {
     up_ = true;
     sink_->OnUp();
   }
-  void Down() {
+  void Down(const absl::Status& status = absl::UnavailableError("down")) {
     up_ = false;
     said.clear();
     stream.clear();
@@ -231,7 +231,7 @@ class ModelLink : public link::Link {
       thread.feed.reset();
     }
     subscriptions_.clear();
-    sink_->OnDown(absl::UnavailableError("down"));
+    sink_->OnDown(status);
   }
 
   void Append(const std::string& id, int count = 1) {

@@ -205,7 +205,8 @@ class GrpcLink : public Link {
         stub_(MakeStub(options_)),
         retry_(loop),
         heartbeat_(loop),
-        backoff_(options_.backoff_first, options_.backoff_most),
+        backoff_({options_.backoff_first, options_.backoff_most},
+                 {options_.displaced_first, options_.displaced_most}),
         pages_(std::make_shared<LoopInbox<PageAnswer>>(loop, [](std::vector<PageAnswer> answers) {
           for (PageAnswer& answer : answers) answer.done(std::move(answer.page));
         })) {}
@@ -340,11 +341,11 @@ class GrpcLink : public Link {
       LogFailure(MakeError(Reason::kGatewayUnavailable, "cannot attach to " + options_.target,
                            {.operation = "Attach", .cause = cause}));
     }
-    if (*alive) RetryLater();
+    if (*alive) RetryLater(status);
   }
 
-  void RetryLater() {
-    retry_.expires_after(backoff_.Next());
+  void RetryLater(const absl::Status& end) {
+    retry_.expires_after(backoff_.After(end));
     retry_.async_wait([this, alive = alive_](const boost::system::error_code& error) {
       if (!error && *alive) Connect();
     });
@@ -380,7 +381,7 @@ class GrpcLink : public Link {
   const std::unique_ptr<v1::GatewayService::Stub> stub_;
   boost::asio::steady_timer retry_;
   boost::asio::steady_timer heartbeat_;
-  Backoff backoff_;
+  AttachBackoff backoff_;
   const std::shared_ptr<LoopInbox<PageAnswer>> pages_;
   LinkSink* sink_ = nullptr;
   // Of the stream; both of one stream only.

@@ -22,6 +22,9 @@ struct GrpcLinkOptions {
   std::chrono::milliseconds heartbeat{5'000};
   std::chrono::milliseconds backoff_first{50};
   std::chrono::milliseconds backoff_most{5'000};
+  // After GATEWAY_DISPLACED.
+  std::chrono::milliseconds displaced_first{1'000};
+  std::chrono::milliseconds displaced_most{30'000};
   std::chrono::milliseconds page_timeout{10'000};
   // What was received and waits for the loop: beyond this nothing more is read, and the service's
   // own bound fills (then it says Lagging).

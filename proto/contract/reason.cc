@@ -12,7 +12,7 @@ constexpr bool RowsInOrder() {
   return true;
 }
 static_assert(RowsInOrder(), "the row at index i is the row of Reason(i)");
-static_assert(kReasons.size() == static_cast<size_t>(Reason::kRateLimited) + 1,
+static_assert(kReasons.size() == static_cast<size_t>(Reason::kGatewayDisplaced) + 1,
               "every reason has a row");
 
 }  // namespace

@@ -32,6 +32,7 @@ enum class Reason {
   kEpochChanged,
   kAckInvalid,
   kRateLimited,
+  kGatewayDisplaced,
 };
 
 enum class Retry {
@@ -88,6 +89,8 @@ inline constexpr std::array kReasons = {
               "This request could not be understood."},
     ReasonRow{Reason::kRateLimited, "RATE_LIMITED", absl::StatusCode::kResourceExhausted,
               Retry::kLater, "Too many requests. Please wait a moment."},
+    ReasonRow{Reason::kGatewayDisplaced, "GATEWAY_DISPLACED", absl::StatusCode::kAlreadyExists,
+              Retry::kAdjusted, "Live updates are unavailable at the moment."},
 };
 
 // The row at index i is the row of Reason(i).

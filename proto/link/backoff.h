@@ -6,6 +6,9 @@
 #include <chrono>
 #include <random>
 
+#include "absl/status/status.h"
+#include "proto/contract/error.h"
+
 namespace clarion::link {
 
 class Backoff {
@@ -29,6 +32,26 @@ class Backoff {
   const Delay most_;
   Delay bound_;
   std::minstd_rand random_{std::random_device{}()};
+};
+
+// Between two attachments of a gateway. One that another with its id displaced does not fight for
+// its place: it asks more and more rarely, and so takes over soon after the other has gone.
+class AttachBackoff {
+ public:
+  AttachBackoff(Backoff broken, Backoff displaced) : broken_(broken), displaced_(displaced) {}
+
+  Backoff::Delay After(const absl::Status& end) {
+    return ReasonOf(end) == Reason::kGatewayDisplaced ? displaced_.Next() : broken_.Next();
+  }
+  // The service took the attachment.
+  void Reset() {
+    broken_.Reset();
+    displaced_.Reset();
+  }
+
+ private:
+  Backoff broken_;
+  Backoff displaced_;
 };
 
 }  // namespace clarion::link

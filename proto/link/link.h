@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <variant>
 #include <vector>
 
@@ -62,6 +63,8 @@ class Attachment {
   virtual void SendControl(v1::ServiceMessage message) = 0;
   // Ends the attachment; OnDetached follows.
   virtual void Close(absl::Status status) = 0;
+  // Where the gateway is, for people.
+  virtual std::string peer() const = 0;
 };
 
 // What the service does with one attachment.
@@ -93,8 +96,8 @@ class LinkSink {
   // Everything that had arrived when the loop turned to the link: one batch, so that the sink can
   // write to each socket once.
   virtual void OnMessages(std::vector<ToGateway> batch) = 0;
-  // The service is gone; the carrier tries again by itself, with backoff. What was sent and not
-  // answered may or may not have arrived.
+  // The service is gone; the carrier tries again by itself, with backoff; more and more rarely
+  // after GATEWAY_DISPLACED. What was sent and not answered may or may not have arrived.
   virtual void OnDown(const absl::Status& status) = 0;
 };
 

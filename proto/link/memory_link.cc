@@ -67,6 +67,8 @@ class MemoryAttachment : public Attachment, public std::enable_shared_from_this<
     if (!closed_) CloseLocked(std::move(status));
   }
 
+  std::string peer() const override { return "this process"; }
+
   // On the loop. The link forgets it: nothing is called, nothing is posted after this.
   void Detach() {
     std::vector<ToGateway> dropped;
@@ -119,6 +121,8 @@ class MemoryLink : public Link {
         options_(options),
         alive_(std::make_shared<bool>(true)),
         retry_(loop),
+        backoff_({milliseconds(10), milliseconds(1'000)},
+                 {options.displaced_first, options.displaced_most}),
         pages_(std::make_shared<LoopInbox<PageAnswer>>(loop, [](std::vector<PageAnswer> answers) {
           for (PageAnswer& answer : answers) answer.done(std::move(answer.page));
         })) {}
@@ -168,7 +172,7 @@ class MemoryLink : public Link {
     EndAttachment(status);
     const std::shared_ptr<bool> alive = alive_;
     sink_->OnDown(status);
-    if (*alive) RetryLater();
+    if (*alive) RetryLater(status);
   }
 
  private:
@@ -186,7 +190,7 @@ class MemoryLink : public Link {
     if (session_ == nullptr) {
       attachment_->Detach();
       attachment_.reset();
-      RetryLater();
+      RetryLater(MakeError(Reason::kGatewayUnavailable, "the service takes no gateways now"));
       return;
     }
     sink_->OnUp();
@@ -206,8 +210,8 @@ class MemoryLink : public Link {
     std::exchange(session_, nullptr)->OnDetached(status);
   }
 
-  void RetryLater() {
-    retry_.expires_after(backoff_.Next());
+  void RetryLater(const absl::Status& end) {
+    retry_.expires_after(backoff_.After(end));
     retry_.async_wait([this, alive = alive_](const boost::system::error_code& error) {
       if (!error && *alive) Attach();
     });
@@ -219,8 +223,8 @@ class MemoryLink : public Link {
   // False once stopped; what was posted before looks here. Loop only.
   const std::shared_ptr<bool> alive_;
   boost::asio::steady_timer retry_;
+  AttachBackoff backoff_;
   const std::shared_ptr<LoopInbox<PageAnswer>> pages_;
-  Backoff backoff_{milliseconds(10), milliseconds(1'000)};
   LinkSink* sink_ = nullptr;
   // Both null while down.
   std::shared_ptr<MemoryAttachment> attachment_;

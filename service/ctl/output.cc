@@ -147,6 +147,8 @@ std::string_view Advice(Reason reason) {
       return "acknowledge only what was received";
     case Reason::kRateLimited:
       return "wait and send less at a time";
+    case Reason::kGatewayDisplaced:
+      return "give each gateway a --gateway-id of its own";
   }
   return "";
 }

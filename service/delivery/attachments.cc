@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "proto/contract/error.h"
 #include "proto/contract/timestamp.h"
@@ -15,6 +16,9 @@ constexpr uint32_t kVersion = 1;
 
 // Threads that are remembered with a connection that went.
 constexpr size_t kMaxRememberedThreads = 64;
+
+// Of one gateway_id. Far more than anybody starts by mistake.
+constexpr size_t kMaxDisplaced = 256;
 
 constexpr std::string_view kTooManyConnections =
     "the user holds as many connections as --max-user-connections allows";
@@ -33,6 +37,34 @@ class Session final : public link::GatewaySession {
   const std::shared_ptr<Core> core_;
   const std::shared_ptr<Attached> attached_;
 };
+
+absl::Status Check(const v1::Hello& hello) {
+  const ErrorContext context{.operation = "Attach"};
+  if (!absl::c_linear_search(hello.versions(), kVersion)) {
+    return MakeError(
+        Reason::kContextInvalid,
+        absl::StrCat("gateway '", hello.gateway_id(),
+                     "' speaks no version of the link that this service speaks, which is ",
+                     kVersion, "; update the older of both"),
+        context);
+  }
+  if (!ValidId(hello.gateway_id())) {
+    return MakeError(Reason::kContextInvalid, "Hello names no valid gateway_id", context);
+  }
+  if (!hello.instance().empty() && !ValidId(hello.instance())) {
+    return MakeError(Reason::kContextInvalid, "Hello names no valid instance", context);
+  }
+  return absl::OkStatus();
+}
+
+// What a gateway is told whose place `newer` has.
+absl::Status Displaced(const Attached& newer) {
+  return MakeError(
+      Reason::kGatewayDisplaced,
+      absl::StrCat("another gateway with the id '", newer.gateway.str(), "' is attached from ",
+                   newer.carrier->peer(), "; each needs a --gateway-id of its own"),
+      {.operation = "Attach"});
+}
 
 }  // namespace
 
@@ -118,39 +150,47 @@ void Core::Handle(Attached& attached, v1::GatewayMessage& message, Deferred& aft
 }
 
 void Core::Greet(Attached& attached, const v1::Hello& hello, Deferred& after) {
-  const auto& versions = hello.versions();
-  if (std::find(versions.begin(), versions.end(), kVersion) == versions.end()) {
-    return Reject(
-        attached,
-        MakeError(Reason::kContextInvalid,
-                  absl::StrCat("gateway '", hello.gateway_id(),
-                               "' speaks no version of the link that this service speaks, "
-                               "which is ",
-                               kVersion, "; update the older of both"),
-                  {.operation = "Attach"}),
-        after);
+  if (absl::Status status = Check(hello); !status.ok()) {
+    return Reject(attached, std::move(status), after);
   }
-  if (!ValidId(hello.gateway_id())) {
-    return Reject(attached,
-                  MakeError(Reason::kContextInvalid, "Hello names no valid gateway_id",
-                            {.operation = "Attach"}),
-                  after);
+  const GatewayId id(hello.gateway_id());
+  const auto holder = gateways_.find(id);
+  const std::shared_ptr<Attached> older = holder == gateways_.end() ? nullptr : holder->second;
+  attached.instance = hello.instance();
+  if (older != nullptr && absl::c_linear_search(older->displaced, attached.instance)) {
+    return Reject(attached, Displaced(*older), after);
   }
-  attached.gateway = GatewayId(hello.gateway_id());
+  attached.gateway = id;
   attached.greeted = true;
   const auto self = std::find_if(strangers_.begin(), strangers_.end(),
                                  [&](const auto& stranger) { return stranger.get() == &attached; });
-  auto& place = gateways_[attached.gateway];
-  const std::shared_ptr<Attached> older = std::exchange(place, *self);
+  gateways_[id] = *self;
   strangers_.erase(self);
-  if (older != nullptr) {
-    End(*older, MakeError(Reason::kGatewayUnavailable, "the gateway attached anew"), after);
-  }
-  Log(Severity::kInfo, "gateway attached", {{"gateway_id", attached.gateway.str()}});
+  if (older != nullptr) TakeOver(attached, *older, after);
+  Log(Severity::kInfo, "gateway attached",
+      {{"gateway_id", id.str()}, {"peer", attached.carrier->peer()}});
   v1::ServiceMessage answer;
   answer.mutable_welcome()->set_service_id(options_.service_id);
   answer.mutable_welcome()->set_version(kVersion);
   attached.Say(std::move(answer));
+}
+
+// The newest wins: it may be the same gateway, started again while the end of its last life is not
+// known here. Where both live, the older one must not take its place back, or they would go on for
+// ever.
+void Core::TakeOver(Attached& newer, Attached& older, Deferred& after) {
+  newer.displaced = std::move(older.displaced);
+  if (newer.instance == older.instance) {
+    return End(older, MakeError(Reason::kGatewayUnavailable, "the gateway attached anew"), after);
+  }
+  if (newer.displaced.size() >= kMaxDisplaced) newer.displaced.erase(newer.displaced.begin());
+  // Gateways that do not say their instance cannot be told apart: they are never refused.
+  if (!older.instance.empty()) newer.displaced.push_back(older.instance);
+  Log(Severity::kWarning, "a gateway takes the place of another with its id",
+      {{"gateway_id", newer.gateway.str()},
+       {"peer", newer.carrier->peer()},
+       {"displaced_peer", older.carrier->peer()}});
+  End(older, Displaced(newer), after);
 }
 
 void Core::Reject(Attached& attached, absl::Status status, Deferred& after) {

@@ -4,7 +4,6 @@ namespace clarion::delivery {
 namespace {
 
 using ::testing::ElementsAre;
-using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 std::string StateName(v1::ConnectionState state) {
@@ -175,51 +174,6 @@ TEST_F(ConnectionsTest, OfCanariesAreNeverSeen) {
   EXPECT_THAT(List("", "_clarion-t", true), IsEmpty());
   EXPECT_EQ(delivery().Subscriptions(ThreadId("_clarion-t")), 0u);
   EXPECT_EQ(delivery().Gateways()[0].connections, 0u);
-}
-
-class HelloTest : public DeliveryTest {
- protected:
-  std::optional<absl::Status> AnswerTo(const v1::GatewayMessage& message) {
-    auto carrier = std::make_shared<FakeAttachment>();
-    auto session = delivery().OnAttached(carrier);
-    session->OnMessages({message});
-    return carrier->closed();
-  }
-};
-
-TEST_F(HelloTest, IsWelcomedInACommonVersion) {
-  TestGateway gateway(delivery(), "g");
-  EXPECT_THAT(gateway.Heard(), ElementsAre("welcome 1"));
-}
-
-TEST_F(HelloTest, WithoutACommonVersionIsClosedWithASentence) {
-  v1::GatewayMessage message;
-  message.mutable_hello()->set_gateway_id("g");
-  message.mutable_hello()->add_versions(2);
-  const auto closed = AnswerTo(message);
-  ASSERT_TRUE(closed.has_value());
-  EXPECT_THAT(std::string(closed->message()), HasSubstr("speaks no version of the link"));
-}
-
-TEST_F(HelloTest, MustComeFirstAndOnce) {
-  v1::GatewayMessage heartbeat;
-  heartbeat.mutable_heartbeat();
-  EXPECT_TRUE(AnswerTo(heartbeat).has_value());
-  auto gateway = Attach();
-  v1::GatewayMessage again;
-  again.mutable_hello()->set_gateway_id("g");
-  again.mutable_hello()->add_versions(1);
-  gateway->Say(again);
-  EXPECT_TRUE(gateway->carrier().closed().has_value());
-}
-
-TEST_F(HelloTest, HeartbeatsAndUnknownMessagesAreTaken) {
-  auto gateway = Attach();
-  v1::GatewayMessage heartbeat;
-  heartbeat.mutable_heartbeat();
-  gateway->Say(heartbeat);
-  gateway->Say(v1::GatewayMessage());
-  EXPECT_THAT(gateway->Heard(), ElementsAre("heartbeat"));
 }
 
 class ReadinessTest : public DeliveryTest {

@@ -79,6 +79,9 @@ class Core final : public log::Follower, public std::enable_shared_from_this<Cor
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Greet(Attached& attached, const v1::Hello& hello, Deferred& after)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // `newer` takes the place of `older`, which has its gateway_id.
+  void TakeOver(Attached& newer, Attached& older, Deferred& after)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Ends an attachment from our side: End, for a fault of the gateway's.
   void End(Attached& attached, absl::Status status, Deferred& after)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -97,10 +97,11 @@ inline std::string Describe(const link::ToGateway& said) {
 // One attachment of a gateway.
 class TestGateway {
  public:
-  TestGateway(Delivery& delivery, const std::string& id)
+  TestGateway(Delivery& delivery, const std::string& id, const std::string& instance = "")
       : carrier_(std::make_shared<FakeAttachment>()), session_(delivery.OnAttached(carrier_)) {
     v1::GatewayMessage message;
     message.mutable_hello()->set_gateway_id(id);
+    message.mutable_hello()->set_instance(instance);
     message.mutable_hello()->add_versions(1);
     message.mutable_hello()->set_want_json(true);
     Say(message);

@@ -4,6 +4,7 @@
 #include <deque>
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -29,6 +30,8 @@ class FakeAttachment final : public link::Attachment {
     MutexLock lock(mutex_);
     if (!closed_.has_value()) closed_ = std::move(status);
   }
+
+  std::string peer() const override { return "ipv4:192.0.2.1:1"; }
 
   // How many more Live it takes.
   void set_live_room(size_t room) {

@@ -89,7 +89,7 @@ class Stream : public Attachment, public std::enable_shared_from_this<Stream> {
   };
 
   Stream(Server* server, const GrpcLinkServerOptions& options, grpc::CallbackServerContext* context)
-      : server_(server), options_(options), context_(context) {}
+      : server_(server), options_(options), context_(context), peer_(context->peer()) {}
 
   // Called once, inside Attach. Null: the stream ends at once.
   Reactor* Begin(Service* service);
@@ -98,6 +98,7 @@ class Stream : public Attachment, public std::enable_shared_from_this<Stream> {
   bool SendLive(Live live) override;
   void SendControl(v1::ServiceMessage message) override;
   void Close(absl::Status status) override;
+  std::string peer() const override { return peer_; }
 
  private:
   using Queued = std::variant<v1::ServiceMessage, Live>;
@@ -119,6 +120,7 @@ class Stream : public Attachment, public std::enable_shared_from_this<Stream> {
   Server* const server_;
   const GrpcLinkServerOptions& options_;
   grpc::CallbackServerContext* const context_;  // valid until OnDone
+  const std::string peer_;
 
   // Reads come one at a time; these are theirs.
   Received<v1::AttachRequest> received_;

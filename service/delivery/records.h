@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/container/btree_set.h"
@@ -26,6 +27,11 @@ struct Attached {
   // Null after its end.
   std::shared_ptr<link::Attachment> carrier;
   GatewayId gateway;
+  // The gateway's process; empty: an older one that does not say.
+  std::string instance;
+  // Other processes that had this gateway's id and may not take it back while this one is attached:
+  // the newest of them, oldest first.
+  std::vector<std::string> displaced;
   bool greeted = false;
   // Nothing it says counts any more, and nothing is said to it.
   bool over = false;

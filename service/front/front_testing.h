@@ -56,6 +56,7 @@ class FakeGateway : public link::Attachment, public std::enable_shared_from_this
   bool SendLive(link::Live live) override;
   void SendControl(v1::ServiceMessage message) override;
   void Close(absl::Status status) override;
+  std::string peer() const override { return "a test"; }
 
  private:
   explicit FakeGateway(Behaviour behaviour) : behaviour_(behaviour) {}

@@ -158,7 +158,8 @@ const tests = [
     const errors = chapter("Errors");
     const codes = { InvalidArgument: "INVALID_ARGUMENT", Unavailable: "UNAVAILABLE", NotFound: "NOT_FOUND",
       FailedPrecondition: "FAILED_PRECONDITION", ResourceExhausted: "RESOURCE_EXHAUSTED", Aborted: "ABORTED",
-      DataLoss: "DATA_LOSS", PermissionDenied: "PERMISSION_DENIED", Unauthenticated: "UNAUTHENTICATED" };
+      AlreadyExists: "ALREADY_EXISTS", DataLoss: "DATA_LOSS", PermissionDenied: "PERMISSION_DENIED",
+      Unauthenticated: "UNAUTHENTICATED" };
     const reasons = [...source("proto/contract/reason.h").matchAll(
       /ReasonRow\{Reason::k\w+, "(\w+)",\s*absl::StatusCode::k(\w+),\s*Retry::k(\w+)/g)];
     assert.ok(reasons.length >= 19);

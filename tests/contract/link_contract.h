@@ -136,6 +136,8 @@ class FakeSink : public LinkSink {
 struct LinkBounds {
   size_t live_bytes = 4 * 1024 * 1024;
   size_t control_messages = 100'000;
+  // How long a displaced gateway stays away, at most, the first time.
+  std::chrono::milliseconds displaced_first{1'000};
 };
 
 // What a carrier brings.
@@ -285,6 +287,23 @@ TEST_P(LinkContractTest, AttachesAgainAfterTheServiceClosed) {
   service_.attachment()->SendControl(Control(5));
   link_->Send(FromGateway(6));
   Until([this] { return sink_.received.size() == 1 && service_.messages().size() == 1; });
+}
+
+TEST_P(LinkContractTest, ADisplacedGatewayStaysAwayWhileOneWhoseStreamBrokeComesBackAtOnce) {
+  Begin({.displaced_first = std::chrono::hours(1)});
+  service_.attachment()->Close(MakeError(Reason::kGatewayDisplaced, "by another"));
+  Until([this] { return sink_.downs.size() == 1; });
+  EXPECT_EQ(ReasonOf(sink_.downs[0]), Reason::kGatewayDisplaced);
+  FakeSink other_sink;
+  const std::unique_ptr<Link> other = harness_->MakeLink(loop_);
+  other->Start(&other_sink);
+  for (int attached = 1; attached <= 5; ++attached) {
+    Until([&] { return other_sink.ups == attached && service_.attachment() != nullptr; });
+    service_.attachment()->Close(absl::UnavailableError("broken"));
+    service_.Forget();
+  }
+  EXPECT_EQ(sink_.ups, 1);
+  other->Stop();
 }
 
 TEST_P(LinkContractTest, ForgetsWhatIsSaidWhileItIsDown) {

@@ -19,7 +19,8 @@ class GrpcHarness : public LinkHarness {
  public:
   GrpcHarness(FakeService* service, const LinkBounds& bounds,
               std::chrono::milliseconds silence = std::chrono::seconds(16))
-      : scheduler_(MakeThreadScheduler()),
+      : displaced_first_(bounds.displaced_first),
+        scheduler_(MakeThreadScheduler()),
         link_server_(MakeGrpcLinkServer(service, {.live_bytes = bounds.live_bytes,
                                                   .control_messages = bounds.control_messages,
                                                   .silence = silence,
@@ -40,7 +41,8 @@ class GrpcHarness : public LinkHarness {
   std::unique_ptr<Link> MakeLink(boost::asio::io_context& loop) override {
     return MakeGrpcLink(loop, {.target = "127.0.0.1:" + std::to_string(port_),
                                .heartbeat = heartbeat,
-                               .backoff_most = std::chrono::milliseconds(200)});
+                               .backoff_most = std::chrono::milliseconds(200),
+                               .displaced_first = displaced_first_});
   }
 
   std::shared_ptr<grpc::Channel> Channel() const {
@@ -51,6 +53,7 @@ class GrpcHarness : public LinkHarness {
   std::chrono::milliseconds heartbeat{5'000};
 
  private:
+  const std::chrono::milliseconds displaced_first_;
   const std::unique_ptr<Scheduler> scheduler_;
   const std::unique_ptr<GrpcLinkServer> link_server_;
   int port_ = 0;

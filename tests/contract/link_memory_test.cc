@@ -9,9 +9,10 @@ class MemoryHarness : public LinkHarness {
   MemoryHarness(FakeService* service, const LinkBounds& bounds)
       : service_(service), bounds_(bounds) {}
   std::unique_ptr<Link> MakeLink(boost::asio::io_context& loop) override {
-    return MakeMemoryLink(
-        loop, service_,
-        {.live_bytes = bounds_.live_bytes, .control_messages = bounds_.control_messages});
+    return MakeMemoryLink(loop, service_,
+                          {.live_bytes = bounds_.live_bytes,
+                           .control_messages = bounds_.control_messages,
+                           .displaced_first = bounds_.displaced_first});
   }
 
  private:

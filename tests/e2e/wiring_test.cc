@@ -56,6 +56,28 @@ TEST(WiringFaultTest, MissingGatewayIsFound) {
   EXPECT_EQ(response.canaries(0).step(), v1::WIRING_STEP_LINK);
 }
 
+TEST(WiringFaultTest, OfTwoGatewaysWithOneIdTheOlderStaysAwayWhileTheNewerLives) {
+  Deployment deployment(Form::kTwoProcesses, {}, {"--gateway-id", "same"});
+  deployment.Start();
+  const uint16_t admin_port = FreePort();
+  const auto loopback = [](uint16_t port) { return "127.0.0.1:" + std::to_string(port); };
+  Program newer(std::filesystem::path(CLARION_BIN_DIR) / "gateway" / "clarion-gateway",
+                {"--gateway-id", "same", "--token-secret", deployment.secret(), "--listen",
+                 loopback(FreePort()), "--admin-listen", loopback(admin_port), "--service",
+                 loopback(deployment.grpc_port())},
+                deployment.dir() / "newer.log");
+  newer.Start();
+  WaitUntilServing(newer, admin_port, "/readyz");
+  WaitUntilLogged(deployment.gateway(), "another gateway with the id 'same' is attached from ");
+  EXPECT_EQ(HttpGet(deployment.gateway_admin_port(), "/readyz"), "");
+  // Refused at least once, and nobody was disturbed by it.
+  WaitUntilLogged(deployment.service(), "GATEWAY_DISPLACED");
+  EXPECT_NE(HttpGet(admin_port, "/readyz"), "");
+  EXPECT_EQ(newer.log().find("the link to the service is down"), std::string::npos);
+  newer.Stop(SIGKILL);
+  WaitUntilServing(deployment.gateway(), deployment.gateway_admin_port(), "/readyz");
+}
+
 TEST(WiringFaultTest, GatewayOfAnotherServiceIsFound) {
   Deployment mine(Form::kTwoProcesses, {}, {"--gateway-id", "mine"});
   Deployment other(Form::kTwoProcesses, {}, {"--gateway-id", "other"});

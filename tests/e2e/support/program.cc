@@ -120,14 +120,28 @@ std::string HttpGet(uint16_t port, const std::string& target) {
   return parser.get().body().empty() ? " " : parser.get().body();
 }
 
-void WaitUntilServing(Program& program, uint16_t port, const std::string& target) {
+namespace {
+
+// Nothing tells when it is so in another process; it is asked again.
+template <class Condition>
+void WaitUntil(Program& program, const std::string& what, const Condition& condition) {
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
-  while (HttpGet(port, target).empty()) {
+  while (!condition()) {
     ASSERT_TRUE(program.running()) << "the program ended:\n" << program.log();
-    ASSERT_LT(std::chrono::steady_clock::now(), deadline) << "not serving:\n" << program.log();
-    // Nothing tells when another process begins to listen; it is asked again.
+    ASSERT_LT(std::chrono::steady_clock::now(), deadline) << what << ":\n" << program.log();
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
+}
+
+}  // namespace
+
+void WaitUntilServing(Program& program, uint16_t port, const std::string& target) {
+  WaitUntil(program, "not serving", [&] { return !HttpGet(port, target).empty(); });
+}
+
+void WaitUntilLogged(Program& program, const std::string& text) {
+  WaitUntil(program, "not logged: " + text,
+            [&] { return program.log().find(text) != std::string::npos; });
 }
 
 double MetricValue(uint16_t admin_port, const std::string& name) {

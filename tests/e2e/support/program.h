@@ -56,6 +56,9 @@ class Program {
 std::string HttpGet(uint16_t port, const std::string& target);
 // Polls until `port` answers 200 there, or the program ends (then the test fails with its log).
 void WaitUntilServing(Program& program, uint16_t port, const std::string& target);
+// Polls until the program's log holds `text`, or the program ends (then the test fails with its
+// log).
+void WaitUntilLogged(Program& program, const std::string& text);
 // The value of a metric without labels, or the sum over its labels; 0 when it is absent.
 double MetricValue(uint16_t admin_port, const std::string& name);
 
