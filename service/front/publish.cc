@@ -17,6 +17,9 @@ absl::Status Check(const v1::PublishRequest& request, const CallFacts& facts) {
       .NotServed("timeout", request.has_timeout())
       .NotServed("fail_unless_reached", request.fail_unless_reached())
       .MaxBytes("producer_token", request.producer_token(), kMaxTokenBytes);
+  if (request.event().has_agent_started() && !request.producer_token().empty()) {
+    fields.Fault("producer_token", "a run that is started by publishing has none");
+  }
   if (request.has_event()) {
     ValidateEvent(request.event(), "event.", fields.faults());
   } else {
@@ -41,7 +44,11 @@ ErrorContext ContextOf(const v1::PublishRequest& request, const CallFacts& facts
 absl::StatusOr<log::AppendItem> Prepare(const Core& core, v1::PublishRequest* request,
                                         const CallFacts& facts) {
   if (absl::Status status = Check(*request, facts); !status.ok()) return status;
-  return core.intake.MakeItem(request->mutable_event(), facts.trace);
+  auto item = core.intake.MakeItem(request->mutable_event(), facts.trace);
+  if (item.ok() && !request->producer_token().empty()) {
+    item->fence = log::Digest::Of(request->producer_token());
+  }
+  return item;
 }
 
 grpc::ServerUnaryReactor* Publish(Core& core, grpc::CallbackServerContext* context,

@@ -103,6 +103,41 @@ TEST_F(PublishTest, ChecksDuplicatesBeforeTheRun) {
   EXPECT_THAT(Publish(again), RefusedAs(Reason::kRunProtocol));
 }
 
+TEST_F(PublishTest, TakesNoTokenButTheOneOfTheRun) {
+  v1::StartRunRequest start;
+  start.set_request_id("q1");
+  start.set_user_id(kUser);
+  start.set_thread_id(kThread);
+  start.set_run_id("r");
+  start.set_agent_name("agent");
+  const std::string token = MustStartRun(start).producer_token();
+  v1::PublishRequest mine = Delta("e1");
+  mine.set_producer_token(token);
+  MustPublish(mine);
+  v1::PublishRequest older = Delta("e2");
+  older.set_producer_token("of-an-older-producer");
+  EXPECT_THAT(Publish(older), RefusedAs(Reason::kRunFenced));
+  // What was accepted is a repetition, whoever asks: duplicates are checked before the run.
+  older.mutable_event()->set_event_id("e1");
+  EXPECT_TRUE(MustPublish(older).duplicate());
+  // A token is of one run.
+  v1::PublishRequest elsewhere = Delta("e3");
+  elsewhere.mutable_event()->set_run_id("another");
+  elsewhere.set_producer_token(token);
+  EXPECT_THAT(Publish(elsewhere), RefusedAs(Reason::kRunFenced));
+  Restart();
+  older.mutable_event()->set_event_id("e4");
+  EXPECT_THAT(Publish(older), RefusedAs(Reason::kRunFenced));
+  mine.mutable_event()->set_event_id("e4");
+  EXPECT_EQ(MustPublish(mine).offset(), 3u);
+}
+
+TEST_F(PublishTest, TakesNoTokenWithAStartOfItsOwn) {
+  v1::PublishRequest request = Started("run");
+  request.set_producer_token("made-up");
+  EXPECT_THAT(Publish(request), NamesField("producer_token"));
+}
+
 TEST_F(PublishTest, RefusesFieldsThatItDoesNotKnowWhereverTheyStand) {
   v1::PublishRequest request = Delta("e1");
   AddUnknown(&request);

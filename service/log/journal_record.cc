@@ -10,7 +10,7 @@
 namespace clarion::log {
 namespace {
 
-constexpr uint8_t kVersion = 1;
+constexpr uint8_t kVersion = 2;
 
 enum SectionFlag : uint8_t {
   kHasOwner = 1,
@@ -85,6 +85,7 @@ void WriteRun(const RunRecord& run, ByteWriter& out) {
   out.String(run.run_id.str());
   out.String(run.agent_name);
   out.String(run.data);
+  out.Digest128(run.fence);
   out.Varint(run.start.value());
   out.Varint(run.end.value());
 }
@@ -94,6 +95,7 @@ RunRecord ReadRun(ByteReader& in) {
   run.run_id = RunId(in.String());
   run.agent_name = in.String();
   run.data = in.String();
+  run.fence = in.Digest128();
   run.start = Offset(in.Varint());
   run.end = Offset(in.Varint());
   return run;

@@ -68,12 +68,10 @@ AppendedItem Judge::AppendOne(AppendItem& item) {
   // An id whose event is gone may be used again.
   const bool is_new = reserved.inserted || reserved.slot->offset < counters().floor;
   if (!is_new) return Duplicate(item, *reserved.slot);
-  if (item.run_effect == RunEffect::kStart) {
-    if (const auto refusal = RefuseStart(item, answer)) {
-      if (reserved.inserted) image_.ForgetId(id);
-      answer.outcome = *refusal;
-      return answer;
-    }
+  if (const auto refusal = RefuseForRun(item, answer)) {
+    if (reserved.inserted) image_.ForgetId(id);
+    answer.outcome = *refusal;
+    return answer;
   }
   *reserved.slot = fresh;
   Accept(item, id);
@@ -98,8 +96,14 @@ AppendedItem Judge::Duplicate(const AppendItem& item, const IdSlot& slot) const 
   return answer;
 }
 
-std::optional<AppendOutcome> Judge::RefuseStart(const AppendItem& item,
-                                                AppendedItem& answer) const {
+std::optional<AppendOutcome> Judge::RefuseForRun(const AppendItem& item,
+                                                 AppendedItem& answer) const {
+  if (item.run_effect != RunEffect::kStart) {
+    if (item.fence == Digest{}) return std::nullopt;
+    const RunRecord* run = FindRun(item.run_id);
+    if (run != nullptr && run->fence == item.fence) return std::nullopt;
+    return AppendOutcome::kFenced;
+  }
   if (const RunRecord* run = FindRun(item.run_id); run != nullptr) {
     answer.run = *run;
     return AppendOutcome::kRunExists;
@@ -130,7 +134,7 @@ void Judge::OpenEpochIfNeeded() {
 void Judge::ApplyRunEffect(const AppendItem& item, Offset offset) {
   std::vector<RunRecord>& staged = staged_.effects.runs;
   if (item.run_effect == RunEffect::kStart) {
-    staged.push_back({item.run_id, item.agent_name, item.run_data, offset, Offset{}});
+    staged.push_back({item.run_id, item.agent_name, item.run_data, item.fence, offset, Offset{}});
   } else if (item.run_effect == RunEffect::kEnd) {
     const RunRecord* run = FindRun(item.run_id);
     if (run == nullptr || run->end != Offset{})

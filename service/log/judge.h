@@ -54,7 +54,7 @@ class Judge {
  private:
   AppendedItem AppendOne(AppendItem& item);
   AppendedItem Duplicate(const AppendItem& item, const IdSlot& slot) const;
-  std::optional<AppendOutcome> RefuseStart(const AppendItem& item, AppendedItem& answer) const;
+  std::optional<AppendOutcome> RefuseForRun(const AppendItem& item, AppendedItem& answer) const;
   void Accept(AppendItem& item, const Digest& id);
   void OpenEpochIfNeeded();
   void ApplyRunEffect(const AppendItem& item, Offset offset);

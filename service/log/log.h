@@ -68,6 +68,8 @@ struct AppendItem {
   // kStart: kept with the run; see RunRecord.
   std::string agent_name;
   std::string run_data;
+  // kStart: kept with the run. Others: 0, or the run's.
+  Digest fence;
   bool critical = false;
 };
 
@@ -86,6 +88,8 @@ struct RunRecord {
   std::string agent_name;
   // As given with kStart, at most 1 KiB: whoever started the run keeps its own facts here.
   std::string data;
+  // What events of the run must name if they name any; 0: they may name none.
+  Digest fence;
   Offset start;
   // Offset{0}: open.
   Offset end;
@@ -98,6 +102,7 @@ enum class AppendOutcome : uint8_t {
   kNotOwner,     // the thread is another user's
   kRunExists,    // kStart for a run_id that the thread has; `run` says which
   kTooManyRuns,  // more open runs than --max-open-runs
+  kFenced,       // the thread keeps no run of this id with this fence
   kSkipped,      // stop_at_refusal
 };
 

@@ -10,7 +10,7 @@
 namespace clarion::log {
 namespace {
 
-constexpr uint8_t kVersion = 1;
+constexpr uint8_t kVersion = 2;
 
 absl::Status CheckVersion(ByteReader& in, std::string_view what) {
   const uint8_t version = in.Byte();

@@ -147,6 +147,9 @@ absl::Status RefusalOf(log::AppendOutcome outcome, const ErrorContext& context) 
           MakeError(Reason::kBufferOverflow,
                     "the thread has as many open runs as --max-open-runs allows", context),
           std::chrono::seconds(1));
+    case log::AppendOutcome::kFenced:
+      return MakeError(Reason::kRunFenced,
+                       "the producer_token is not that of the producer of this run", context);
     case log::AppendOutcome::kAppended:
     case log::AppendOutcome::kDuplicate:
     case log::AppendOutcome::kSkipped:

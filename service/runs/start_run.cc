@@ -117,6 +117,7 @@ class Operation : public std::enable_shared_from_this<Operation> {
     auto item = steps_.intake->MakeItem(&event, call_.trace);
     if (!item.ok()) return Answer(item.status());
     item->run_data = EncodeRunFacts(facts_);
+    item->fence = log::Digest::Of(facts_.producer_token);
     log::AppendRequest append;
     append.thread = thread_;
     append.owner = user_;

@@ -224,6 +224,30 @@ TEST_P(LogContractTest, RunThatExistsIsRefusedAndSaid) {
   EXPECT_EQ(other->items[0].run->start, Offset(2));
 }
 
+TEST_P(LogContractTest, EventWithAFenceThatIsNotTheRunsIsRefused) {
+  const Digest fence = Digest::Of("producer");
+  const Digest older = Digest::Of("older producer");
+  const auto event = [](std::string_view id, const std::string& run, const Digest& fence) {
+    return Item(id, {.run = run, .fence = fence});
+  };
+  // The start stands in the same commit, then in memory, then on the disk alone.
+  EXPECT_THAT(Outcomes(*client().Append(
+                  "t", "u",
+                  {Item("s", {.effect = RunEffect::kStart, .run = "r", .fence = fence}),
+                   event("a", "r", fence), event("b", "r", older), event("c", "r", Digest{})})),
+              ElementsAre(kAppended, kAppended, kFenced, kAppended));
+  for (const char* id : {"d", "e"}) {
+    EXPECT_THAT(
+        Outcomes(*client().Append("t", "u", {event(id, "r", older), event(id, "r", fence)})),
+        ElementsAre(kFenced, kAppended));
+    under_test().Reopen();
+  }
+  EXPECT_THAT(
+      Outcomes(*client().Append("t", "u", {event("a", "r", older), event("f", "q", fence)})),
+      ElementsAre(kDuplicate, kFenced))
+      << "what was accepted is a repetition; and the thread has no such run";
+}
+
 TEST_P(LogContractTest, RepeatedStartGetsTheRunAsItIsNow) {
   client().Append("t", "u", {Start("s", "r", "facts"), End("e", "r")}).status().IgnoreError();
   const auto again = client().Append("t", "u", {Start("s", "r", "facts")});

@@ -21,6 +21,7 @@ AppendItem Item(std::string_view id, const ItemOptions& options) {
   item.run_effect = options.effect;
   item.agent_name = "agent";
   item.run_data = options.run_data;
+  item.fence = options.fence;
   item.critical = options.critical;
   return item;
 }

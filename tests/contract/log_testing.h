@@ -43,6 +43,7 @@ struct ItemOptions {
   // Empty: made of the id.
   std::string text;
   std::string run_data;
+  Digest fence;
 };
 
 // The event's JSON is the text, its other half is the text again.
