@@ -37,6 +37,7 @@ constexpr std::string_view kEmbedded = "embedded:";
 constexpr size_t kLeastEventBytes = 1024, kMostEventBytes = 1024 * 1024;
 constexpr size_t kQuotaBytes = 512u * 1024 * 1024;
 constexpr int kConcurrentStreams = 10'000;
+constexpr size_t kMostOpenRuns = 100;
 constexpr int kLeastPingIntervalMs = 5'000;
 constexpr std::chrono::seconds kSweepPatience{10};
 // How long calls may go on once the service stops.
@@ -59,6 +60,10 @@ absl::Status CheckLimits(const ServiceOptions& options) {
   }
   if (options.max_user_connections == 0) {
     return Mistake("--max-user-connections", "must be at least 1");
+  }
+  if (options.max_all_threads == 0) return Mistake("--max-all-threads", "must be at least 1");
+  if (options.max_open_runs == 0 || options.max_open_runs > kMostOpenRuns) {
+    return Mistake("--max-open-runs", "must be 1 to 100");
   }
   if (options.thread_max_events == 0) return Mistake("--thread-max-events", "must be at least 1");
   return absl::OkStatus();
@@ -146,6 +151,7 @@ log::EmbeddedOptions LogOptionsOf(const ServiceOptions& options, std::string pat
   log.retention.critical_age = std::chrono::hours(options.retention_critical_hours);
   log.retention.max_events = options.thread_max_events;
   log.retention.max_bytes = options.thread_max_bytes;
+  log.max_open_runs = options.max_open_runs;
   return log;
 }
 
@@ -245,6 +251,8 @@ class App final : public ServiceApp {
     delivery::Options delivery;
     delivery.service_id = runs::RandomHex();
     delivery.connections_per_user = options_.max_user_connections;
+    delivery.claims_per_user = options_.max_user_claims;
+    delivery.all_threads = options_.max_all_threads;
     delivery_ = delivery::Delivery::Create(std::move(delivery), log_.get(), scheduler_.get());
     core_ = std::make_unique<front::Core>(FrontOptionsOf(options_), log_.get(), delivery_.get(),
                                           scheduler_.get());
@@ -336,6 +344,10 @@ void ServiceOptions::AddFlags(Flags& flags) {
   flags.Add("--max-event-bytes", max_event_bytes, "Largest event, as JSON, in bytes");
   flags.Add("--max-user-connections", max_user_connections,
             "Connections of one user over all gateways");
+  flags.Add("--max-user-claims", max_user_claims,
+            "Threads that a user may wait for without owning them");
+  flags.Add("--max-all-threads", max_all_threads, "Threads that `subscribe` {all} follows");
+  flags.Add("--max-open-runs", max_open_runs, "Open runs of one thread");
   flags.Add("--retention-hours", retention_hours, "How long events are kept");
   flags.Add("--retention-critical-hours", retention_critical_hours,
             "How long unacknowledged critical events are kept");

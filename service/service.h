@@ -28,6 +28,9 @@ struct ServiceOptions {
   bool serve_link = true;
   size_t max_event_bytes = 256 * 1024;
   size_t max_user_connections = 1000;  // over all gateways
+  size_t max_user_claims = 16;
+  size_t max_all_threads = 10'000;
+  size_t max_open_runs = 100;  // of one thread
   uint64_t retention_hours = 24;
   uint64_t retention_critical_hours = 168;
   uint64_t thread_max_bytes = 64ull * 1024 * 1024;

@@ -72,6 +72,26 @@ TEST_F(HubAllTest, IsConfirmedWhenTheServiceHasTakenItNotBefore) {
   EXPECT_THAT(page_.TakeLines(), IsEmpty());
 }
 
+TEST_F(HubAllTest, ThatIsFullSaysWhichThreadIsLeftOut) {
+  Begin();
+  Open(&page_);
+  SubscribeAll();
+  page_.TakeLines();
+  v1::ServiceMessage message;
+  message.mutable_all_limited()->set_connection_id("c");
+  message.mutable_all_limited()->set_thread_id("t");
+  Tell(message);
+  Rest();
+  EXPECT_THAT(page_.TakeLines(), ElementsAre("error RATE_LIMITED t"));
+  v1::Unsubscribe all;
+  all.set_all(true);
+  hub_->Unsubscribe(&page_, all, "2");
+  page_.TakeLines();
+  Tell(message);
+  Rest();
+  EXPECT_THAT(page_.TakeLines(), IsEmpty());
+}
+
 TEST_F(HubAllTest, ThatWaitedTooLongFails) {
   Begin({.subscriptions_per_connection = 1, .subscribe_timeout = milliseconds(1'000)});
   Open(&page_);

@@ -147,6 +147,7 @@ class HubImpl final : public Hub, private PullHandler {
   void OnAnswered(const Query& query, const v1::SubscriptionStarted& started);
   void OnClaim(Subscription& subscription);
   void OnAllSubscribed(const v1::AllSubscribed& subscribed);
+  void OnAllLimited(const v1::AllLimited& limited);
   void OnConnectionRefused(const v1::ConnectionRefused& refused);
   void OnRefused(const v1::SubscriptionRefused& refused);
   void OnLagging(const v1::Lagging& lagging);

@@ -118,6 +118,8 @@ void HubImpl::OnMessage(const v1::ServiceMessage& message) {
       return OnRefused(message.refused());
     case v1::ServiceMessage::kAllSubscribed:
       return OnAllSubscribed(message.all_subscribed());
+    case v1::ServiceMessage::kAllLimited:
+      return OnAllLimited(message.all_limited());
     case v1::ServiceMessage::kConnectionRefused:
       return OnConnectionRefused(message.connection_refused());
     case v1::ServiceMessage::kLagging:
@@ -249,6 +251,13 @@ void HubImpl::OnAllSubscribed(const v1::AllSubscribed& subscribed) {
     frame.mutable_subscribed()->set_all(true);
     connection.subscriber->Send(Frames::OfMessage(connection.subscriber->encoding(), frame), 0);
   }
+}
+
+void HubImpl::OnAllLimited(const v1::AllLimited& limited) {
+  const auto found = connections_by_id_.find(limited.connection_id());
+  if (found == connections_by_id_.end() || found->second->all == nullptr) return;
+  SendError(found->second->subscriber, Reason::kRateLimited,
+            {limited.message(), {}, limited.thread_id()});
 }
 
 // Whatever it asks for is refused too: its page does better to come back later.

@@ -73,11 +73,18 @@ void Core::BindAll(Connection& connection, const ThreadId& thread) {
   if (all.bound.contains(thread)) return;
   if (all.bound.size() >= options_.all_threads) {
     if (std::exchange(all.full, true)) return;
-    LogFailure(MakeError(
-        Reason::kRateLimited,
+    const std::string text =
         Concat("subscribe {all} follows ", options_.all_threads,
-               " threads and no more; the user has more"),
+               " threads and no more; the user has more, ", thread.str(), " is the first of them");
+    LogFailure(MakeError(
+        Reason::kRateLimited, text,
         {.user_id = connection.user.str(), .thread_id = thread.str(), .operation = "subscribe"}));
+    v1::ServiceMessage message;
+    v1::AllLimited& limited = *message.mutable_all_limited();
+    limited.set_connection_id(connection.id.str());
+    limited.set_thread_id(thread.str());
+    limited.set_message(text);
+    connection.attached->Say(std::move(message));
     return;
   }
   all.bound.insert(thread);

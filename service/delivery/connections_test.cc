@@ -413,14 +413,15 @@ TEST_F(AllThreadsTest, AreListedByPages) {
   EXPECT_EQ(gateway->Heard().size(), 1u + 1201u);
 }
 
-TEST_F(AllThreadsTest, StopAtTheLimit) {
+TEST_F(AllThreadsTest, StopAtTheLimitAndSaySoOnce) {
   options_.all_threads = 2;
-  for (const char* id : {"t1", "t2", "t3"}) GiveTo(id, "ann");
+  for (const char* id : {"t1", "t2", "t3", "t4"}) GiveTo(id, "ann");
   auto gateway = Attach();
   gateway->Open("c", "ann");
   gateway->SubscribeAll("c");
   log_.RunAll();
-  EXPECT_THAT(gateway->Heard(), ElementsAre("all 7 ok", "bind c t1 all", "bind c t2 all"));
+  EXPECT_THAT(gateway->Heard(),
+              ElementsAre("all 7 ok", "bind c t1 all", "bind c t2 all", "no more c t3"));
 }
 
 class Recorder : public ConnectionWatcher {

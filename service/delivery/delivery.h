@@ -39,7 +39,7 @@ struct Options {
   size_t connection_memory_entries = 10'000;
   // Changes that a watcher may lag behind.
   size_t watch_queue = 4096;
-  // Threads that `subscribe` {all} follows at most.
+  // Threads that `subscribe` {all} follows at most; its page is told which is the first left out.
   size_t all_threads = 10'000;
 };
 

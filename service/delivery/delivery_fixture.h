@@ -82,6 +82,9 @@ inline std::string Describe(const link::ToGateway& said) {
       return absl::StrCat(
           "all ", message.all_subscribed().subscription_id(), " ",
           message.all_subscribed().reason().empty() ? "ok" : message.all_subscribed().reason());
+    case v1::ServiceMessage::kAllLimited:
+      return absl::StrCat("no more ", message.all_limited().connection_id(), " ",
+                          message.all_limited().thread_id());
     case v1::ServiceMessage::kConnectionRefused:
       return absl::StrCat("no connection ", message.connection_refused().connection_id(), " ",
                           message.connection_refused().reason());

@@ -22,7 +22,7 @@ constexpr std::string_view kBootIdKey = "boot_id";
 constexpr std::string_view kCleanKey = "clean";
 constexpr std::string_view kJournalStartKey = "journal_start";
 
-constexpr uint64_t kFormat = 1;
+constexpr uint64_t kFormat = 2;
 // Checkpoints that recovery writes at once.
 constexpr size_t kRecoveryBatchBytes = 4u << 20;
 
