@@ -1,4 +1,6 @@
 // Every way a connection ends, over real sockets, with a fake hub behind them.
+#include <array>
+#include <memory>
 #include <random>
 #include <stdexcept>
 #include <string>
@@ -6,12 +8,15 @@
 #include "absl/time/time.h"
 #include "gateway/connection/connection.h"
 #include "gateway/connection/connection_testing.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "telemetry/metrics.h"
 
 namespace clarion::gateway {
 namespace {
 
 using namespace std::chrono_literals;
+using ::testing::HasSubstr;
 
 TEST(ConnectionEndTest, WhatThrowsEndsItsConnectionAloneAndLeavesTheHub) {
   TestLoop loop;
@@ -40,9 +45,25 @@ TEST(ConnectionEndTest, WhatThrowsSomethingUnknownLeavesTheHubToo) {
   EXPECT_EQ(client.Next().at("type"), "closed");
 }
 
-TEST(ConnectionEndTest, EveryRowOfTheTableClosesWithItsCode) {
+// README.md, "A WebSocket closes with": what each code says of coming back.
+struct Promise {
+  int code;
+  bool reconnect;
+  uint32_t least_ms;
+};
+constexpr std::array kPromises = {
+    Promise{1000, false, 0},   Promise{1001, true, 500},  Promise{4400, false, 0},
+    Promise{4401, true, 0},    Promise{4403, false, 0},   Promise{4408, true, 0},
+    Promise{4413, false, 0},   Promise{4429, true, 5000}, Promise{4500, true, 1000},
+    Promise{4503, true, 1000}, Promise{4507, true, 0},
+};
+
+TEST(ConnectionEndTest, EveryRowOfTheTableClosesWithItsCodeAndTheErrorBeforeItAgrees) {
+  ASSERT_EQ(kPromises.size(), kCloseRows.size());
   TestLoop loop;
-  for (const CloseRow& row : kCloseRows) {
+  for (const Promise& promise : kPromises) {
+    SCOPED_TRACE(promise.code);
+    const CloseRow& row = RowOf(static_cast<CloseCode>(promise.code));
     TestClient client(loop.port());
     client.Connect(TokenOf("ada"));
     loop.hub.NextOf("open");

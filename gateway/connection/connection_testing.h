@@ -30,7 +30,11 @@ inline void ExpectClosed(TestClient& client, const std::string& reason, int code
   ASSERT_EQ(error.at("type"), "error") << error;
   EXPECT_EQ(std::string(error.at("code").as_string()), reason) << error;
   EXPECT_EQ(error.contains("reconnect"), reconnect) << error;
-  EXPECT_TRUE(error.contains("user_message")) << error;
+  ASSERT_TRUE(error.contains("user_message")) << error;
+  const std::string user_message(error.at("user_message").as_string());
+  if (!reconnect) {
+    EXPECT_EQ(user_message.find("econnect"), std::string::npos) << error;
+  }
   EXPECT_EQ(client.Next().at("code"), code);
 }
 

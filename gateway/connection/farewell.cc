@@ -20,6 +20,7 @@ std::string CloseFrame(uint16_t code, std::string_view reason) {
 
 v1::ServerFrame ErrorByRow(const CloseRow& row, std::string_view message) {
   v1::ServerFrame frame = ErrorFrame(row.reason, message, "", "");
+  frame.mutable_error()->set_user_message(std::string(row.user_message));
   frame.mutable_error()->set_reconnect(row.reconnect != Reconnect::kNo);
   frame.mutable_error()->set_retry_after_ms(row.retry_after_ms);
   return frame;

@@ -34,26 +34,34 @@ struct CloseRow {
   Reconnect reconnect;
   // Least delay in milliseconds before the client comes back, where it does.
   uint32_t retry_after_ms;
+  // What a browser may show to its user: says that it reconnects only where it does.
+  std::string_view user_message;
 };
 
 inline constexpr std::array kCloseRows = {
-    CloseRow{CloseCode::kNormal, "normal", Reason::kNotFound, Reconnect::kNo, 0},
+    CloseRow{CloseCode::kNormal, "normal", Reason::kNotFound, Reconnect::kNo, 0,
+             "The connection was closed."},
     CloseRow{CloseCode::kGoingAway, "going_away", Reason::kGatewayUnavailable,
-             Reconnect::kAfterDelay, 500},
-    CloseRow{CloseCode::kBadRequest, "bad_request", Reason::kContextInvalid, Reconnect::kNo, 0},
+             Reconnect::kAfterDelay, 500, "The service is restarting. Reconnecting."},
+    CloseRow{CloseCode::kBadRequest, "bad_request", Reason::kContextInvalid, Reconnect::kNo, 0,
+             "This page sent what the service does not understand. Please reload it."},
     CloseRow{CloseCode::kUnauthenticated, "unauthenticated", Reason::kUnauthenticated,
-             Reconnect::kAfterNewToken, 0},
-    CloseRow{CloseCode::kForbidden, "forbidden", Reason::kPermissionDenied, Reconnect::kNo, 0},
-    CloseRow{CloseCode::kTimeout, "timeout", Reason::kGatewayUnavailable, Reconnect::kAtOnce, 0},
-    CloseRow{CloseCode::kTooLarge, "too_large", Reason::kBufferOverflow, Reconnect::kNo, 0},
+             Reconnect::kAfterNewToken, 0, "Please sign in again."},
+    CloseRow{CloseCode::kForbidden, "forbidden", Reason::kPermissionDenied, Reconnect::kNo, 0,
+             "You are not allowed to do this."},
+    CloseRow{CloseCode::kTimeout, "timeout", Reason::kGatewayUnavailable, Reconnect::kAtOnce, 0,
+             "The connection was silent for too long. Reconnecting."},
+    CloseRow{CloseCode::kTooLarge, "too_large", Reason::kBufferOverflow, Reconnect::kNo, 0,
+             "This page sent more at once than the service takes. Please reload it."},
     CloseRow{CloseCode::kRateLimited, "rate_limited", Reason::kRateLimited, Reconnect::kAfterDelay,
-             5000},
+             5000, "Too many requests. Reconnecting in a moment."},
     CloseRow{CloseCode::kInternal, "internal", Reason::kGatewayUnavailable, Reconnect::kAfterDelay,
-             1000},
+             1000, "Something went wrong. Reconnecting."},
     CloseRow{CloseCode::kUnavailable, "unavailable", Reason::kGatewayUnavailable,
-             Reconnect::kAfterDelay, 1000},
+             Reconnect::kAfterDelay, 1000,
+             "Live updates are unavailable at the moment. Reconnecting."},
     CloseRow{CloseCode::kSlowConsumer, "slow_consumer", Reason::kBufferOverflow, Reconnect::kAtOnce,
-             0},
+             0, "Too much at once. Reconnecting."},
 };
 
 const CloseRow& RowOf(CloseCode code);

@@ -46,7 +46,8 @@ struct ReasonRow {
   std::string_view name;
   absl::StatusCode code;
   Retry retry;
-  // What a browser may show to its user.
+  // What a browser may show to its user. Whether the connection lasts is not the reason's to say:
+  // see CloseRow.
   std::string_view user_message;
 };
 
@@ -60,7 +61,7 @@ inline constexpr std::array kReasons = {
     ReasonRow{Reason::kSendFailed, "SEND_FAILED", absl::StatusCode::kFailedPrecondition,
               Retry::kNever, "An update could not be shown yet."},
     ReasonRow{Reason::kBufferOverflow, "BUFFER_OVERFLOW", absl::StatusCode::kResourceExhausted,
-              Retry::kLater, "Too much at once. Reconnecting."},
+              Retry::kLater, "Too much at once."},
     ReasonRow{Reason::kAgentCommunicationFailed, "AGENT_COMMUNICATION_FAILED",
               absl::StatusCode::kAborted, Retry::kLater, "One assistant could not reach another."},
     ReasonRow{Reason::kEventDropped, "EVENT_DROPPED", absl::StatusCode::kDataLoss, Retry::kNever,

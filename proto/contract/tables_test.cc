@@ -12,6 +12,9 @@
 namespace clarion {
 namespace {
 
+using ::testing::HasSubstr;
+using ::testing::Not;
+
 TEST(ReasonTable, EveryRowIsFoundByItsNameAndReason) {
   for (const ReasonRow& row : kReasons) {
     EXPECT_EQ(ReasonFromName(row.name), row.reason) << row.name;
@@ -32,6 +35,19 @@ TEST(CloseTable, EveryRowIsFoundByItsCode) {
     EXPECT_EQ(&RowOf(row.code), &row);
     EXPECT_TRUE(names.insert(row.name).second) << row.name;
     EXPECT_EQ(row.reconnect == Reconnect::kAfterDelay, row.retry_after_ms > 0) << row.name;
+  }
+}
+
+// A page shows these beside what it does.
+TEST(CloseTable, OnlyRowsWhoseClientComesBackSpeakOfReconnecting) {
+  for (const CloseRow& row : kCloseRows) {
+    EXPECT_FALSE(row.user_message.empty()) << row.name;
+    if (row.reconnect != Reconnect::kNo) continue;
+    EXPECT_THAT(std::string(row.user_message), Not(HasSubstr("econnect"))) << row.name;
+  }
+  // A reason is said by connections that stay and by those that end for good, too.
+  for (const ReasonRow& row : kReasons) {
+    EXPECT_THAT(std::string(row.user_message), Not(HasSubstr("econnect"))) << row.name;
   }
 }
 
