@@ -72,16 +72,6 @@ bool HostIsLoopback(std::string_view host) {
   return host == "localhost" || host == "127.0.0.1" || host == "[::1]";
 }
 
-std::optional<std::string> Parameter(std::string_view query, std::string_view name) {
-  const std::string target = Concat("/?", query);
-  const auto url = boost::urls::parse_origin_form(target);
-  if (!url) return std::nullopt;
-  for (const auto& parameter : url->params()) {
-    if (parameter.key == name) return std::string(parameter.value);
-  }
-  return std::nullopt;
-}
-
 }  // namespace
 
 HttpResponse Responder::Error(http::status status, Reason reason, std::string_view message) {
@@ -167,15 +157,26 @@ HttpResponse Responder::File(const HttpRequest& request, std::string_view path) 
 
 HttpResponse Responder::DevToken(const HttpRequest&, std::string_view query,
                                  std::chrono::system_clock::time_point now) const {
-  const std::optional<std::string> user = Parameter(query, "user");
-  if (!user || !ValidId(*user) || user->starts_with(kCanaryUser)) {
-    return Error(http::status::bad_request, Reason::kContextInvalid,
-                 "user must be 1 to 128 bytes of printable ASCII");
+  const auto refuse = [](std::string_view why) {
+    return Error(http::status::bad_request, Reason::kContextInvalid, why);
+  };
+  const std::string target = Concat("/?", query);
+  const auto url = boost::urls::parse_origin_form(target);
+  if (!url) return refuse("the query is malformed: `user` must be percent-encoded");
+  const auto parameters = url->params();
+  const size_t users = parameters.count("user");
+  if (users == 0) return refuse("`user` is missing: ask for /v1/dev/token?user=NAME");
+  if (users > 1) return refuse("`user` is there more than once");
+  const std::string user = (*parameters.find("user")).value;
+  if (!ValidId(user)) {
+    return refuse("`user` must be 1 to 128 bytes of printable ASCII without spaces");
+  }
+  if (user.starts_with(kCanaryUser)) {
+    return refuse("`user` must not begin with _clarion: that name is reserved for Clarion itself");
   }
   const auto expires_at = std::chrono::floor<std::chrono::seconds>(now + kDevTokenLife);
   boost::json::object answer;
-  answer["token"] =
-      SignDevToken(options_.tokens.secret, options_.tokens, UserId(*user), expires_at);
+  answer["token"] = SignDevToken(options_.tokens.secret, options_.tokens, UserId(user), expires_at);
   answer["expires_at"] =
       absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", absl::FromChrono(expires_at), absl::UTCTimeZone());
   return Make(http::status::ok, "application/json", boost::json::serialize(answer));

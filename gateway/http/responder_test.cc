@@ -131,10 +131,30 @@ TEST_F(ResponderTest, DevelopmentTokenIsNotForOthers) {
   HttpRequest rebound = request;
   rebound.set(http::field::host, "evil.example:7710");
   EXPECT_EQ(Answer(rebound).result(), http::status::not_found);
-  for (const char* target : {"/v1/dev/token", "/v1/dev/token?user=", "/v1/dev/token?user=_clarion",
-                             "/v1/dev/token?user=a%20b", "/v1/dev/token?user=%zz"}) {
-    EXPECT_EQ(Answer(Get(target)).result(), http::status::bad_request) << target;
+}
+
+TEST_F(ResponderTest, DevelopmentTokenIsRefusedWithWhatIsWrongWithTheUser) {
+  const std::string target = "/v1/dev/token";
+  const auto message = [&](const std::string& query) {
+    const HttpResponse response = Answer(Get(target + query));
+    EXPECT_EQ(response.result(), http::status::bad_request) << query;
+    EXPECT_EQ(Code(response), "CONTEXT_INVALID") << query;
+    return std::string(boost::json::parse(response.body()).at("message").as_string());
+  };
+  for (const char* query : {"", "?", "?name=ada"}) {
+    EXPECT_THAT(message(query), HasSubstr("`user` is missing")) << query;
   }
+  for (const std::string& query :
+       {std::string("?user="), std::string("?user=a%20b"), std::string("?user=%C3%A9"),
+        std::string("?user"), "?user=" + std::string(129, 'x')}) {
+    EXPECT_THAT(message(query), HasSubstr("1 to 128 bytes of printable ASCII without spaces"))
+        << query;
+  }
+  for (const char* query : {"?user=_clarion", "?user=%5Fclarion", "?user=_clarion.x"}) {
+    EXPECT_THAT(message(query), HasSubstr("_clarion: that name is reserved")) << query;
+  }
+  EXPECT_THAT(message("?user=%zz"), HasSubstr("malformed"));
+  EXPECT_THAT(message("?user=ada&user=eve"), HasSubstr("more than once"));
 }
 
 TEST_F(ResponderTest, UpgradeIsGrantedInTheFirstSubprotocolThatIsServed) {
