@@ -90,6 +90,9 @@ absl::Status CheckOptions(GatewayOptions& options) {
   if (options.heartbeat_ms == 0) return Mistake("--heartbeat-ms must be above 0");
   if (options.handshake_timeout_ms == 0) return Mistake("--handshake-timeout-ms must be above 0");
   if (options.max_message_bytes < 1024) return Mistake("--max-message-bytes must be at least 1024");
+  if (options.max_handshake_bytes < options.max_message_bytes) {
+    return Mistake("--max-handshake-bytes must be at least --max-message-bytes");
+  }
   if (options.max_queued_bytes < 64 * 1024) {
     return Mistake("--max-queued-bytes must be at least 65536");
   }
@@ -125,7 +128,8 @@ class GatewayImpl final : public Gateway {
       : shared_{.options = options,
                 .verifier = std::move(verifier),
                 .responder = Responder(std::move(responder)),
-                .user_limit = UserLimit(options.max_connections_per_user)} {}
+                .user_limit = UserLimit(options.max_connections_per_user),
+                .handshake_bytes = HandshakeBytes(options.max_handshake_bytes)} {}
 
   // Binds, so that the port is known.
   absl::Status Listen(const tcp::endpoint& endpoint);

@@ -41,6 +41,9 @@ struct GatewayOptions {
   // The longest `connect` of stream.proto, as JSON with ids and epochs of 128 bytes: 1,024
   // positions of 310 bytes, 128 subscriptions by name of 320, a token of 8 KiB; 359 KiB.
   size_t max_message_bytes = 384 * 1024;
+  // Of messages of connections that are not authenticated, all together, beyond 8 KiB of each: a
+  // thousand clients that come back at once with 100 KiB of positions each.
+  size_t max_handshake_bytes = 128 * 1024 * 1024;
   size_t max_queued_bytes = 1024 * 1024;
   size_t max_connections = 15'000;
   size_t max_connections_per_user = 100;

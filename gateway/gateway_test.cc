@@ -308,6 +308,9 @@ TEST_F(GatewayTest, MistakesInFlagsAreNamed) {
   options.web_root = "/does/not/exist";
   EXPECT_THAT(Refusal(options), HasSubstr("--web-root"));
   options = Options();
+  options.max_handshake_bytes = options.max_message_bytes - 1;
+  EXPECT_THAT(Refusal(options), HasSubstr("--max-handshake-bytes"));
+  options = Options();
   options.token_max_days = 36'501;
   EXPECT_THAT(Refusal(options), HasSubstr("--token-max-days"));
   options = Options();

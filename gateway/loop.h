@@ -28,6 +28,7 @@ struct Shared {
   const std::unique_ptr<const TokenVerifier> verifier;
   const Responder responder;
   UserLimit user_limit;
+  HandshakeBytes handshake_bytes;
   Tickets tickets;
   std::atomic<size_t> connections{0};
 };

@@ -35,6 +35,8 @@ void GatewayOptions::AddFlags(Flags& flags) {
   flags.Add("--handshake-timeout-ms", handshake_timeout_ms,
             "Milliseconds for an HTTP request, and from an upgrade to `connect`");
   flags.Add("--max-message-bytes", max_message_bytes, "Largest message from a browser");
+  flags.Add("--max-handshake-bytes", max_handshake_bytes,
+            "Bytes of messages held for browsers that are not authenticated, beyond 8 KiB of each");
   flags.Add("--max-queued-bytes", max_queued_bytes,
             "Bytes that may wait for one connection's socket");
   flags.Add("--max-connections", max_connections, "Connections of this process");

@@ -51,6 +51,12 @@ Counter& Closes(const CloseRow& row) {
                     {{"code", std::string(row.name)}});
 }
 
+Counter& CutOffs(const CloseRow& row) {
+  return GetCounter("clarion_connection_cut_offs_total",
+                    "Connections closed by the gateway whose browser did not take the reason",
+                    {{"code", std::string(row.name)}});
+}
+
 }  // namespace
 
 void Connection::Start(ConnectionContext& context, Socket socket, UpgradeRequest request,
@@ -69,6 +75,7 @@ Connection::Connection(ConnectionContext& context, Socket socket, Encoding encod
     : context_(context),
       stream_(std::move(socket), context.turn, static_cast<FrameStream::Owner&>(*this)),
       on_end_(std::move(on_end)),
+      handshake_share_(context.handshake_bytes),
       heard_at_(Clock::now()),
       phase_ends_at_(heard_at_ + std::chrono::milliseconds(context.options.handshake_timeout_ms)),
       rate_at_(heard_at_),
@@ -81,6 +88,7 @@ Connection::Connection(ConnectionContext& context, Socket socket, Encoding encod
 Connection::~Connection() {
   // Run leaves it, unless something threw that it does not catch.
   LeaveHub();
+  ReportCutOff();
   (user_counted_ ? Connected() : Connecting()).Add(-1);
   if (user_counted_ && user_.str() != kCanaryUser) context_.user_limit.Release(user_);
   ConnectionListHook::unlink();
@@ -141,6 +149,7 @@ Connection::Awaitable<void> Connection::Linger(std::shared_ptr<Connection> self)
   // all, say that was all, and read until the peer is done too or the wheel closes the socket.
   self->reader_done_ = true;
   self->ShutDownWhenDrained();
+  self->ReleaseBuffer(kDiscardBytes);
   self->buffer_.resize(kDiscardBytes);
   Socket& socket = self->stream().next_layer();
   for (;;) {
@@ -154,26 +163,46 @@ void Connection::OnRead(size_t bytes) {
   buffered_ += bytes;
   if (state_ == State::kClosing) {
     buffered_ = 0;
-    return;
+    return ReleaseBuffer(kDiscardBytes);
   }
   if (buffered_ > context_.options.max_message_bytes) {
     buffered_ = 0;
+    ReleaseBuffer(kDiscardBytes);
     return Close(CloseCode::kTooLarge, "a message is larger than --max-message-bytes");
   }
   if (!stream_.is_message_done()) return GrowBuffer();
   OnMessage(std::string_view(buffer_.data(), buffered_));
   buffered_ = 0;
-  ReleaseBuffer();
+  ReleaseBuffer(kIdleBufferBytes);
 }
 
 void Connection::GrowBuffer() {
   if (buffered_ < buffer_.size()) return;
   // One byte over the bound is enough to see that a message is over it.
-  buffer_.resize(std::min(4 * buffer_.size(), context_.options.max_message_bytes + 1));
+  const size_t size = std::min(4 * buffer_.size(), context_.options.max_message_bytes + 1);
+  if (state_ == State::kConnecting && !handshake_share_.TryGrow(size)) return RefuseHandshake();
+  buffer_.resize(size);
 }
 
-void Connection::ReleaseBuffer() {
-  if (buffer_.size() > kIdleBufferBytes) buffer_ = std::string(kIdleBufferBytes, '\0');
+void Connection::RefuseHandshake() {
+  if (const auto left_out = context_.handshake_lines.Admit(Clock::now())) {
+    boost::system::error_code error;
+    const auto peer = stream().next_layer().remote_endpoint(error);
+    Log(Severity::kWarning,
+        "a browser's `connect` is refused: connections that are not authenticated hold "
+        "--max-handshake-bytes",
+        {{"peer", error ? "" : peer.address().to_string()},
+         {"left_out", std::to_string(*left_out)}});
+  }
+  buffered_ = 0;
+  ReleaseBuffer(kDiscardBytes);
+  Close(CloseCode::kRateLimited,
+        "connections that are not authenticated hold --max-handshake-bytes");
+}
+
+void Connection::ReleaseBuffer(size_t keep) {
+  if (buffer_.size() > keep) buffer_ = std::string(keep, '\0');
+  handshake_share_.Release();
 }
 
 void Connection::OnControlFrame() {
@@ -269,6 +298,7 @@ void Connection::OnTimer(TimerWheel::Time now) {
       }
       break;
     case State::kClosing:
+      ReportCutOff();
       return stream().Abort();
   }
   ArmNext();
@@ -280,6 +310,7 @@ void Connection::Close(CloseCode code, std::string_view message) {
   if (state_ == State::kClosing) return;
   const CloseRow& row = RowOf(code);
   Closes(row).Add();
+  closed_as_ = &row;
   const bool fault = code != CloseCode::kNormal && code != CloseCode::kGoingAway;
   if (fault) CountFailure(NameOf(row.reason));
   BeginClosing(row.name, fault ? v1::CONNECTION_STATE_ERROR : v1::CONNECTION_STATE_DISCONNECTED,
@@ -320,6 +351,21 @@ void Connection::LeaveHub() {
   in_hub_ = false;
   if (end_reason_.empty()) end_reason_ = "connection lost";
   context_.hub->Close(this, end_state_, end_reason_);
+}
+
+void Connection::ReportCutOff() {
+  const size_t untaken = stream().untaken_bytes();
+  if (closed_as_ == nullptr || untaken == 0) return;
+  CutOffs(*closed_as_).Add();
+  const auto left_out = context_.cut_off_lines.Admit(Clock::now());
+  if (!left_out) return;
+  Log(Severity::kInfo, "a browser did not read why its connection was closed",
+      {{"user_id", user_.str()},
+       {"connection_id", user_counted_ ? id() : ""},
+       {"code", std::to_string(static_cast<uint16_t>(closed_as_->code))},
+       {"reason", std::string(closed_as_->name)},
+       {"untaken_bytes", std::to_string(untaken)},
+       {"left_out", std::to_string(*left_out)}});
 }
 
 void Connection::ShutDownWhenDrained() {

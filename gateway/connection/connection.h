@@ -66,6 +66,7 @@ class Connection final : public Subscriber,
   static Awaitable<bool> Upgrade(std::shared_ptr<Connection> self,
                                  std::unique_ptr<UpgradeRequest> request);
   static Awaitable<void> Linger(std::shared_ptr<Connection> self);
+  std::string id() const { return context_.id_prefix + "-" + std::to_string(number_); }
   FrameStream& stream() { return stream_.next_layer(); }
   const FrameStream& stream() const { return stream_.next_layer(); }
 
@@ -85,7 +86,8 @@ class Connection final : public Subscriber,
   void OnMessage(std::string_view bytes);
   void OnControlFrame();
   void GrowBuffer();
-  void ReleaseBuffer();
+  void RefuseHandshake();
+  void ReleaseBuffer(size_t keep);
   // Takes one token of the frame rate; false: closed for having none.
   bool WithinRate(Clock::time_point now);
 
@@ -106,14 +108,19 @@ class Connection final : public Subscriber,
   void BeginClosing(std::string_view reason, v1::ConnectionState state, FramesPtr last_words);
   void LeaveHub();
   void ShutDownWhenDrained();
+  // It was closed by us: says so if the peer has not taken that.
+  void ReportCutOff();
 
   ConnectionContext& context_;
   Stream stream_;
   std::function<void()> on_end_;
   UserId user_;
-  std::string buffer_;           // of the message being read
-  size_t buffered_ = 0;          // of buffer_
-  std::string_view end_reason_;  // a constant: why it ended, for the hub
+  std::string buffer_;                     // of the message being read
+  size_t buffered_ = 0;                    // of buffer_
+  HandshakeBytes::Share handshake_share_;  // of buffer_, until the connection is authenticated
+  std::string_view end_reason_;            // a constant: why it ended, for the hub
+  const CloseRow* closed_as_ = nullptr;    // null: not by us
+  uint64_t number_ = 0;                    // of its connection id
   // When: the last frame came, the next ping goes, the token ends, the phase (connecting or
   // closing) must be over.
   Clock::time_point heard_at_;

@@ -71,15 +71,22 @@ TEST(ConnectionEndTest, EveryRowOfTheTableClosesWithItsCodeAndTheErrorBeforeItAg
     boost::json::object frame = client.Next();
     if (row.code == CloseCode::kGoingAway) {
       EXPECT_EQ(frame.at("type"), "going_away");
-      EXPECT_EQ(frame.at("reconnect_after_ms"), row.retry_after_ms);
+      EXPECT_GE(frame.at("reconnect_after_ms").to_number<uint32_t>(), promise.least_ms);
       frame = client.Next();
     }
     if (row.code != CloseCode::kNormal) {
       EXPECT_EQ(std::string(frame.at("code").as_string()), NameOf(row.reason));
-      EXPECT_EQ(frame.contains("reconnect"), row.reconnect != Reconnect::kNo);
+      EXPECT_EQ(frame.contains("reconnect"), promise.reconnect);
+      const auto* retry_after = frame.if_contains("retry_after_ms");
+      EXPECT_GE(retry_after ? retry_after->to_number<uint32_t>() : 0, promise.least_ms);
+      const std::string user_message(frame.at("user_message").as_string());
+      EXPECT_EQ(user_message, row.user_message);
+      if (!promise.reconnect) {
+        EXPECT_EQ(user_message.find("econnect"), std::string::npos) << user_message;
+      }
       frame = client.Next();
     }
-    EXPECT_EQ(frame.at("code"), static_cast<int>(row.code));
+    EXPECT_EQ(frame.at("code"), promise.code);
   }
 }
 
@@ -280,6 +287,128 @@ TEST(ConnectionEndTest, MoreConnectionsThanAUserMayHaveCloseWith4429) {
   loop.WaitForEnds(3);
   TestClient again(loop.port());
   EXPECT_EQ(again.Connect(TokenOf("ada")).at("type"), "connected");
+}
+
+// ---- Browsers that do not read ----
+
+uint64_t CutOffs(const char* code) {
+  return GetCounter("clarion_connection_cut_offs_total", "", {{"code", code}}).value();
+}
+
+// Sends what the client does not read until the kernel takes no more and some of it waits here.
+void Fill(TestLoop& loop) {
+  while (loop.Do([&] { return loop.hub.last()->HasRoom(); })) {
+    loop.Do([&] { loop.hub.last()->Send(EventFrame(1, 50'000), 0); });
+    loop.TurnOver();
+  }
+}
+
+TEST(ConnectionEndTest, SlowConsumerThatNeverReadsIsCutOffWithALineAndACount) {
+  const uint64_t before = CutOffs("slow_consumer");
+  testing::internal::CaptureStderr();
+  TestLoop loop({.close_timeout_ms = 100, .max_queued_bytes = 128 * 1024});
+  TestClient client(loop.port());
+  client.Connect(TokenOf("ada"));
+  loop.hub.NextOf("open");
+  Fill(loop);
+  loop.Do([&] { loop.hub.last()->Send(EventFrame(1, 200'000), 0); });
+  loop.WaitForEnds(1);
+  EXPECT_EQ(CutOffs("slow_consumer"), before + 1);
+  EXPECT_THAT(testing::internal::GetCapturedStderr(),
+              testing::AllOf(HasSubstr("did not read why its connection was closed"),
+                             HasSubstr("user_id=ada connection_id=g-1-1 code=4507 "
+                                       "reason=slow_consumer untaken_bytes=")));
+}
+
+TEST(ConnectionEndTest, GatewayThatStopsSaysWhomItCouldNotTell) {
+  const uint64_t before = CutOffs("going_away");
+  testing::internal::CaptureStderr();
+  auto loop = std::make_unique<TestLoop>();
+  TestClient client(loop->port());
+  client.Connect(TokenOf("ada"));
+  loop->hub.NextOf("open");
+  Fill(*loop);
+  loop->GoAway();
+  loop->TurnOver();
+  loop.reset();
+  EXPECT_EQ(CutOffs("going_away"), before + 1);
+  EXPECT_THAT(testing::internal::GetCapturedStderr(),
+              HasSubstr("user_id=ada connection_id=g-1-1 code=1001 reason=going_away"));
+}
+
+TEST(ConnectionEndTest, BrowserThatReadsAndDoesNotLeaveIsNotCountedAsCutOff) {
+  const uint64_t before = CutOffs("internal");
+  TestLoop loop({.close_timeout_ms = 100});
+  TestClient client(loop.port());
+  client.Connect(TokenOf("ada"));
+  loop.hub.NextOf("open");
+  loop.Do([&] { loop.hub.last()->Close(CloseCode::kInternal, "for a test"); });
+  // Its TCP takes the farewell; it answers nothing.
+  loop.WaitForEnds(1);
+  EXPECT_EQ(CutOffs("internal"), before);
+}
+
+// ---- Bytes before authentication ----
+
+// Half of a message: its buffer is 128 KiB, of which 120 KiB count.
+constexpr size_t kHalfMessageCounts = (128 - 8) * 1024;
+
+void SendHalfMessage(TestClient& client) {
+  client.Raw(std::string("\x81\xff\0\0\0\0\0\x05\0\0\0\0\0\0", 14) + std::string(100'000, ' '));
+}
+std::string ConnectOf(const std::string& user, size_t padding) {
+  return R"({"type":"connect","protocol":1,"client":"test","token":")" + TokenOf(user) + "\"" +
+         std::string(padding, ' ') + "}";
+}
+void WaitForHandshakeBytes(TestLoop& loop, int64_t bytes) {
+  while (GetGauge("clarion_handshake_bytes", "").value() != bytes) loop.TurnOver();
+}
+
+TEST(ConnectionEndTest, MoreBytesBeforeConnectThanTheProcessMayHoldCloseWith4429) {
+  const Counter& refusals = GetCounter("clarion_handshake_refusals_total", "");
+  const uint64_t before = refusals.value();
+  testing::internal::CaptureStderr();
+  TestLoop loop({}, 100, 1s, kHalfMessageCounts);
+  {
+    TestClient holder(loop.port());
+    SendHalfMessage(holder);
+    WaitForHandshakeBytes(loop, kHalfMessageCounts);
+    TestClient refused(loop.port());
+    refused.Send(ConnectOf("ada", 20'000));
+    ExpectClosed(refused, "RATE_LIMITED", 4429, true);
+    EXPECT_EQ(refusals.value(), before + 1);
+    EXPECT_THAT(testing::internal::GetCapturedStderr(),
+                testing::AllOf(HasSubstr("--max-handshake-bytes"), HasSubstr("peer=127.0.0.1")));
+    // Of usual length, and messages of who is connected.
+    TestClient usual(loop.port());
+    usual.Send(ConnectOf("ada", 7'000));
+    EXPECT_EQ(usual.Next().at("type"), "connected");
+    usual.Send(R"({"type":"nothing","id":")" + std::string(100'000, 'x') + "\"}");
+    EXPECT_EQ(usual.Next().at("code"), "CONTEXT_INVALID");
+    EXPECT_EQ(refusals.value(), before + 1);
+  }
+  // The holder is gone, and its bytes with it.
+  loop.WaitForEnds(3);
+  WaitForHandshakeBytes(loop, 0);
+  TestClient again(loop.port());
+  again.Send(ConnectOf("ada", 20'000));
+  EXPECT_EQ(again.Next().at("type"), "connected");
+  loop.TurnOver();
+  WaitForHandshakeBytes(loop, 0);
+}
+
+TEST(ConnectionEndTest, BytesOfAHandshakeThatFailedAreGivenBackBeforeItsSocketCloses) {
+  TestLoop loop({.handshake_timeout_ms = 200, .close_timeout_ms = 60'000}, 100, 1s,
+                kHalfMessageCounts);
+  TestClient unreadable(loop.port());
+  unreadable.Send(std::string(100'000, ' '));
+  ExpectClosed(unreadable, "CONTEXT_INVALID", 4400, false);
+  WaitForHandshakeBytes(loop, 0);
+  // Closed while more is awaited.
+  TestClient late(loop.port());
+  SendHalfMessage(late);
+  ExpectClosed(late, "GATEWAY_UNAVAILABLE", 4408, true);
+  WaitForHandshakeBytes(loop, 0);
 }
 
 TEST(ConnectionEndTest, RandomBytesDoNoHarm) {

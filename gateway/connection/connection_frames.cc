@@ -73,8 +73,9 @@ void Connection::Admit(const v1::Connect& connect, const VerifiedToken& token,
   }
   BecomeConnected(token.user);
   KeepToken(token);
+  number_ = ++context_.last_id;
   ConnectionInfo info{
-      .id = ConnectionId(context_.id_prefix + "-" + std::to_string(++context_.last_id)),
+      .id = ConnectionId(id()),
       .user = user_,
       .client = connect.client(),
       .connected_at = WallNow(),

@@ -237,20 +237,6 @@ TEST(ConnectionTest, SlowConsumerGetsWholeFramesThenTheReason) {
   EXPECT_EQ(client.Next().at("code"), 4507);
 }
 
-TEST(ConnectionTest, SlowConsumerThatNeverReadsIsCutOff) {
-  TestLoop loop({.close_timeout_ms = 100, .max_queued_bytes = 128 * 1024});
-  TestClient client(loop.port());
-  client.Connect(TokenOf("ada"));
-  loop.hub.NextOf("open");
-  for (uint64_t i = 1; loop.Do([&] { return loop.hub.last() != nullptr; }); ++i) {
-    loop.Do([&] {
-      if (loop.hub.last() != nullptr) loop.hub.last()->Send(EventFrame(i, 50'000), 0);
-    });
-    loop.TurnOver();
-  }
-  loop.WaitForEnds(1);
-}
-
 TEST(ConnectionTest, NothingFollowsTheCloseFrame) {
   TestLoop loop;
   TestClient client(loop.port());

@@ -8,12 +8,14 @@
 #include "boost/asio/io_context.hpp"
 #include "boost/intrusive/list.hpp"
 #include "gateway/auth/token_verifier.h"
+#include "gateway/connection/handshake_bytes.h"
 #include "gateway/connection/tickets.h"
 #include "gateway/connection/user_limit.h"
 #include "gateway/connection/write_turn.h"
 #include "gateway/frames.h"
 #include "gateway/hub/hub.h"
 #include "gateway/timer_wheel.h"
+#include "telemetry/failure_limiter.h"
 
 namespace clarion::gateway {
 
@@ -48,9 +50,10 @@ using ConnectionList =
 struct ConnectionContext {
   boost::asio::io_context& loop;
   const ConnectionOptions options;
-  const TokenVerifier& verifier;  // any thread
-  UserLimit& user_limit;          // any thread
-  Tickets& tickets;               // any thread
+  const TokenVerifier& verifier;    // any thread
+  UserLimit& user_limit;            // any thread
+  HandshakeBytes& handshake_bytes;  // any thread
+  Tickets& tickets;                 // any thread
   TimerWheel& wheel;
   WriteTurn& turn;
   Hub* hub = nullptr;  // null again when the loop ends
@@ -58,6 +61,9 @@ struct ConnectionContext {
   std::string id_prefix;
   uint64_t last_id = 0;
   ConnectionList connections{};
+  // Of lines about connections that were cut off, and about refused handshakes.
+  FailureLimiter cut_off_lines{};
+  FailureLimiter handshake_lines{};
   // One `ping` for all, by Encoding.
   std::array<FramesPtr, kEncodings> pings{};
 };

@@ -106,15 +106,18 @@ class TestLoop {
   static constexpr const char* kSecret = "thirty-two bytes of secret, or more than that";
 
   explicit TestLoop(ConnectionOptions options = {}, size_t per_user = 100,
-                    std::chrono::seconds leeway = std::chrono::seconds(1))
+                    std::chrono::seconds leeway = std::chrono::seconds(1),
+                    size_t handshake_bytes = 128 * 1024 * 1024)
       : verifier_(*TokenVerifier::Create({.secret = kSecret, .leeway = leeway})),
         user_limit_(per_user),
+        handshake_bytes_(handshake_bytes),
         wheel_(std::chrono::steady_clock::now()),
         turn_(*io_),
         context_{.loop = *io_,
                  .options = options,
                  .verifier = *verifier_,
                  .user_limit = user_limit_,
+                 .handshake_bytes = handshake_bytes_,
                  .tickets = tickets,
                  .wheel = wheel_,
                  .turn = turn_,
@@ -210,6 +213,7 @@ class TestLoop {
   std::unique_ptr<boost::asio::io_context> io_ = std::make_unique<boost::asio::io_context>(1);
   std::unique_ptr<const TokenVerifier> verifier_;
   UserLimit user_limit_;
+  HandshakeBytes handshake_bytes_;
   TimerWheel wheel_;
   WriteTurn turn_;
   const Responder responder_{{}};

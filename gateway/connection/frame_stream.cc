@@ -1,5 +1,7 @@
 #include "gateway/connection/frame_stream.h"
 
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -90,6 +92,14 @@ void FrameStream::Abort() {
   ReportQueued();
   error_code ignored;
   socket_.close(ignored);
+}
+
+size_t FrameStream::untaken_bytes() const {
+  if (!socket_.is_open()) return 0;
+  int in_kernel = 0;
+  // native_handle() of a socket is not const.
+  if (::ioctl(const_cast<Socket&>(socket_).native_handle(), SIOCOUTQ, &in_kernel) != 0) return 0;
+  return queued_bytes_ + static_cast<size_t>(in_kernel);
 }
 
 void FrameStream::TakeFromBeast(std::string bytes) {

@@ -71,6 +71,9 @@ class FrameStream final : public WriteTurn::Stream {
   size_t queued_bytes() const { return queued_bytes_; }
   // A close frame was queued.
   bool ended() const { return ended_; }
+  // What was queued and the peer has not taken: here, in the kernel and on the way. 0: the socket
+  // is closed.
+  size_t untaken_bytes() const;
   // Everything queued was taken by the kernel, or never will be.
   bool drained() const { return queued_bytes_ == 0; }
 
