@@ -19,11 +19,30 @@ int Fail(const absl::Status& status) {
   return 2;
 }
 
+constexpr std::string_view kEmbedded = "embedded:";
+
 // With --dev and no key at all: a secret of this machine's own, beside the log.
+bool MakesDevSecret(const std::string& log_url, const clarion::gateway::GatewayOptions& gateway) {
+  const bool has_key = !gateway.token_secret.empty() || !gateway.token_public_keys.empty();
+  return gateway.dev && !has_key && log_url.starts_with(kEmbedded);
+}
+
+// Of both halves, before either begins.
+absl::Status CheckOptions(const clarion::service::ServiceOptions& service,
+                          clarion::gateway::GatewayOptions gateway) {
+  if (absl::Status status = service.Check(); !status.ok()) return status;
+  // It is made once everything else is right; until then another stands for it.
+  if (MakesDevSecret(service.log_url, gateway)) gateway.token_secret.assign(32, '-');
+  if (absl::Status status = gateway.Check(); !status.ok()) return status;
+  return clarion::ParseListenFlags({{"--listen", service.listen},
+                                    {"--admin-listen", service.admin_listen},
+                                    {"--gateway-listen", gateway.listen},
+                                    {"--gateway-admin-listen", gateway.admin_listen}})
+      .status();
+}
+
 absl::Status CompleteDev(const std::string& log_url, clarion::gateway::GatewayOptions* gateway) {
-  constexpr std::string_view kEmbedded = "embedded:";
-  const bool has_key = !gateway->token_secret.empty() || !gateway->token_public_keys.empty();
-  if (!gateway->dev || has_key || !log_url.starts_with(kEmbedded)) return absl::OkStatus();
+  if (!MakesDevSecret(log_url, *gateway)) return absl::OkStatus();
   auto secret = clarion::DevTokenSecret(log_url.substr(kEmbedded.size()));
   if (!secret.ok()) return secret.status();
   gateway->token_secret = *std::move(secret);
@@ -54,6 +73,9 @@ int main(int argc, char** argv) {
   if (const auto exit_code = flags.Parse(argc, argv)) return *exit_code;
   clarion::InitLog({.program = "clarion"});
   gateway_options.insecure = service_options.insecure;
+  if (absl::Status status = CheckOptions(service_options, gateway_options); !status.ok()) {
+    return Fail(status);
+  }
   if (absl::Status status = CompleteDev(service_options.log_url, &gateway_options); !status.ok()) {
     return Fail(status);
   }

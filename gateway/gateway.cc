@@ -17,7 +17,9 @@
 #include "boost/asio/ip/tcp.hpp"
 #include "boost/asio/post.hpp"
 #include "boost/asio/use_awaitable.hpp"
+#include "gateway/checked_options.h"
 #include "gateway/loop.h"
+#include "proto/base/text.h"
 #include "telemetry/log.h"
 #include "telemetry/runtime/admin_server.h"
 
@@ -30,9 +32,6 @@ using Executor = asio::io_context::executor_type;
 using Acceptor = asio::basic_socket_acceptor<tcp, Executor>;
 constexpr auto kUseTuple = asio::as_tuple_t<asio::use_awaitable_t<Executor>>();
 
-constexpr size_t kMaxLoops = 64;
-constexpr size_t kMaxGatewayIdBytes = 64;
-constexpr uint64_t kMaxTokenDays = 36'500;
 // Descriptors beside those of connections: logs, links, the admin port.
 constexpr size_t kOtherDescriptors = 200;
 // After a failure to accept, out of descriptors for instance.
@@ -42,23 +41,10 @@ constexpr std::chrono::milliseconds kStopGrace{2'000};
 // A browser that takes no more than this leaves the rest in our queue, which has a bound.
 constexpr int kUnsentInKernelBytes = 128 * 1024;
 
-absl::Status Mistake(const std::string& what) {
-  return absl::InvalidArgumentError(what);
-}
-
-absl::StatusOr<tcp::endpoint> EndpointOf(const std::string& flag, const std::string& text,
-                                         bool insecure) {
-  const std::optional<HostPort> listen = ParseHostPort(text);
-  if (!listen) return Mistake(flag + " must be HOST:PORT, not " + text);
-  if (!insecure && !IsLoopback(listen->host)) {
-    return Mistake(flag + " " + text +
-                   " is not loopback: end TLS in front of the gateway and say --insecure");
-  }
-  boost::system::error_code error;
-  const auto address =
-      asio::ip::make_address(listen->host == "localhost" ? "127.0.0.1" : listen->host, error);
-  if (error) return Mistake(flag + " must begin with an IP address, not " + listen->host);
-  return tcp::endpoint(address, listen->port);
+// Of a checked address.
+tcp::endpoint EndpointOf(const HostPort& listen) {
+  return {asio::ip::make_address(listen.host == "localhost" ? "127.0.0.1" : listen.host),
+          listen.port};
 }
 
 std::string MakeGatewayId() {
@@ -75,37 +61,6 @@ std::string MakeGatewayId() {
   id += '-';
   for (int i = 0; i < 6; ++i) id += kDigits[random() % 16];
   return id;
-}
-
-absl::Status CheckOptions(GatewayOptions& options) {
-  if (options.loops == 0 || options.loops > kMaxLoops) return Mistake("--loops must be 1 to 64");
-  if (options.gateway_id.empty()) options.gateway_id = MakeGatewayId();
-  if (!ValidId(options.gateway_id) || options.gateway_id.size() > kMaxGatewayIdBytes) {
-    return Mistake("--gateway-id must be 1 to 64 bytes of printable ASCII");
-  }
-  if (options.dev && options.token_secret.empty()) return Mistake("--dev needs --token-secret");
-  if (options.token_max_days > kMaxTokenDays) {
-    return Mistake("--token-max-days must be at most 36500");
-  }
-  if (options.heartbeat_ms == 0) return Mistake("--heartbeat-ms must be above 0");
-  if (options.handshake_timeout_ms == 0) return Mistake("--handshake-timeout-ms must be above 0");
-  if (options.max_message_bytes < 1024) return Mistake("--max-message-bytes must be at least 1024");
-  if (options.max_handshake_bytes < options.max_message_bytes) {
-    return Mistake("--max-handshake-bytes must be at least --max-message-bytes");
-  }
-  if (options.max_queued_bytes < 64 * 1024) {
-    return Mistake("--max-queued-bytes must be at least 65536");
-  }
-  if (options.max_frames_per_second == 0) return Mistake("--max-frames-per-second must be above 0");
-  return absl::OkStatus();
-}
-
-TokenOptions TokensOf(const GatewayOptions& options) {
-  return {.secret = options.token_secret,
-          .public_key_files = options.token_public_keys,
-          .issuer = options.token_issuer,
-          .audience = options.token_audience,
-          .max_lifetime = std::chrono::hours(24 * options.token_max_days)};
 }
 
 // As many descriptors as the system lets this process have.
@@ -133,8 +88,8 @@ class GatewayImpl final : public Gateway {
 
   // Binds, so that the port is known.
   absl::Status Listen(const tcp::endpoint& endpoint);
-  absl::Status Run(const LinkFactory& link);
-  absl::Status OpenAdmin();
+  absl::Status Run(const LinkFactory& link, const HostPort& admin_listen);
+  absl::Status OpenAdmin(const HostPort& listen);
 
   uint16_t port() const override { return address_.port(); }
   uint16_t admin_port() const override { return admin_->port(); }
@@ -170,7 +125,7 @@ absl::Status GatewayImpl::Listen(const tcp::endpoint& endpoint) {
   return absl::OkStatus();
 }
 
-absl::Status GatewayImpl::Run(const LinkFactory& link) {
+absl::Status GatewayImpl::Run(const LinkFactory& link, const HostPort& admin_listen) {
   // Where canaries find us: a wildcard is no address to connect to.
   tcp::endpoint self = address_;
   if (self.address().is_unspecified()) {
@@ -185,7 +140,7 @@ absl::Status GatewayImpl::Run(const LinkFactory& link) {
     loops_.push_back(std::make_unique<Loop>(shared_, std::move(id), link, self));
   }
   for (const auto& loop : loops_) loop->Start();
-  if (absl::Status status = OpenAdmin(); !status.ok()) return status;
+  if (absl::Status status = OpenAdmin(admin_listen); !status.ok()) return status;
   asio::co_spawn(accepting_, Accept(this), [](std::exception_ptr error) {
     if (error) Log(Severity::kError, "accepting connections threw");
   });
@@ -197,14 +152,11 @@ absl::Status GatewayImpl::Run(const LinkFactory& link) {
   return absl::OkStatus();
 }
 
-absl::Status GatewayImpl::OpenAdmin() {
-  const std::string flag = "--" + shared_.options.flag_prefix + "admin-listen";
-  auto endpoint = EndpointOf(flag, shared_.options.admin_listen, shared_.options.insecure);
-  if (!endpoint.ok()) return endpoint.status();
-  auto admin = AdminServer::Start({.listen = *ParseHostPort(shared_.options.admin_listen),
-                                   .ready = [this] { return Ready(); }});
+absl::Status GatewayImpl::OpenAdmin(const HostPort& listen) {
+  auto admin = AdminServer::Start({.listen = listen, .ready = [this] { return Ready(); }});
   if (!admin.ok()) {
-    return absl::UnavailableError(flag + ": " + std::string(admin.status().message()));
+    return absl::UnavailableError(Concat("--", shared_.options.flag_prefix,
+                                         "admin-listen: ", ToStd(admin.status().message())));
   }
   admin_ = *std::move(admin);
   return absl::OkStatus();
@@ -263,26 +215,15 @@ void GatewayImpl::Stop() {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Gateway>> Gateway::Start(GatewayOptions options, LinkFactory link) {
-  if (absl::Status status = CheckOptions(options); !status.ok()) return status;
-  const auto endpoint =
-      EndpointOf("--" + options.flag_prefix + "listen", options.listen, options.insecure);
-  if (!endpoint.ok()) return endpoint.status();
-  auto verifier = TokenVerifier::Create(TokensOf(options));
-  if (!verifier.ok()) return verifier.status();
-  ResponderOptions responder{.origins = OriginPolicy(options.allowed_origins),
-                             .dev = options.dev,
-                             .tokens = TokensOf(options)};
-  if (!options.web_root.empty()) {
-    auto files = StaticFiles::Load(options.web_root);
-    if (!files.ok()) return files.status();
-    responder.files = *std::move(files);
-  }
+  auto checked = CheckOptions(options);
+  if (!checked.ok()) return checked.status();
+  if (options.gateway_id.empty()) options.gateway_id = MakeGatewayId();
   RaiseDescriptorLimit(options.max_connections);
 
-  auto gateway =
-      std::make_unique<GatewayImpl>(std::move(options), *std::move(verifier), std::move(responder));
-  absl::Status status = gateway->Listen(*endpoint);
-  if (status.ok()) status = gateway->Run(link);
+  auto gateway = std::make_unique<GatewayImpl>(std::move(options), std::move(checked->verifier),
+                                               std::move(checked->responder));
+  absl::Status status = gateway->Listen(EndpointOf(checked->listen));
+  if (status.ok()) status = gateway->Run(link, checked->admin_listen);
   if (!status.ok()) {
     gateway->Stop();
     return status;

@@ -56,6 +56,9 @@ struct GatewayOptions {
 
   // Adds a flag for each.
   void AddFlags(Flags& flags);
+  // Everything that can be wrong with them and with the files they name, without opening, creating
+  // or binding anything; Start does it too. The error is one sentence that names the flag to mend.
+  absl::Status Check() const;
 };
 
 // Makes the link of one loop; `gateway_id` is that loop's.

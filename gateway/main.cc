@@ -31,7 +31,9 @@ int main(int argc, char** argv) {
   clarion::InitLog({.program = "clarion-gateway"});
 
   const auto host_port = clarion::ParseHostPort(service);
-  if (!host_port) return Fail("--service must be HOST:PORT, not " + service);
+  if (!host_port || host_port->port == 0) {
+    return Fail("--service must be HOST:PORT, not " + service);
+  }
   if (!options.insecure && !clarion::IsLoopback(host_port->host)) {
     return Fail("--service " + service + " is not loopback: the link is plaintext, say --insecure");
   }

@@ -1,7 +1,67 @@
-// The flags of the gateway's half.
-#include "gateway/gateway.h"
+// The flags of the gateway's half, and what is wrong with them.
+#include <chrono>
+#include <string>
+#include <utility>
+
+#include "gateway/checked_options.h"
+#include "proto/base/text.h"
+#include "proto/contract/ids.h"
 
 namespace clarion::gateway {
+namespace {
+
+constexpr size_t kMaxLoops = 64;
+constexpr uint64_t kMaxTokenDays = 36'500;
+
+absl::Status Mistake(const std::string& what) {
+  return absl::InvalidArgumentError(what);
+}
+
+absl::Status CheckLimits(const GatewayOptions& options) {
+  if (options.loops == 0 || options.loops > kMaxLoops) return Mistake("--loops must be 1 to 64");
+  if (!options.gateway_id.empty() &&
+      (!ValidId(options.gateway_id) || options.gateway_id.size() > kMaxGatewayIdBytes)) {
+    return Mistake("--gateway-id must be 1 to 64 bytes of printable ASCII");
+  }
+  if (options.dev && options.token_secret.empty()) return Mistake("--dev needs --token-secret");
+  if (options.token_max_days > kMaxTokenDays) {
+    return Mistake("--token-max-days must be at most 36500");
+  }
+  if (options.heartbeat_ms == 0) return Mistake("--heartbeat-ms must be above 0");
+  if (options.handshake_timeout_ms == 0) return Mistake("--handshake-timeout-ms must be above 0");
+  if (options.max_message_bytes < 1024) return Mistake("--max-message-bytes must be at least 1024");
+  if (options.max_handshake_bytes < options.max_message_bytes) {
+    return Mistake("--max-handshake-bytes must be at least --max-message-bytes");
+  }
+  if (options.max_queued_bytes < 64 * 1024) {
+    return Mistake("--max-queued-bytes must be at least 65536");
+  }
+  if (options.max_connections == 0) return Mistake("--max-connections must be above 0");
+  if (options.max_connections_per_user == 0) {
+    return Mistake("--max-connections-per-user must be above 0");
+  }
+  if (options.subscriptions_per_connection == 0) {
+    return Mistake("--subscriptions-per-connection must be above 0");
+  }
+  if (options.max_frames_per_second == 0) return Mistake("--max-frames-per-second must be above 0");
+  return absl::OkStatus();
+}
+
+TokenOptions TokensOf(const GatewayOptions& options) {
+  return {.secret = options.token_secret,
+          .public_key_files = options.token_public_keys,
+          .issuer = options.token_issuer,
+          .audience = options.token_audience,
+          .max_lifetime = std::chrono::hours(24 * options.token_max_days)};
+}
+
+absl::Status CheckExposure(const ListenFlag& listen, const HostPort& address) {
+  if (IsLoopback(address.host)) return absl::OkStatus();
+  return Mistake(Concat(listen.flag, ": ", listen.value,
+                        " is not loopback: end TLS in front of the gateway and say --insecure"));
+}
+
+}  // namespace
 
 void GatewayOptions::AddFlags(Flags& flags) {
   flags.Add("--gateway-id", gateway_id,
@@ -45,6 +105,40 @@ void GatewayOptions::AddFlags(Flags& flags) {
             "Subscriptions of one connection");
   flags.Add("--max-frames-per-second", max_frames_per_second,
             "Frames from one connection on average; five times as many at once");
+}
+
+absl::StatusOr<CheckedOptions> CheckOptions(const GatewayOptions& options) {
+  if (absl::Status status = CheckLimits(options); !status.ok()) return status;
+  const std::vector<ListenFlag> listens = {
+      {Concat("--", options.flag_prefix, "listen"), options.listen},
+      {Concat("--", options.flag_prefix, "admin-listen"), options.admin_listen}};
+  const auto addresses = ParseListenFlags(listens);
+  if (!addresses.ok()) return addresses.status();
+  for (size_t i = 0; i < listens.size() && !options.insecure; ++i) {
+    if (absl::Status status = CheckExposure(listens[i], addresses->at(i)); !status.ok()) {
+      return status;
+    }
+  }
+  auto verifier = TokenVerifier::Create(TokensOf(options));
+  if (!verifier.ok()) return verifier.status();
+  auto origins = OriginPolicy::Create(options.allowed_origins);
+  if (!origins.ok()) return origins.status();
+  CheckedOptions checked{
+      .listen = addresses->at(0),
+      .admin_listen = addresses->at(1),
+      .verifier = *std::move(verifier),
+      .responder = {
+          .origins = *std::move(origins), .dev = options.dev, .tokens = TokensOf(options)}};
+  if (!options.web_root.empty()) {
+    auto files = StaticFiles::Load(options.web_root);
+    if (!files.ok()) return files.status();
+    checked.responder.files = *std::move(files);
+  }
+  return checked;
+}
+
+absl::Status GatewayOptions::Check() const {
+  return CheckOptions(*this).status();
 }
 
 }  // namespace clarion::gateway

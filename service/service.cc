@@ -2,11 +2,7 @@
 
 #include <atomic>
 #include <chrono>
-#include <filesystem>
-#include <fstream>
 #include <future>
-#include <iterator>
-#include <optional>
 #include <string_view>
 #include <utility>
 
@@ -19,6 +15,7 @@
 #include "proto/base/scheduler.h"
 #include "proto/base/text.h"
 #include "proto/contract/received.h"
+#include "service/checked_options.h"
 #include "service/delivery/delivery.h"
 #include "service/delivery/grpc_link_server.h"
 #include "service/front/core.h"
@@ -33,11 +30,8 @@
 namespace clarion::service {
 namespace {
 
-constexpr std::string_view kEmbedded = "embedded:";
-constexpr size_t kLeastEventBytes = 1024, kMostEventBytes = 1024 * 1024;
 constexpr size_t kQuotaBytes = 512u * 1024 * 1024;
 constexpr int kConcurrentStreams = 10'000;
-constexpr size_t kMostOpenRuns = 100;
 constexpr int kLeastPingIntervalMs = 5'000;
 constexpr std::chrono::seconds kSweepPatience{10};
 // How long calls may go on once the service stops.
@@ -45,96 +39,6 @@ constexpr std::chrono::seconds kStopPatience{5};
 
 absl::Status Mistake(std::string_view flag, std::string_view what) {
   return absl::InvalidArgumentError(Concat(flag, ": ", what));
-}
-
-absl::Status CheckLimits(const ServiceOptions& options) {
-  if (options.max_event_bytes < kLeastEventBytes || options.max_event_bytes > kMostEventBytes) {
-    return Mistake("--max-event-bytes", "must be 1024 to 1048576");
-  }
-  if (options.retention_hours == 0) return Mistake("--retention-hours", "must be at least 1");
-  if (options.retention_critical_hours < options.retention_hours) {
-    return Mistake("--retention-critical-hours", "must not be less than --retention-hours");
-  }
-  if (options.thread_max_bytes < options.max_event_bytes) {
-    return Mistake("--thread-max-bytes", "must not be less than --max-event-bytes");
-  }
-  if (options.max_user_connections == 0) {
-    return Mistake("--max-user-connections", "must be at least 1");
-  }
-  if (options.max_all_threads == 0) return Mistake("--max-all-threads", "must be at least 1");
-  if (options.max_open_runs == 0 || options.max_open_runs > kMostOpenRuns) {
-    return Mistake("--max-open-runs", "must be 1 to 100");
-  }
-  if (options.thread_max_events == 0) return Mistake("--thread-max-events", "must be at least 1");
-  return absl::OkStatus();
-}
-
-// The path of an embedded log.
-absl::StatusOr<std::string> LogPath(const std::string& url) {
-  if (url.starts_with(kEmbedded)) {
-    std::string path = url.substr(kEmbedded.size());
-    if (path.empty()) return Mistake("--log-url", "embedded: needs a path, as in embedded:PATH");
-    return path;
-  }
-  if (url.starts_with("redis://") || url.starts_with("rediss://") ||
-      url.starts_with("redis+cluster://")) {
-    return Mistake("--log-url", "this version does not serve the Redis log; use embedded:PATH");
-  }
-  return Mistake("--log-url", Concat("'", url, "' is not a log; use embedded:PATH"));
-}
-
-absl::StatusOr<std::string> ReadFile(std::string_view flag, const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::string text{std::istreambuf_iterator<char>(file), {}};
-  if (!file || text.empty()) return Mistake(flag, Concat("cannot read ", path));
-  return text;
-}
-
-absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> Credentials(
-    const ServiceOptions& options) {
-  if (options.tls_cert_file.empty() && options.tls_key_file.empty()) {
-    if (!options.tls_client_ca_file.empty()) {
-      return Mistake("--tls-client-ca-file", "needs --tls-cert-file and --tls-key-file");
-    }
-    return grpc::InsecureServerCredentials();
-  }
-  if (options.tls_cert_file.empty()) return Mistake("--tls-cert-file", "--tls-key-file needs it");
-  if (options.tls_key_file.empty()) return Mistake("--tls-key-file", "--tls-cert-file needs it");
-  auto cert = ReadFile("--tls-cert-file", options.tls_cert_file);
-  if (!cert.ok()) return cert.status();
-  auto key = ReadFile("--tls-key-file", options.tls_key_file);
-  if (!key.ok()) return key.status();
-  grpc::SslServerCredentialsOptions ssl(GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE);
-  ssl.pem_key_cert_pairs.push_back({*std::move(key), *std::move(cert)});
-  if (!options.tls_client_ca_file.empty()) {
-    auto ca = ReadFile("--tls-client-ca-file", options.tls_client_ca_file);
-    if (!ca.ok()) return ca.status();
-    ssl.pem_root_certs = *std::move(ca);
-    ssl.client_certificate_request = GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY;
-  }
-  return grpc::SslServerCredentials(ssl);
-}
-
-absl::StatusOr<HostPort> ListenAddress(std::string_view flag, const std::string& text) {
-  auto address = ParseHostPort(text);
-  if (!address) return Mistake(flag, Concat("'", text, "' is not HOST:PORT"));
-  return *address;
-}
-
-absl::Status CheckExposure(const ServiceOptions& options, const HostPort& listen,
-                           const HostPort& admin) {
-  if (options.insecure) return absl::OkStatus();
-  if (!IsLoopback(listen.host) && options.tls_cert_file.empty()) {
-    return Mistake("--listen", Concat(options.listen,
-                                      " is not loopback: give --tls-cert-file and "
-                                      "--tls-key-file, or say --insecure"));
-  }
-  if (!IsLoopback(admin.host)) {
-    return Mistake("--admin-listen", Concat(options.admin_listen,
-                                            " is not loopback, and this port is plain HTTP: "
-                                            "say --insecure"));
-  }
-  return absl::OkStatus();
 }
 
 std::string AddressOf(const HostPort& listen) {
@@ -197,19 +101,14 @@ class App final : public ServiceApp {
   ~App() override { Stop(); }
 
   absl::Status Begin() {
-    if (absl::Status status = CheckLimits(options_); !status.ok()) return status;
-    auto listen = ListenAddress("--listen", options_.listen);
-    if (!listen.ok()) return listen.status();
-    auto admin = ListenAddress("--admin-listen", options_.admin_listen);
-    if (!admin.ok()) return admin.status();
-    if (absl::Status status = CheckExposure(options_, *listen, *admin); !status.ok()) return status;
-    auto credentials = Credentials(options_);
-    if (!credentials.ok()) return credentials.status();
-    if (absl::Status status = OpenLog(); !status.ok()) return status;
+    auto checked = CheckOptions(options_);
+    if (!checked.ok()) return checked.status();
+    if (absl::Status status = OpenLog(checked->log_path); !status.ok()) return status;
     Wire();
     if (absl::Status status = Sweep(); !status.ok()) return status;
-    if (absl::Status status = Listen(*listen, *credentials); !status.ok()) return status;
-    if (absl::Status status = StartAdmin(*admin); !status.ok()) return status;
+    if (absl::Status status = Listen(checked->listen, checked->credentials); !status.ok())
+      return status;
+    if (absl::Status status = StartAdmin(checked->admin_listen); !status.ok()) return status;
     Serve();
     return absl::OkStatus();
   }
@@ -237,11 +136,9 @@ class App final : public ServiceApp {
   }
 
  private:
-  absl::Status OpenLog() {
-    auto path = LogPath(options_.log_url);
-    if (!path.ok()) return path.status();
+  absl::Status OpenLog(std::string path) {
     scheduler_ = MakeThreadScheduler();
-    auto log = log::OpenEmbeddedLog(LogOptionsOf(options_, *path, scheduler_.get()));
+    auto log = log::OpenEmbeddedLog(LogOptionsOf(options_, std::move(path), scheduler_.get()));
     if (!log.ok()) return Mistake("--log-url", ToStd(log.status().message()));
     log_ = *std::move(log);
     return absl::OkStatus();
@@ -334,30 +231,6 @@ class App final : public ServiceApp {
 };
 
 }  // namespace
-
-void ServiceOptions::AddFlags(Flags& flags) {
-  flags.Add("--log-url", log_url, "Where events are kept: embedded:PATH");
-  flags.Add("--listen", listen, "Where gRPC is served");
-  flags.Add("--admin-listen", admin_listen, "Where /healthz, /readyz and /metrics are served");
-  flags.AddSwitch("--insecure", insecure, "Allow plaintext on other than loopback addresses");
-  flags.AddSwitch("--production", production, "Leave DebugInfo out of errors");
-  flags.Add("--max-event-bytes", max_event_bytes, "Largest event, as JSON, in bytes");
-  flags.Add("--max-user-connections", max_user_connections,
-            "Connections of one user over all gateways");
-  flags.Add("--max-user-claims", max_user_claims,
-            "Threads that a user may wait for without owning them");
-  flags.Add("--max-all-threads", max_all_threads, "Threads that `subscribe` {all} follows");
-  flags.Add("--max-open-runs", max_open_runs, "Open runs of one thread");
-  flags.Add("--retention-hours", retention_hours, "How long events are kept");
-  flags.Add("--retention-critical-hours", retention_critical_hours,
-            "How long unacknowledged critical events are kept");
-  flags.Add("--thread-max-bytes", thread_max_bytes, "Bytes of events kept per thread, at most");
-  flags.Add("--thread-max-events", thread_max_events, "Events kept per thread, at most");
-  flags.Add("--tls-cert-file", tls_cert_file, "PEM chain of the gRPC server");
-  flags.Add("--tls-key-file", tls_key_file, "PEM key of the gRPC server");
-  flags.Add("--tls-client-ca-file", tls_client_ca_file,
-            "PEM authorities; clients must show a certificate of theirs");
-}
 
 absl::StatusOr<std::unique_ptr<ServiceApp>> ServiceApp::Start(ServiceOptions options) {
   auto app = std::make_unique<App>(std::move(options));

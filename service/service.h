@@ -43,6 +43,9 @@ struct ServiceOptions {
 
   // Adds a flag for each.
   void AddFlags(Flags& flags);
+  // Everything that can be wrong with them and with the files they name, without opening, creating
+  // or binding anything; Start does it too. The error is one sentence that names the flag to mend.
+  absl::Status Check() const;
 };
 
 class ServiceApp {

@@ -266,6 +266,8 @@ TEST_F(FlagsTest, ASecretSaidTwiceOrUnreadableIsAMistake) {
   EXPECT_THAT(said_, HasSubstr("--token-secret"));
   EXPECT_EQ(Parse({"--token-secret-file", "/nonexistent/secret"}), 2);
   EXPECT_THAT(said_, HasSubstr("--token-secret-file: cannot read"));
+  EXPECT_EQ(Parse({"--token-secret-file", "/"}), 2);
+  EXPECT_THAT(said_, HasSubstr("--token-secret-file: cannot read"));
   EXPECT_EQ(Parse({"--token-secret-file", File("\n")}), 2);
   EXPECT_THAT(said_, HasSubstr("is empty"));
   Env("CLARION_TOKEN_SECRET", "a");
@@ -296,6 +298,39 @@ TEST(HostPort, KnowsLoopback) {
   for (const char* host : {"0.0.0.0", "::", "10.0.0.1", "127.evil.example", "", "localhost.evil"}) {
     EXPECT_FALSE(IsLoopback(host)) << host;
   }
+}
+
+TEST(ListenFlags, AreAddressesInTheirOrder) {
+  const auto parsed = ParseListenFlags({{"--a", "[::1]:7700"}, {"--b", "localhost:7701"}});
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_EQ(parsed->at(0).host, "::1");
+  EXPECT_EQ(parsed->at(1).port, 7701);
+}
+
+TEST(ListenFlags, MistakesNameTheFlag) {
+  const auto said = [](const std::string& value) {
+    return std::string(ParseListenFlags({{"--a", value}}).status().message());
+  };
+  EXPECT_EQ(said("7700"), "--a: '7700' is not HOST:PORT");
+  for (const char* bad : {"host:1", "127.1:1", "[::g]:1"}) {
+    EXPECT_THAT(said(bad), HasSubstr("is neither an IP address nor localhost")) << bad;
+  }
+}
+
+TEST(ListenFlags, NoTwoAreTheSame) {
+  const auto collide = [](const std::string& a, const std::string& b) {
+    const std::string said(ParseListenFlags({{"--a", a}, {"--b", b}}).status().message());
+    EXPECT_TRUE(said.empty() || said == "--b: " + b + " is taken by --a") << said;
+    return !said.empty();
+  };
+  EXPECT_TRUE(collide("127.0.0.1:1", "127.0.0.1:1"));
+  EXPECT_TRUE(collide("0.0.0.0:1", "127.0.0.1:1"));
+  EXPECT_TRUE(collide("10.0.0.1:1", "0.0.0.0:1"));
+  EXPECT_TRUE(collide("[::]:1", "0.0.0.0:1"));
+  EXPECT_FALSE(collide("127.0.0.1:0", "127.0.0.1:0"));
+  EXPECT_FALSE(collide("127.0.0.1:1", "127.0.0.2:1"));
+  EXPECT_FALSE(collide("127.0.0.1:1", "127.0.0.1:2"));
+  EXPECT_FALSE(collide("0.0.0.0:1", "[::1]:1"));
 }
 
 }  // namespace

@@ -31,7 +31,7 @@ using HttpResponse = boost::beast::http::response<boost::beast::http::string_bod
 inline constexpr std::string_view kStreamPath = "/v1/stream";
 
 struct ResponderOptions {
-  OriginPolicy origins{{}};
+  OriginPolicy origins;
   StaticFiles files;
   // Development tokens: those signed with `tokens.secret`.
   bool dev = false;

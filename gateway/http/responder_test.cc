@@ -193,12 +193,78 @@ TEST_F(ResponderTest, ForeignOriginIsRefused) {
         "http://evil.example/http://localhost:7710", "localhost:7710"}) {
     EXPECT_EQ(Refusal(from(origin)), 403u) << origin;
   }
-  const Responder listed({.origins = OriginPolicy({"https://App.example/"})});
+  const Responder listed({.origins = *OriginPolicy::Create({"https://App.example"})});
   EXPECT_EQ(Refusal(from("https://app.example"), listed), 0u);
   EXPECT_EQ(Refusal(from("http://app.example"), listed), 403u);
   EXPECT_EQ(Refusal(from("http://localhost:7710"), listed), 403u);
-  const Responder open({.origins = OriginPolicy({"*"})});
+  const Responder open({.origins = *OriginPolicy::Create({"*"})});
   EXPECT_EQ(Refusal(from("http://evil.example"), open), 0u);
+}
+
+TEST(OriginPolicyTest, OriginsAreComparedAsBrowsersWriteThem) {
+  for (const auto& [allowed, sent] : std::vector<std::pair<std::string, std::string>>{
+           {"https://app.example", "https://app.example"},
+           {"HTTPS://App.Example", "https://app.example"},
+           {"https://app.example:443", "https://app.example"},
+           {"http://app.example:80", "http://app.example"},
+           {"https://app.example:80", "https://app.example:80"},
+           {"http://localhost:03000", "http://localhost:3000"},
+           {"https://10.0.0.1:8443", "https://10.0.0.1:8443"},
+           {"http://[0:0::1]:8080", "http://[::1]:8080"},
+           {"http://7zip:8080", "http://7zip:8080"},
+           {"chrome-extension://abcdef", "chrome-extension://abcdef"},
+           {"capacitor://localhost", "capacitor://localhost"},
+           {"*", "https://any.example"}}) {
+    const auto policy = OriginPolicy::Create({allowed});
+    ASSERT_TRUE(policy.ok()) << policy.status();
+    EXPECT_TRUE(policy->Allows(sent, "gateway.example")) << allowed;
+    EXPECT_EQ(policy->Allows(sent + "x", "gateway.example"), allowed == "*") << allowed;
+  }
+}
+
+TEST(OriginPolicyTest, WhatNoBrowserSendsIsRefusedInASentenceThatNamesTheFlag) {
+  for (const char* bad : {"",
+                          "app.example",
+                          "app.example:443",
+                          "https:app.example",
+                          "//app.example",
+                          "https://",
+                          "://app.example",
+                          "https://app.example/",
+                          "https://app.example/path",
+                          "https://app.example?x",
+                          "https://app.example#x",
+                          "https://user@app.example",
+                          "https://*.example",
+                          "https://app.example:",
+                          "https://app.example:0",
+                          "https://app.example:65536",
+                          "https://app.example:x",
+                          "https://app.example,https://b",
+                          "https://app example",
+                          " https://app.example",
+                          "https://b\u00fccher.example",
+                          "wss://app.example",
+                          "ws://app.example",
+                          "file://host",
+                          "null",
+                          "https://1.2.3",
+                          "https://0x7f.1",
+                          "https://010.0.0.1",
+                          "https://1.2.3.4.",
+                          "https://::1",
+                          "https://[::1",
+                          "https://[::g]",
+                          "https://[fe80::1%eth0]",
+                          "https://[::ffff:1.2.3.4]",
+                          "1http://a",
+                          "**"}) {
+    const auto policy = OriginPolicy::Create({"https://good.example", bad});
+    EXPECT_THAT(std::string(policy.status().message()),
+                ::testing::AllOf(HasSubstr("--allowed-origin: '" + std::string(bad) + "'"),
+                                 HasSubstr("https://app.example")))
+        << bad;
+  }
 }
 
 TEST(StaticFilesTest, DirectoryIsReadAtStartAndMustHaveAnIndex) {

@@ -42,7 +42,8 @@ absl::StatusOr<T> OrUnreadable(absl::StatusOr<T> result, std::string_view operat
 
 FoundEvent FoundIn(const ThreadImage& image, Offset offset) {
   const LoggedEvent& logged = image.TailAt(offset);
-  return {image.EpochOf(offset).epoch, offset, logged.event, logged.critical, logged.accepted_at, logged.committed_at};
+  return {image.EpochOf(offset).epoch, offset, logged.event, logged.critical, logged.accepted_at,
+          logged.committed_at};
 }
 
 }  // namespace

@@ -80,7 +80,7 @@ class AdminServerImpl : public AdminServer {
 
  private:
   absl::Status Refused(std::string_view why) const {
-    return MakeError(Reason::kNotInitialized, Concat("--admin-listen ", options_.listen.host, ":",
+    return MakeError(Reason::kNotInitialized, Concat("cannot listen on ", options_.listen.host, ":",
                                                      options_.listen.port, ": ", why));
   }
 

@@ -5,12 +5,16 @@
 #include <cstdlib>
 #include <fstream>
 #include <iostream>
-#include <iterator>
+
+#include "absl/status/status.h"
+#include "boost/asio/ip/address.hpp"
+#include "proto/base/text.h"
 
 namespace clarion {
 namespace {
 
 constexpr int kUsage = 2;
+constexpr size_t kMaxFileBytes = 1024 * 1024;
 
 std::optional<std::string> ReadEnv(const std::string& name) {
   const char* value = std::getenv(name.c_str());
@@ -20,12 +24,10 @@ std::optional<std::string> ReadEnv(const std::string& name) {
 
 // The file's content without the line end that editors put there.
 std::optional<std::string> ReadSecretFile(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return std::nullopt;
-  std::string content{std::istreambuf_iterator<char>(file), {}};
-  if (file.bad()) return std::nullopt;
-  if (content.ends_with('\n')) content.pop_back();
-  if (content.ends_with('\r')) content.pop_back();
+  std::optional<std::string> content = ReadFlagFile(path);
+  if (!content) return std::nullopt;
+  if (content->ends_with('\n')) content->pop_back();
+  if (content->ends_with('\r')) content->pop_back();
   return content;
 }
 
@@ -119,6 +121,16 @@ std::optional<int> Flags::Parse(int argc, char** argv) {
   return std::nullopt;
 }
 
+std::optional<std::string> ReadFlagFile(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::string content(kMaxFileBytes + 1, '\0');
+  // Not by iterators: they throw when the path is a directory.
+  file.read(content.data(), static_cast<std::streamsize>(content.size()));
+  if (!file.is_open() || file.bad() || !file.eof()) return std::nullopt;
+  content.resize(static_cast<size_t>(file.gcount()));
+  return content;
+}
+
 std::optional<HostPort> ParseHostPort(std::string_view text) {
   const size_t colon = text.rfind(':');
   if (colon == std::string_view::npos) return std::nullopt;
@@ -143,6 +155,50 @@ std::optional<HostPort> ParseHostPort(std::string_view text) {
 bool IsLoopback(std::string_view host) {
   return host == "localhost" || host == "::1" ||
          (host.starts_with("127.") && host.find_first_not_of("0123456789.") == host.npos);
+}
+
+namespace {
+
+absl::StatusOr<HostPort> ParseListen(const ListenFlag& listen) {
+  const auto address = ParseHostPort(listen.value);
+  if (!address) {
+    return absl::InvalidArgumentError(
+        Concat(listen.flag, ": '", listen.value, "' is not HOST:PORT"));
+  }
+  boost::system::error_code error;
+  if (address->host != "localhost") boost::asio::ip::make_address(address->host, error);
+  if (error) {
+    return absl::InvalidArgumentError(
+        Concat(listen.flag, ": '", address->host, "' is neither an IP address nor localhost"));
+  }
+  return *address;
+}
+
+bool Collide(const HostPort& a, const HostPort& b) {
+  if (a.port != b.port || a.port == 0) return false;
+  const auto is_v6 = [](const HostPort& one) { return one.host.find(':') != std::string::npos; };
+  const auto is_any = [&](const HostPort& one, const HostPort& other) {
+    return one.host == "::" || (one.host == "0.0.0.0" && !is_v6(other));
+  };
+  return a.host == b.host || is_any(a, b) || is_any(b, a);
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<HostPort>> ParseListenFlags(const std::vector<ListenFlag>& flags) {
+  std::vector<HostPort> addresses;
+  for (const ListenFlag& listen : flags) {
+    auto address = ParseListen(listen);
+    if (!address.ok()) return address.status();
+    for (size_t i = 0; i < addresses.size(); ++i) {
+      if (Collide(addresses[i], *address)) {
+        return absl::InvalidArgumentError(
+            Concat(listen.flag, ": ", listen.value, " is taken by ", flags[i].flag));
+      }
+    }
+    addresses.push_back(*std::move(address));
+  }
+  return addresses;
 }
 
 }  // namespace clarion

@@ -9,6 +9,7 @@
 // mistake ends in one sentence that names the flag, and exit code 2.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -17,6 +18,7 @@
 #include <vector>
 
 #include "CLI/CLI.hpp"
+#include "absl/status/statusor.h"
 
 namespace clarion {
 
@@ -62,6 +64,9 @@ class Flags {
   std::vector<std::unique_ptr<Secret>> secrets_;
 };
 
+// The content of a file that a flag names. Nothing: it cannot be read, or is longer than 1 MiB.
+std::optional<std::string> ReadFlagFile(const std::string& path);
+
 // "127.0.0.1:7700", "[::1]:7700", ":7700" (loopback).
 struct HostPort {
   std::string host;
@@ -69,5 +74,15 @@ struct HostPort {
 };
 std::optional<HostPort> ParseHostPort(std::string_view text);
 bool IsLoopback(std::string_view host);
+
+// A flag that says where to listen, and its value: HOST:PORT, where HOST is an IP address or
+// `localhost`.
+struct ListenFlag {
+  std::string flag;
+  std::string value;
+};
+// Their addresses, in the same order, no two of which are the same (port 0 is any). The error is
+// one sentence that names the flag to mend.
+absl::StatusOr<std::vector<HostPort>> ParseListenFlags(const std::vector<ListenFlag>& flags);
 
 }  // namespace clarion

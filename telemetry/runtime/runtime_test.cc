@@ -106,10 +106,10 @@ TEST_F(AdminServerTest, ASilentConnectionDoesNotKeepOthersWaiting) {
   EXPECT_THAT(Get("/healthz"), StartsWith("HTTP/1.1 200"));
 }
 
-TEST_F(AdminServerTest, AnOccupiedPortIsAnErrorThatNamesTheFlag) {
+TEST_F(AdminServerTest, AnOccupiedPortIsAnErrorThatNamesTheAddress) {
   const auto second = AdminServer::Start({{"127.0.0.1", server_->port()}, nullptr});
   ASSERT_FALSE(second.ok());
-  EXPECT_THAT(std::string(second.status().message()), HasSubstr("--admin-listen 127.0.0.1:"));
+  EXPECT_THAT(std::string(second.status().message()), HasSubstr("cannot listen on 127.0.0.1:"));
 }
 
 TEST_F(AdminServerTest, StopsWithConnectionsOpen) {

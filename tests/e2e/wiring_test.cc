@@ -1,17 +1,14 @@
-// What is not wired is found: by CheckWiring, and by programs that refuse to start.
+// What is not wired is found.
 #include <signal.h>
 
 #include <set>
 
-#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "proto/contract/event_type.h"
 #include "tests/e2e/support/deployment.h"
 
 namespace clarion::testing {
 namespace {
-
-using ::testing::HasSubstr;
 
 v1::CheckWiringResponse Check(const Deployment& deployment,
                               std::vector<std::string> gateways = {}) {
@@ -95,66 +92,6 @@ TEST(WiringFaultTest, GatewayOfAnotherServiceIsFound) {
   }
   EXPECT_TRUE(named);
 }
-
-TEST(StartUpTest, DevMakesNoKeyBesideAConfiguredOne) {
-  TempDir dir;
-  const std::string log = (dir.path() / "log").string();
-  Program program(std::filesystem::path(CLARION_BIN_DIR) / "clarion" / "clarion",
-                  {"--log-url", "embedded:" + log, "--listen", "127.0.0.1:0", "--admin-listen",
-                   "127.0.0.1:0", "--gateway-listen", "127.0.0.1:0", "--gateway-admin-listen",
-                   "127.0.0.1:0", "--dev", "--token-public-key", "/no/such/key.pem"},
-                  dir.path() / "clarion.log");
-  program.Start();
-  EXPECT_GT(program.Wait(), 0);
-  EXPECT_THAT(program.log(), HasSubstr("--dev needs --token-secret"));
-  EXPECT_FALSE(std::filesystem::exists(log + "/dev-token-secret"));
-}
-
-struct Mistake {
-  std::string name;
-  std::string program;
-  std::vector<std::string> arguments;
-  std::string flag;
-};
-
-class StartUpMistakeTest : public ::testing::TestWithParam<Mistake> {};
-
-TEST_P(StartUpMistakeTest, MistakeStopsTheProgramWithASentenceThatNamesTheFlag) {
-  TempDir dir;
-  Program program(std::filesystem::path(CLARION_BIN_DIR) / GetParam().program, GetParam().arguments,
-                  dir.path() / "log");
-  program.Start();
-  EXPECT_GT(program.Wait(), 0);
-  EXPECT_THAT(program.log(), HasSubstr(GetParam().flag));
-}
-
-INSTANTIATE_TEST_SUITE_P(
-    Mistakes, StartUpMistakeTest,
-    ::testing::Values(
-        Mistake{"NoKeys", "gateway/clarion-gateway", {"--listen", "127.0.0.1:0"}, "--token-secret"},
-        Mistake{"KeyFileMissing",
-                "gateway/clarion-gateway",
-                {"--listen", "127.0.0.1:0", "--token-public-key", "/no/such/key.pem"},
-                "--token-public-key"},
-        Mistake{"PublicAddressInThePlain",
-                "gateway/clarion-gateway",
-                {"--listen", "0.0.0.0:0", "--token-secret", "0123456789abcdef0123456789abcdef"},
-                "--insecure"},
-        Mistake{"UnknownLog",
-                "service/clarion-service",
-                {"--listen", "127.0.0.1:0", "--log-url", "ftp://x"},
-                "--log-url"},
-        Mistake{"LogPathTaken",
-                "service/clarion-service",
-                {"--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log-url",
-                 "embedded:/dev/null/x"},
-                "--log-url"},
-        Mistake{"ServicePlainPublic",
-                "service/clarion-service",
-                {"--listen", "0.0.0.0:0"},
-                "--insecure"},
-        Mistake{"UnknownFlag", "service/clarion-service", {"--no-such-flag"}, "--no-such-flag"}),
-    [](const auto& info) { return info.param.name; });
 
 }  // namespace
 }  // namespace clarion::testing

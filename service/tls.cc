@@ -1,0 +1,143 @@
+#include "service/tls.h"
+
+#include <openssl/bio.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
+#include <openssl/x509.h>
+
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "proto/base/text.h"
+#include "telemetry/runtime/flags.h"
+
+namespace clarion::service {
+namespace {
+
+template <auto Free>
+struct Freer {
+  template <class T>
+  void operator()(T* object) const {
+    Free(object);
+  }
+};
+using BioPtr = std::unique_ptr<BIO, Freer<BIO_free>>;
+using CertificatePtr = std::unique_ptr<X509, Freer<X509_free>>;
+using KeyPtr = std::unique_ptr<EVP_PKEY, Freer<EVP_PKEY_free>>;
+using ContextPtr = std::unique_ptr<SSL_CTX, Freer<SSL_CTX_free>>;
+
+struct PemFile {
+  std::string_view flag;
+  std::string path;
+  std::string text;
+};
+
+template <class... Parts>
+absl::Status Mistake(const PemFile& file, const Parts&... what) {
+  ERR_clear_error();
+  return absl::InvalidArgumentError(Concat(file.flag, ": ", file.path, what...));
+}
+
+absl::StatusOr<PemFile> Read(std::string_view flag, const std::string& path) {
+  auto text = ReadFlagFile(path);
+  if (!text) return absl::InvalidArgumentError(Concat(flag, ": cannot read ", path));
+  return PemFile{flag, path, *std::move(text)};
+}
+
+BioPtr Reader(const PemFile& file) {
+  return BioPtr(BIO_new_mem_buf(file.text.data(), static_cast<int>(file.text.size())));
+}
+
+// In place of OpenSSL's own, which asks on the terminal.
+int NoPassphrase(char*, int, int, void*) {
+  return -1;
+}
+
+CertificatePtr ReadCertificate(BIO* bio) {
+  ERR_clear_error();
+  return CertificatePtr(PEM_read_bio_X509_AUX(bio, nullptr, NoPassphrase, nullptr));
+}
+
+// After ReadCertificate had none: whether that was for want of a further one.
+bool AtEnd() {
+  const unsigned long error = ERR_peek_last_error();
+  return ERR_GET_LIB(error) == ERR_LIB_PEM && ERR_GET_REASON(error) == PEM_R_NO_START_LINE;
+}
+
+// The first certificate of at least one, all of which can be read.
+absl::StatusOr<CertificatePtr> CheckCertificates(const PemFile& file) {
+  const BioPtr bio = Reader(file);
+  CertificatePtr first = ReadCertificate(bio.get());
+  if (first == nullptr) {
+    return Mistake(file, " holds no certificate in PEM (-----BEGIN CERTIFICATE-----)");
+  }
+  while (ReadCertificate(bio.get()) != nullptr) {
+  }
+  if (!AtEnd()) return Mistake(file, " holds a certificate that cannot be read, after the first");
+  ERR_clear_error();
+  return first;
+}
+
+absl::Status Unusable(const PemFile& file) {
+  const char* reason = ERR_reason_error_string(ERR_peek_last_error());
+  return Mistake(file, " cannot be used: ", reason == nullptr ? "no reason given" : reason);
+}
+
+absl::Status CheckPair(const PemFile& cert, const PemFile& key) {
+  const auto first = CheckCertificates(cert);
+  if (!first.ok()) return first.status();
+  const BioPtr bio = Reader(key);
+  const KeyPtr secret(PEM_read_bio_PrivateKey(bio.get(), nullptr, NoPassphrase, nullptr));
+  if (secret == nullptr) {
+    return Mistake(key, " holds no private key in PEM that is free of a passphrase");
+  }
+  // Keys that are too short for this system's OpenSSL, for instance.
+  const ContextPtr context(SSL_CTX_new(TLS_server_method()));
+  if (SSL_CTX_use_certificate(context.get(), first->get()) != 1) return Unusable(cert);
+  if (X509_check_private_key(first->get(), secret.get()) != 1) {
+    return Mistake(key, " is not the key of the certificate in --tls-cert-file ", cert.path);
+  }
+  if (SSL_CTX_use_PrivateKey(context.get(), secret.get()) != 1) return Unusable(key);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeCredentials(
+    const ServiceOptions& options) {
+  if (options.tls_cert_file.empty() && options.tls_key_file.empty()) {
+    if (!options.tls_client_ca_file.empty()) {
+      return absl::InvalidArgumentError(
+          "--tls-client-ca-file: needs --tls-cert-file and --tls-key-file");
+    }
+    return grpc::InsecureServerCredentials();
+  }
+  if (options.tls_cert_file.empty()) {
+    return absl::InvalidArgumentError("--tls-cert-file: --tls-key-file needs it");
+  }
+  if (options.tls_key_file.empty()) {
+    return absl::InvalidArgumentError("--tls-key-file: --tls-cert-file needs it");
+  }
+  auto cert = Read("--tls-cert-file", options.tls_cert_file);
+  if (!cert.ok()) return cert.status();
+  auto key = Read("--tls-key-file", options.tls_key_file);
+  if (!key.ok()) return key.status();
+  if (absl::Status status = CheckPair(*cert, *key); !status.ok()) return status;
+
+  grpc::SslServerCredentialsOptions ssl(GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE);
+  ssl.pem_key_cert_pairs.push_back({std::move(key->text), std::move(cert->text)});
+  if (!options.tls_client_ca_file.empty()) {
+    auto ca = Read("--tls-client-ca-file", options.tls_client_ca_file);
+    if (!ca.ok()) return ca.status();
+    if (const auto first = CheckCertificates(*ca); !first.ok()) return first.status();
+    ssl.pem_root_certs = std::move(ca->text);
+    ssl.client_certificate_request = GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY;
+  }
+  return grpc::SslServerCredentials(ssl);
+}
+
+}  // namespace clarion::service
