@@ -40,6 +40,7 @@ void HubImpl::Close(Subscriber* subscriber, v1::ConnectionState state, std::stri
   if (found == connections_.end()) return;
   HubConnection& connection = *found->second;
   while (!connection.subscriptions.empty()) Remove(*connection.subscriptions.back());
+  for (const uint64_t ack : connection.acks) acks_.erase(ack);
   if (connection.all != nullptr) all_asked_.erase(connection.all->asked);
   v1::GatewayMessage message;
   v1::ConnectionClosed& closed = *message.mutable_connection_closed();
@@ -128,6 +129,7 @@ void HubImpl::Remove(Subscription& subscription) {
   connection.subscriptions.pop_back();
   if (!subscription.by_all) --connection.counted;
   feed.Remove(&subscription);
+  ForgetAcks(connection, feed);
   subscription.connection = nullptr;
   subscription.feed = nullptr;
   if (const auto request = std::move(subscription.request)) {
@@ -148,6 +150,15 @@ void HubImpl::Remove(Subscription& subscription) {
   } else if (subscription.join.running()) {
     feed.OnStopped();
   }
+}
+
+void HubImpl::ForgetAcks(HubConnection& connection, const Feed& feed) {
+  std::erase_if(connection.acks, [&](uint64_t id) {
+    const auto found = acks_.find(id);
+    if (found->second.feed != &feed || !found->second.request_id.empty()) return false;
+    acks_.erase(found);
+    return true;
+  });
 }
 
 void HubImpl::Settle(Subscription& subscription, LogEnd end) {

@@ -53,6 +53,9 @@ struct HubOptions {
   // Told to the service: this start of the process, no other.
   std::string instance;
   size_t subscriptions_per_connection = 128;
+  // Acks that wait for the service at most, of one connection and of all.
+  size_t acks_per_connection = 1'024;
+  size_t acks = 100'000;
   // Replay pages under way at most, for the whole loop; the others wait their turn in fair order.
   size_t concurrent_pages = 16;
   // At most a quarter of what may wait for a connection: it is asked for when there is room for

@@ -61,9 +61,10 @@ class HubImpl final : public Hub, private PullHandler {
     }
   };
 
-  // An ack on its way; kept for its answer.
+  // An ack on its way; kept for its answer. With a request_id it outlives its subscription.
   struct PendingAck {
-    SubscriptionPtr subscription;
+    HubConnection* connection;
+    FeedPtr feed;
     std::string request_id;
   };
   static std::string_view Text(const absl::Status& status) {
@@ -98,6 +99,8 @@ class HubImpl final : public Hub, private PullHandler {
   // Ends it on this side; tells the page nothing, and the service what waits for it: GONE to its
   // binds.
   void Remove(Subscription& subscription);
+  // Nobody waits for the answers to those without a request_id.
+  void ForgetAcks(HubConnection& connection, const Feed& feed);
   // Lets a replaying subscription join, or asks for its next page.
   void Settle(Subscription& subscription, LogEnd end);
   // Does what the feed decided.

@@ -85,9 +85,9 @@ void HubImpl::OnDown(const absl::Status& status) {
     request->later.push_back({query.request_id, {}});  // asked again when it is restored
   }
   for (const auto& [id, ack] : std::exchange(acks_, {})) {
-    if (ack.subscription->ended()) continue;
-    SendError(ack.subscription->subscriber(), Reason::kGatewayUnavailable,
-              {Text(status), ack.request_id, ack.subscription->feed->thread().str()});
+    ack.connection->acks.clear();
+    SendError(ack.connection->subscriber, Reason::kGatewayUnavailable,
+              {Text(status), ack.request_id, ack.feed->thread().str()});
   }
 }
 
@@ -317,18 +317,18 @@ void HubImpl::OnAckResult(const v1::AckResult& result) {
   if (found == acks_.end()) return;
   const PendingAck ack = std::move(found->second);
   acks_.erase(found);
-  if (ack.subscription->ended()) return;
-  const std::string& thread = ack.subscription->feed->thread().str();
+  std::erase(ack.connection->acks, result.ack_id());
+  Subscriber* const subscriber = ack.connection->subscriber;
+  const std::string& thread = ack.feed->thread().str();
   if (!result.reason().empty()) {
-    return SendError(ack.subscription->subscriber(), result.reason(),
-                     {result.message(), ack.request_id, thread});
+    return SendError(subscriber, result.reason(), {result.message(), ack.request_id, thread});
   }
   if (ack.request_id.empty()) return;
   v1::ServerFrame frame;
   frame.set_id(ack.request_id);
   frame.mutable_acked()->set_thread_id(thread);
   frame.mutable_acked()->set_offset(result.acknowledged());
-  ack.subscription->Send(frame);
+  subscriber->Send(Frames::OfMessage(subscriber->encoding(), frame), 0);
 }
 
 void HubImpl::SayOpened(const HubConnection& connection) {

@@ -10,8 +10,7 @@ namespace {
 
 // `subscribe` frames for one thread that wait for the answer to the first.
 constexpr size_t kMaxLater = 8;
-// Acks that wait for the service, all connections together; queries likewise.
-constexpr size_t kMaxAcks = 100'000;
+// Questions that wait for the service, all connections together.
 constexpr size_t kMaxQueries = 100'000;
 
 Position FromProto(const v1::Position& position) {
@@ -190,7 +189,7 @@ void HubImpl::EndAllWithError(HubConnection& connection, std::string_view code,
 }
 
 void HubImpl::Ack(Subscriber* subscriber, const v1::Ack& ack, const std::string& request_id) {
-  const HubConnection* connection = Find(subscriber);
+  HubConnection* connection = Find(subscriber);
   if (connection == nullptr) return;
   Subscription* subscription = FindSubscription(*connection, ack.thread_id());
   if (subscription == nullptr) {
@@ -202,12 +201,13 @@ void HubImpl::Ack(Subscriber* subscriber, const v1::Ack& ack, const std::string&
         subscriber, Reason::kGatewayUnavailable,
         {"the service cannot be reached; ack again later", request_id, ack.thread_id()});
   }
-  if (acks_.size() >= kMaxAcks) {
+  if (connection->acks.size() >= options_.acks_per_connection || acks_.size() >= options_.acks) {
     return SendError(subscriber, Reason::kRateLimited,
                      {"too many acks at once", request_id, ack.thread_id()});
   }
   const uint64_t id = ++last_ack_;
-  acks_.emplace(id, PendingAck{SubscriptionPtr(subscription), request_id});
+  acks_.emplace(id, PendingAck{connection, FeedPtr(subscription->feed), request_id});
+  connection->acks.push_back(id);
   v1::GatewayMessage message;
   v1::AckThread& said = *message.mutable_ack();
   said.set_subscription_id(subscription->id);

@@ -15,7 +15,31 @@ namespace {
 using testing::ElementsAre;
 using testing::IsEmpty;
 
-class HubPageTest : public HubTest {};
+class HubPageTest : public HubTest {
+ protected:
+  void Ack(const std::string& thread, const std::string& id, FakeSubscriber* page = nullptr) {
+    v1::Ack ack;
+    ack.set_thread_id(thread);
+    ack.set_epoch("e1");
+    ack.set_offset(1);
+    hub_->Ack(page == nullptr ? &page_ : page, ack, id);
+  }
+  // Each that was heard since the last call, with a reason or none.
+  void AnswerAcks(const std::string& reason) {
+    for (const auto& said : Heard(v1::GatewayMessage::kAck)) {
+      if (said.ack().ack_id() <= last_answered_) continue;
+      last_answered_ = said.ack().ack_id();
+      v1::ServiceMessage result;
+      result.mutable_ack_result()->set_ack_id(last_answered_);
+      result.mutable_ack_result()->set_acknowledged(1);
+      result.mutable_ack_result()->set_reason(reason);
+      Tell(result);
+    }
+    Rest();
+  }
+
+  uint64_t last_answered_ = 0;
+};
 
 TEST_F(HubPageTest, AnswersASubscribeThenSendsTheEventsThenCaughtUp) {
   Begin();
@@ -243,6 +267,71 @@ TEST_F(HubPageTest, AnAckThatDoesNotCountOrCannotBeCarriedIsAnError) {
   EXPECT_THAT(page_.Lines(),
               ElementsAre("error NOT_FOUND other #1", "error EPOCH_CHANGED t #2",
                           "error GATEWAY_UNAVAILABLE t #3", "error GATEWAY_UNAVAILABLE t #4"));
+}
+
+TEST_F(HubPageTest, AnAckWithAnIdIsAnsweredAlsoAfterItsSubscriptionHasEnded) {
+  BeginFollowing("t", 1);
+  Ack("t", "1");
+  Ack("t", "");
+  v1::Unsubscribe unsubscribe;
+  unsubscribe.set_thread_id("t");
+  hub_->Unsubscribe(&page_, unsubscribe, "2");
+  Rest();
+  AnswerAcks("");
+  EXPECT_THAT(page_.TakeLines(), ElementsAre("unsubscribed t #2", "acked t 1 #1"));
+
+  Subscribe("t", "3");
+  Rest();
+  page_.TakeLines();
+  Ack("t", "4");
+  Ack("t", "");
+  hub_->Unsubscribe(&page_, unsubscribe, "");
+  Rest();
+  AnswerAcks("NOT_FOUND");
+  EXPECT_THAT(page_.TakeLines(), ElementsAre("unsubscribed t", "error NOT_FOUND t #4"));
+
+  Subscribe("t", "5");
+  Rest();
+  page_.TakeLines();
+  Ack("t", "6");
+  hub_->Unsubscribe(&page_, unsubscribe, "");
+  link_.Down();
+  EXPECT_THAT(page_.Lines(), ElementsAre("unsubscribed t", "error GATEWAY_UNAVAILABLE t #6"));
+}
+
+TEST_F(HubPageTest, APageThatAcksAndLeavesTakesNobodysRoom) {
+  Begin({.acks_per_connection = 3, .acks = 4});
+  link_.Append("t");
+  Open(&page_);
+  Subscribe("t");
+  FakeSubscriber other(Encoding::kProto);
+  Open(&other, "d");
+  Subscribe(&other, "t");
+  Rest();
+  page_.TakeLines();
+  for (int i = 0; i < 4; ++i) Ack("t", absl::StrCat(i));
+  EXPECT_THAT(page_.TakeLines(), ElementsAre("error RATE_LIMITED t #3")) << "its own bound";
+  other.frames.clear();
+  Ack("t", "a", &other);
+  EXPECT_THAT(other.TakeLines(), IsEmpty());
+  Ack("t", "b", &other);
+  EXPECT_THAT(other.TakeLines(), ElementsAre("error RATE_LIMITED t #b")) << "everybody's";
+  hub_->Close(&page_, v1::CONNECTION_STATE_DISCONNECTED, "normal");
+  Ack("t", "c", &other);
+  EXPECT_THAT(other.TakeLines(), IsEmpty()) << "its room came back with its end";
+  Rest();
+  AnswerAcks("");  // also of those who are gone
+  EXPECT_THAT(other.TakeLines(), ElementsAre("acked t 1 #a", "acked t 1 #c"));
+
+  v1::Unsubscribe unsubscribe;
+  unsubscribe.set_thread_id("t");
+  for (int i = 0; i < 10; ++i) {
+    for (int k = 0; k < 3; ++k) Ack("t", "", &other);
+    hub_->Unsubscribe(&other, unsubscribe, "");
+    Subscribe(&other, "t");
+    Rest();
+  }
+  EXPECT_THAT(other.TakeLines(), testing::Not(testing::Contains("error RATE_LIMITED t")));
 }
 
 }  // namespace

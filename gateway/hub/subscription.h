@@ -47,6 +47,8 @@ struct HubConnection {
   // Those that count against the limit.
   uint32_t counted = 0;
   std::unique_ptr<AllThreads> all;
+  // Acks that are not answered, oldest first.
+  std::vector<uint64_t> acks;
   // While it pulls.
   boost::intrusive_ptr<PullLine> line;
 };

@@ -46,6 +46,12 @@ void Core::Ack(Attached& attached, const v1::AckThread& message, Deferred& after
   attached.Say(CountsNot(ack.id, Reason::kRateLimited, "too many acks wait", Offset(0)));
 }
 
+void Core::RefuseAcks(Subscription& subscription, Reason reason, std::string_view why) {
+  for (const PendingAck& ack : std::exchange(subscription.acks, {})) {
+    subscription.attached->Say(CountsNot(ack.id, reason, why, Offset(0)));
+  }
+}
+
 void Core::JudgeAck(Subscription& subscription, const PendingAck& ack, Deferred& after) {
   Attached& attached = *subscription.attached;
   if (subscription.phase == Subscription::Phase::kClaim) {

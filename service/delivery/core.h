@@ -141,6 +141,8 @@ class Core final : public log::Follower, public std::enable_shared_from_this<Cor
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void JudgeAck(Subscription& subscription, const PendingAck& ack, Deferred& after)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Answers those that wait for the start of a subscription that ends before it.
+  static void RefuseAcks(Subscription& subscription, Reason reason, std::string_view why);
 
   // Pages (pages.cc).
   struct PageRead;

@@ -457,6 +457,28 @@ TEST_F(AckTest, BeforeTheSubscriptionRunsWaitsForIt) {
   EXPECT_EQ(Answer(), "acked 1 ok 2");
 }
 
+// The gateway keeps every ack until it is answered.
+TEST_F(AckTest, WhoseSubscriptionEndsBeforeItRunsIsAnswered) {
+  gateway_->Subscribe("c", 1, "t");
+  gateway_->Ack(1, PositionOf("e1", 2), 2, 1);
+  gateway_->Ack(1, PositionOf("e1", 3), 3, 2);
+  gateway_->Unsubscribe(1);
+  EXPECT_THAT(gateway_->Heard(), ElementsAre("acked 1 NOT_FOUND 0", "acked 2 NOT_FOUND 0"));
+  log_.RunAll();
+
+  log_.FailFollow(MakeError(Reason::kLogUnavailable, "not now"));
+  gateway_->Subscribe("c", 2, "t");
+  gateway_->Ack(2, PositionOf("e1", 2), 2, 3);
+  log_.RunAll();
+  EXPECT_THAT(gateway_->Heard(),
+              ElementsAre("refused 2 LOG_UNAVAILABLE", "acked 3 LOG_UNAVAILABLE 0"));
+
+  gateway_->Subscribe("c", 3, "t");
+  gateway_->Ack(3, PositionOf("e1", 2), 2, 4);
+  gateway_->CloseConnection("c");
+  EXPECT_THAT(gateway_->Heard(), ElementsAre("acked 4 NOT_FOUND 0"));
+}
+
 TEST_F(AckTest, OfAnUnknownSubscriptionIsNotFound) {
   gateway_->Ack(77, PositionOf("e1", 2), 2);
   EXPECT_EQ(Answer(), "acked 1 NOT_FOUND 0");

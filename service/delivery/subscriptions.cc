@@ -194,6 +194,7 @@ void Core::StartSubscription(Subscription& subscription, Deferred& after) {
 void Core::Refuse(Subscription& subscription, Reason reason, std::string_view message,
                   Deferred& after) {
   subscription.attached->Say(Refusal(subscription.id, reason, message));
+  RefuseAcks(subscription, reason, message);
   Drop(subscription, after);
 }
 
@@ -213,6 +214,7 @@ void Core::Unsubscribe(Attached& attached, uint64_t id, Deferred& after) {
 void Core::Drop(Subscription& subscription, Deferred& after) {
   Followed& thread = *subscription.thread;
   Connection& connection = *subscription.connection;
+  RefuseAcks(subscription, Reason::kNotFound, "the subscription ended");
   thread.Remove(&subscription);
   std::erase(connection.subscriptions, &subscription);
   if (subscription.phase == Subscription::Phase::kClaim) --registry_.UserOf(connection.user).claims;
