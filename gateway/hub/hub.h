@@ -63,7 +63,7 @@ struct HubOptions {
   uint32_t page_bytes = 256 * 1024;
   // A `subscribe` waits this long for the service, also for one that is away; then it fails with
   // GATEWAY_UNAVAILABLE, at the earliest after half of it. (Subscriptions that were confirmed once
-  // wait as long as it takes.)
+  // wait as long as it takes; refused for now, they are asked for again.)
   std::chrono::milliseconds subscribe_timeout{10'000};
   // Live events that a joining subscription may need are kept up to so many bytes, for a thread (it
   // gets them at once: see page_bytes) and for all.

@@ -122,8 +122,10 @@ class HubImpl final : public Hub, private PullHandler {
   void AskAgain(Subscription& subscription, std::string request_id, StartAt start);
   void ExpireAnswers();
   void EndWithError(Subscription& subscription, std::string_view code, std::string_view message);
-  // As EndWithError; but a thread of {all} that may be had later is kept, and asked for again: its
-  // page did not ask for it by name, and would not know that it has to.
+  // As EndWithError; but what may be had later is kept and asked for again, if it is of {all} or
+  // was confirmed once: its page did not ask just now, and would not know that it has to. Except a
+  // thread by name that a limit of its user's keeps out: resting, it would wait for others to
+  // leave.
   void EndOrRest(Subscription& subscription, std::string_view code, std::string_view message);
   void AskRested();
   void AskRested(Subscription& subscription);
@@ -178,8 +180,7 @@ class HubImpl final : public Hub, private PullHandler {
   std::vector<uint64_t> waiting_;
   std::vector<uint64_t> waiting_longer_;
   bool waiting_armed_ = false;
-  // Threads of {all} that are resting. All are asked for together, after a while that grows until
-  // one of {all} starts.
+  // All are asked for together, after a while that grows until one like them starts.
   std::vector<SubscriptionPtr> resting_;
   bool resting_armed_ = false;
   std::chrono::milliseconds rest_ = kFirstRest;

@@ -167,7 +167,7 @@ void HubImpl::OnStarted(const v1::SubscriptionStarted& started) {
   const Cursor last{feed.Intern(name, newest_epoch_), Offset(started.last().offset())};
 
   subscription->page_pending = false;
-  if (subscription->by_all) rest_ = kFirstRest;
+  if (subscription->by_all || subscription->join.told()) rest_ = kFirstRest;
   if (!subscription->join.told() && subscription->request != nullptr) {
     const StartAt& start = subscription->request->start;
     subscription->live = !start.after.has_value() && start.from == v1::START_FROM_LIVE;

@@ -14,7 +14,23 @@ using std::chrono::milliseconds;
 using testing::ElementsAre;
 using testing::IsEmpty;
 
-class HubLinkTest : public HubTest {};
+class HubLinkTest : public HubTest {
+ protected:
+  // The link was away, and the test answers.
+  void BeginRestoring() {
+    link_.Down();
+    swallow_ = true;
+    link_.Up();
+    Rest();
+  }
+  void Refuse(const std::string& reason) {
+    v1::ServiceMessage refused;
+    refused.mutable_refused()->set_subscription_id(SubscriptionId());
+    refused.mutable_refused()->set_reason(reason);
+    Tell(refused);
+    Rest();
+  }
+};
 
 TEST_F(HubLinkTest, SaysHelloAndWhoIsConnectedWhenTheLinkComesUp) {
   Begin();
@@ -115,6 +131,66 @@ TEST_F(HubLinkTest, RestoresSilentlyAfterTheLinkWasAway) {
   EXPECT_TRUE(said.restored());
   EXPECT_EQ(said.after().offset(), 2u);
   EXPECT_EQ(said.after().epoch(), "e1");
+}
+
+TEST_F(HubLinkTest, WhatIsRefusedForNowWhenItIsRestoredIsAskedForAgain) {
+  BeginFollowing("t", 2);
+  BeginRestoring();
+  Refuse("LOG_UNAVAILABLE");
+  EXPECT_THAT(page_.TakeLines(), ElementsAre("error LOG_UNAVAILABLE t"));
+  timers_.Advance(milliseconds(1'000));
+  Rest();
+  Refuse("NOT_INITIALIZED");
+  EXPECT_THAT(page_.TakeLines(), ElementsAre("error NOT_INITIALIZED t"));
+  timers_.Advance(milliseconds(1'999));
+  link_.Append("t");
+  swallow_ = false;
+  Rest();
+  EXPECT_THAT(page_.TakeLines(), IsEmpty());
+  timers_.Advance(milliseconds(1));
+  Rest();
+  EXPECT_THAT(page_.TakeLines(), ElementsAre("event 3 v3"));
+  EXPECT_TRUE(Heard(v1::GatewayMessage::kSubscribe).back().subscribe().restored());
+}
+
+TEST_F(HubLinkTest, WhatRestsIsThePagesToAskForOrToLeave) {
+  BeginFollowing("t", 2);
+  BeginRestoring();
+  Refuse("LOG_UNAVAILABLE");
+  page_.TakeLines();
+  swallow_ = false;
+  Subscribe("t", "2");
+  Rest();
+  EXPECT_THAT(page_.TakeLines(), ElementsAre("subscribed t e1 3..2 #2", "caught_up t 2"));
+
+  BeginRestoring();
+  Refuse("LOG_UNAVAILABLE");
+  const size_t asked = Heard(v1::GatewayMessage::kSubscribe).size();
+  v1::Unsubscribe unsubscribe;
+  unsubscribe.set_thread_id("t");
+  hub_->Unsubscribe(&page_, unsubscribe, "");
+  timers_.Advance(std::chrono::minutes(5));
+  Rest();
+  EXPECT_EQ(Heard(v1::GatewayMessage::kSubscribe).size(), asked);
+}
+
+TEST_F(HubLinkTest, WhatIsRefusedForGoodOrForALimitWhenItIsRestoredEnds) {
+  for (const char* reason : {"THREAD_OWNERSHIP", "RATE_LIMITED"}) {
+    Begin();
+    FakeSubscriber page(Encoding::kProto);
+    Open(&page);
+    Subscribe(&page, "t");
+    Rest();
+    page.TakeLines();
+    BeginRestoring();
+    Refuse(reason);
+    EXPECT_THAT(page.TakeLines(), ElementsAre(absl::StrCat("error ", reason, " t")));
+    const size_t asked = Heard(v1::GatewayMessage::kSubscribe).size();
+    timers_.Advance(std::chrono::minutes(5));
+    Rest();
+    EXPECT_EQ(Heard(v1::GatewayMessage::kSubscribe).size(), asked);
+    swallow_ = false;
+  }
 }
 
 TEST_F(HubLinkTest, RestoredSubscriptionStaysLiveWhereItBeganLive) {

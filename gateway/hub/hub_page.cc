@@ -276,7 +276,9 @@ void HubImpl::EndOrRest(Subscription& subscription, std::string_view code,
                         std::string_view message) {
   const std::optional<Reason> reason = ReasonFromName(code);
   const bool later = reason.has_value() && RowOf(*reason).retry == Retry::kLater;
-  if (!subscription.by_all || !later) return EndWithError(subscription, code, message);
+  const bool kept =
+      subscription.by_all || (subscription.join.told() && reason != Reason::kRateLimited);
+  if (!kept || !later) return EndWithError(subscription, code, message);
   if (subscription.request == nullptr) subscription.request = std::make_unique<Request>();
   AnswerBinds(*subscription.request, v1::BIND_OUTCOME_UNSPECIFIED);
   subscription.request->resting = true;

@@ -80,7 +80,7 @@ struct Request {
   uint64_t replaces = 0;
   // The answer `claim` was given; the thread may become the user's later.
   bool claim_told = false;
-  // Of {all}: refused for now, and asked again later.
+  // Refused for now, and asked again later; see HubImpl::EndOrRest.
   bool resting = false;
   // More `subscribe` frames for the same thread, to be handled after the answer.
   struct Later {
@@ -110,8 +110,8 @@ class Subscription final
   // Towards the service; a new one each time it is asked.
   uint64_t id;
   Join join;
-  // Not null until join.told(), except that one restored may have one for its `binds` and for
-  // `later`.
+  // Not null until join.told(), except that one restored may have one for its `binds`, for
+  // `later` and while it rests.
   std::unique_ptr<Request> request;
   // Places in the lists of the connection and of the feed.
   uint32_t place_in_connection = 0;
