@@ -138,7 +138,7 @@ void HubImpl::Remove(Subscription& subscription) {
   }
   // The service must not go on with the thread on behalf of a question nobody waits for: what it
   // says of a thread that is not followed here (Lagging) is lost.
-  if (subscription.queried)
+  if (subscription.queries > 0)
     absl::erase_if(queries_, [&](const auto& query) {
       if (query.second.subscription != &subscription) return false;
       SayUnsubscribe(query.first);

@@ -79,6 +79,7 @@ void HubImpl::OnDown(const absl::Status& status) {
     if (subscription->request != nullptr) subscription->request->replaces = 0;
   }
   for (const auto& [id, query] : std::exchange(queries_, {})) {
+    query.subscription->queries = 0;
     if (query.subscription->ended()) continue;
     auto& request = query.subscription->request;
     if (request == nullptr) request = std::make_unique<Request>();
@@ -191,6 +192,7 @@ void HubImpl::OnStarted(const v1::SubscriptionStarted& started) {
 
 void HubImpl::OnAnswered(const Query& query, const v1::SubscriptionStarted& started) {
   Subscription& subscription = *query.subscription;
+  --subscription.queries;
   if (subscription.ended()) return;
   // Asked for another place meanwhile: this answer waits for that one's.
   if (!subscription.join.running()) return SubscribeAgain(subscription, query.request_id, {});

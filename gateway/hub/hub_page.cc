@@ -79,7 +79,7 @@ void HubImpl::AskInPlace(Subscription& subscription, std::string request_id) {
         {"too many subscribes at once", request_id, subscription.feed->thread().str()});
   }
   const uint64_t id = ++last_subscription_;
-  subscription.queried = true;
+  ++subscription.queries;
   queries_.emplace(id, Query{SubscriptionPtr(&subscription), std::move(request_id)});
   SayQuery(subscription, id);
 }

@@ -118,12 +118,12 @@ class Subscription final
   uint32_t place_in_feed = 0;
   // Tells answers to older pulls apart.
   uint32_t pulls = 0;
+  // Questions about it that are under way.
+  uint32_t queries = 0;
   bool page_pending = false;
   bool queued = false;
   // Waits for another try.
   bool failed = false;
-  // Some question about it may be under way.
-  bool queried = false;
   // Follows on behalf of `subscribe` {all}.
   bool by_all = false;
   // Began at the log's end, past what the user may not have seen: the service judges its acks by

@@ -8,7 +8,7 @@
 //
 // Ownership and threads:
 //   A gateway loop owns one Link; its sink is called on that loop only, one call at a time.
-//   The service gets one GatewayHandler::… per attachment; calls for one attachment come one at
+//   The service gets one GatewaySession per attachment; calls for one attachment come one at
 //   a time, from any thread. An Attachment may be called from any thread.
 #pragma once
 
@@ -54,7 +54,7 @@ using ToGateway = std::variant<v1::ServiceMessage, Live>;
 class Attachment {
  public:
   virtual ~Attachment() = default;
-  // Takes `live` unless the bound on queued live bytes (--link-live-bytes, 4 MiB) is reached: then
+  // Takes `live` unless the bound on queued live bytes (4 MiB) is reached: then
   // false, nothing is queued, and the caller says Lagging. What is taken arrives in order with
   // control.
   virtual bool SendLive(Live live) = 0;
