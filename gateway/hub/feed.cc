@@ -172,6 +172,7 @@ void Feed::OnUnused() {
 void Feed::OnLinkDown() {
   OnUnused();
   lagging_ = false;
+  failing_since = {};
 }
 
 bool Feed::WantsPage() const {

@@ -8,6 +8,7 @@
 // It decides; the hub (hub_impl.h) reads the pages and talks to the service.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -122,6 +123,8 @@ class Feed : public boost::intrusive_ref_counter<Feed, boost::thread_unsafe_coun
 
   // In the hub's queue of those who want a page.
   bool queued = false;
+  // Its pages have failed since then; {}: the last one came.
+  std::chrono::steady_clock::time_point failing_since;
 
  private:
   enum class Mode : uint8_t { kIdle, kLive, kPulling };

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "gateway/hub/hub_impl.h"
+#include "proto/contract/error.h"
 #include "telemetry/log.h"
 
 namespace clarion::gateway {
@@ -218,15 +219,16 @@ void HubImpl::OnPulled(Feed& feed, const Feed::Ticket& ticket, const Chunk& page
 
 void HubImpl::OnUnreadable(Subscription& subscription, const absl::Status& status) {
   SayUnsubscribe(subscription.id);
-  EndWithError(subscription, NameOf(Reason::kNotFound), Text(status));
+  EndOrRest(subscription, NameOf(ReasonOf(status).value_or(Reason::kLogUnavailable)), Text(status));
 }
 
-// Those who follow it each learn it from a page of their own.
-void HubImpl::OnUnreadable(Feed& feed) {
+// Those that replay have pages of their own.
+void HubImpl::OnUnreadable(Feed& feed, const absl::Status& status) {
+  std::vector<SubscriptionPtr> waiting;
   for (Subscription* subscription : feed.subscriptions()) {
-    if (subscription->join.state() == Join::State::kAttached) subscription->join.Detach();
+    if (subscription->join.state() == Join::State::kAttached) waiting.emplace_back(subscription);
   }
-  for (Subscription* subscription : feed.subscriptions()) puller_.Enqueue(*subscription);
+  for (const SubscriptionPtr& subscription : waiting) OnUnreadable(*subscription, status);
 }
 
 void HubImpl::SendError(Subscriber* subscriber, Reason reason, const ErrorText& text) {

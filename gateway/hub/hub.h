@@ -72,6 +72,9 @@ struct HubOptions {
   // Calls a task on the hub's loop after a delay. Required: MakeLoopTimer (loop_timer.h), or a
   // test's.
   std::function<void(std::chrono::milliseconds, std::function<void()>)> after;
+  std::function<std::chrono::steady_clock::time_point()> now = [] {
+    return std::chrono::steady_clock::now();
+  };
 };
 
 // What a canary's connection wants to be told; see canary.h of connection/.

@@ -19,6 +19,7 @@ class HubTest : public ::testing::Test {
     options.gateway_id = "g";
     options.instance = "this start";
     options.after = timers_.Function();
+    options.now = [this] { return timers_.now(); };
     hub_ = Hub::Create(options, &link_,
                        [this](const v1::OpenCanary& canary) { canaries_.push_back(canary); });
     link_.Start(hub_.get());

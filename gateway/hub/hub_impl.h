@@ -89,7 +89,7 @@ class HubImpl final : public Hub, private PullHandler {
   void OnPulled(Subscription& subscription, const Chunk& page, uint32_t turns) override;
   void OnPulled(Feed& feed, const Feed::Ticket& ticket, const Chunk& page) override;
   void OnUnreadable(Subscription& subscription, const absl::Status& status) override;
-  void OnUnreadable(Feed& feed) override;
+  void OnUnreadable(Feed& feed, const absl::Status& status) override;
 
   // ---- hub.cc ----
   HubConnection* Find(Subscriber* subscriber) const;

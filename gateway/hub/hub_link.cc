@@ -75,6 +75,7 @@ void HubImpl::OnDown(const absl::Status& status) {
   for (const auto& [id, subscription] : subscriptions_) {
     subscription->join.Interrupt();
     subscription->page_pending = false;
+    subscription->failing_since = {};
     if (subscription->request != nullptr) subscription->request->binds.clear();
     if (subscription->request != nullptr) subscription->request->replaces = 0;
   }

@@ -279,6 +279,12 @@ void HubImpl::EndOrRest(Subscription& subscription, std::string_view code,
   const bool kept =
       subscription.by_all || (subscription.join.told() && reason != Reason::kRateLimited);
   if (!kept || !later) return EndWithError(subscription, code, message);
+  if (subscription.join.running()) {
+    // As if the link were down for it alone.
+    subscription.join.Interrupt();
+    subscription.page_pending = false;
+    subscription.feed->OnStopped();
+  }
   if (subscription.request == nullptr) subscription.request = std::make_unique<Request>();
   AnswerBinds(*subscription.request, v1::BIND_OUTCOME_UNSPECIFIED);
   subscription.request->resting = true;

@@ -5,6 +5,8 @@
 #include <vector>
 
 #include "gateway/hub/hub_fixture.h"
+#include "proto/contract/error.h"
+#include "telemetry/metrics.h"
 
 namespace clarion::gateway {
 namespace {
@@ -13,7 +15,18 @@ using std::chrono::milliseconds;
 using testing::ElementsAre;
 using testing::IsEmpty;
 
-class HubPullTest : public HubTest {};
+class HubPullTest : public HubTest {
+ protected:
+  // Every page fails for so long.
+  void FailPagesFor(milliseconds time) {
+    for (milliseconds waited{0}; waited < time; waited += milliseconds(100)) {
+      while (link_.FailPage()) link_.PageArrives();
+      timers_.Advance(milliseconds(100));
+      link_.ServiceTakes();
+      link_.StreamArrives(10);
+    }
+  }
+};
 
 TEST_F(HubPullTest, PullsForALaggingThreadOnceForAllAndFollows) {
   Begin();
@@ -183,6 +196,102 @@ TEST_F(HubPullTest, AsksAgainForAPageThatFailedAfterAWhile) {
   EXPECT_EQ(link_.asked.size(), 1u);
   Rest();
   EXPECT_EQ(page_.Lines().back(), "caught_up t 1");
+}
+
+TEST_F(HubPullTest, AThreadThatCannotBeReadIsSaidAndAskedForAgain) {
+  Begin();
+  link_.Append("t", 1);
+  Open(&page_);
+  Subscribe("t");
+  link_.ServiceTakes();
+  link_.StreamArrives(10);
+  page_.TakeLines();
+  const Counter& failures =
+      GetCounter("clarion_failures_total", "", {{"reason", "LOG_UNAVAILABLE"}});
+  const uint64_t before = failures.value();
+  testing::internal::CaptureStderr();
+  FailPagesFor(milliseconds(9'900));
+  const std::string log = testing::internal::GetCapturedStderr();
+  EXPECT_THAT(page_.TakeLines(), IsEmpty()) << "it may yet come";
+  EXPECT_GE(failures.value(), before + 5);
+  EXPECT_THAT(log, testing::HasSubstr("no page now"));
+  EXPECT_THAT(log, testing::HasSubstr("user_id=u"));
+  EXPECT_THAT(log, testing::HasSubstr("thread_id=t"));
+  for (int i = 0; i < 100 && page_.frames.empty(); ++i) FailPagesFor(milliseconds(100));
+  ASSERT_EQ(page_.frames.size(), 1u);
+  EXPECT_GT(page_.frames[0].error().retry_after_ms(), 0u);
+  EXPECT_THAT(page_.TakeLines(), ElementsAre("error LOG_UNAVAILABLE t"));
+  link_.ServiceTakes();
+  EXPECT_TRUE(link_.threads["t"].running.empty());
+  link_.Append("t", 1);
+  timers_.Advance(milliseconds(1'000));
+  Rest();
+  EXPECT_THAT(page_.TakeLines(), ElementsAre("event 1 v1", "event 2 v2", "caught_up t 2"));
+}
+
+TEST_F(HubPullTest, APageThatComesEndsTheTimeOfThoseThatFail) {
+  Begin();
+  link_.page_events = 1;
+  link_.Append("t", 3);
+  Open(&page_);
+  Subscribe("t");
+  link_.ServiceTakes();
+  link_.StreamArrives(10);
+  for (int i = 0; i < 2; ++i) {
+    FailPagesFor(milliseconds(7'000));
+    timers_.Advance(milliseconds(5'000));
+    link_.PageIsRead();
+    link_.PageArrives();
+  }
+  Rest();
+  EXPECT_THAT(page_.Lines(), ElementsAre("subscribed t e1 1..3 #1", "event 1 v1", "event 2 v2",
+                                         "event 3 v3", "caught_up t 3"));
+}
+
+TEST_F(HubPullTest, AThreadThatCanNeverBeReadEndsAtOnce) {
+  Begin();
+  link_.Append("t", 1);
+  Open(&page_);
+  Subscribe("t");
+  link_.ServiceTakes();
+  link_.StreamArrives(10);
+  page_.TakeLines();
+  link_.FailPage(MakeError(Reason::kContextInvalid, "thread_id is not an id"));
+  link_.PageArrives();
+  EXPECT_THAT(page_.TakeLines(), ElementsAre("error CONTEXT_INVALID t"));
+  timers_.Advance(std::chrono::minutes(5));
+  link_.ServiceTakes();
+  EXPECT_TRUE(link_.threads["t"].running.empty());
+  EXPECT_TRUE(link_.asked.empty());
+}
+
+TEST_F(HubPullTest, ALaggingThreadThatCannotBeReadIsSaidToAllWhoFollowIt) {
+  Begin();
+  FakeSubscriber other(Encoding::kJson);
+  Open(&page_);
+  Open(&other, "d");
+  Subscribe("t");
+  Subscribe(&other, "t");
+  link_.Append("t");
+  Rest();
+  page_.TakeLines();
+  other.TakeLines();
+  link_.full = true;
+  link_.Append("t", 3);
+  link_.full = false;
+  link_.StreamArrives(10);
+  FailPagesFor(milliseconds(9'900));
+  EXPECT_THAT(page_.TakeLines(), IsEmpty());
+  for (int i = 0; i < 100 && page_.frames.empty(); ++i) FailPagesFor(milliseconds(100));
+  EXPECT_THAT(page_.TakeLines(), ElementsAre("error LOG_UNAVAILABLE t"));
+  EXPECT_THAT(other.TakeLines(), ElementsAre("error LOG_UNAVAILABLE t"));
+  timers_.Advance(milliseconds(1'000));
+  Rest();
+  link_.Append("t");
+  Rest();
+  for (FakeSubscriber* page : {&page_, &other}) {
+    EXPECT_THAT(page->Lines(), ElementsAre("event 2 v2", "event 3 v3", "event 4 v4", "event 5 v5"));
+  }
 }
 
 TEST_F(HubPullTest, APageOfAnEarlierQuestionIsNotTakenForAnAnswer) {

@@ -313,9 +313,9 @@ class ModelLink : public link::Link {
     answer.done(std::move(answer.page));
     return true;
   }
-  bool FailPage() {
+  bool FailPage(const absl::Status& status = absl::UnavailableError("no page now")) {
     if (asked.empty()) return false;
-    answered.push_back({std::move(asked.front().done), absl::UnavailableError("no page now")});
+    answered.push_back({std::move(asked.front().done), status});
     asked.pop_front();
     return true;
   }
@@ -425,6 +425,10 @@ class ManualTimers {
     return [this](std::chrono::milliseconds delay, std::function<void()> task) {
       timers_.emplace(now_ + delay, std::move(task));
     };
+  }
+  // Not the clock's zero, which is no time.
+  std::chrono::steady_clock::time_point now() const {
+    return std::chrono::steady_clock::time_point(std::chrono::hours(1) + now_);
   }
   // Runs the next one that is due; false: there is none.
   bool RunNext() {

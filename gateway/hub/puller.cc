@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "proto/contract/error.h"
+#include "telemetry/log.h"
 #include "telemetry/metrics.h"
 
 namespace clarion::gateway {
@@ -12,6 +14,14 @@ Counter& PagesCounter() {
   static Counter& counter = GetCounter("clarion_replay_pages_total",
                                        "Replay pages asked for on behalf of a subscription");
   return counter;
+}
+
+// A page did not come: said in the log and counted. With a reason afterwards.
+absl::Status Failed(const absl::Status& status, const ThreadId& thread, const std::string& user) {
+  absl::Status failure =
+      WithContext(status, {.user_id = user, .thread_id = thread.str(), .operation = "ReadPage"});
+  LogFailure(failure);
+  return failure;
 }
 
 }  // namespace
@@ -157,8 +167,13 @@ void Puller::OnAnswerFor(Subscription& subscription, const Pull& pull,
                        subscription.join.state() == Join::State::kReplaying;
   if (!current) return;
   subscription.page_pending = false;
-  if (absl::IsNotFound(page.status())) return handler_->OnUnreadable(subscription, page.status());
-  if (!page.ok()) return EnqueueLater(subscription);
+  if (!page.ok()) {
+    const absl::Status failure = Failed(page.status(), subscription.feed->thread(),
+                                        subscription.connection->info.user.str());
+    if (!GivesUp(failure, subscription.failing_since)) return EnqueueLater(subscription);
+    return handler_->OnUnreadable(subscription, failure);
+  }
+  subscription.failing_since = {};
   const Chunk chunk = ToChunk(*subscription.feed, subscription.join.position().epoch,
                               *std::move(page), pull.wanted);
   handler_->OnPulled(subscription, chunk, pull.turns);
@@ -168,11 +183,23 @@ void Puller::OnAnswerFor(Feed& feed, const Pull& pull, absl::StatusOr<link::Page
   if (!feed.IsCurrent(pull.ticket)) return;
   if (!page.ok()) {
     feed.OnPageFailed();
-    if (absl::IsNotFound(page.status())) return handler_->OnUnreadable(feed);
-    return EnqueueLater(feed);
+    const absl::Status failure = Failed(page.status(), feed.thread(), {});
+    if (!GivesUp(failure, feed.failing_since)) return EnqueueLater(feed);
+    return handler_->OnUnreadable(feed, failure);
   }
+  feed.failing_since = {};
   handler_->OnPulled(feed, pull.ticket,
                      ToChunk(feed, feed.tail().epoch, *std::move(page), pull.wanted));
+}
+
+bool Puller::GivesUp(const absl::Status& failure, Time& failing_since) const {
+  const bool later =
+      RowOf(ReasonOf(failure).value_or(Reason::kLogUnavailable)).retry == Retry::kLater;
+  const Time now = options_.now();
+  if (failing_since == Time()) failing_since = now;
+  if (later && now - failing_since < kGivenUpAfter) return false;
+  failing_since = {};
+  return true;
 }
 
 void Puller::OnDown() {
@@ -213,9 +240,12 @@ void Puller::Retry() {
     if (target.feed != nullptr) {
       target.feed->queued = false;
       Enqueue(*target.feed);
+      // It does not fail while nobody asks.
+      if (!target.feed->queued) target.feed->failing_since = {};
     } else {
       target.subscription->failed = false;
       if (!target.subscription->ended()) Enqueue(*target.subscription);
+      if (!target.subscription->queued) target.subscription->failing_since = {};
     }
   }
   Pump();

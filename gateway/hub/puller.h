@@ -6,7 +6,7 @@
 // themselves.
 //
 // A page that fails is asked for again later: after 100 ms, then twice as long each time, up to 5
-// s, until one succeeds.
+// s, until one succeeds. A thread whose pages have failed for 10 s, or fail for good, is given up.
 #pragma once
 
 #include <chrono>
@@ -31,9 +31,9 @@ class PullHandler {
   // The page goes on at the subscription's position as it was when it was asked for, and still is.
   virtual void OnPulled(Subscription& subscription, const Chunk& page, uint32_t turns) = 0;
   virtual void OnPulled(Feed& feed, const Feed::Ticket& ticket, const Chunk& page) = 0;
-  // The thread cannot be read, and never will.
+  // The thread is given up; `status` has a reason.
   virtual void OnUnreadable(Subscription& subscription, const absl::Status& status) = 0;
-  virtual void OnUnreadable(Feed& feed) = 0;
+  virtual void OnUnreadable(Feed& feed, const absl::Status& status) = 0;
 };
 
 // On the loop only.
@@ -63,6 +63,8 @@ class Puller {
  private:
   static constexpr std::chrono::milliseconds kFirstRetry{100};
   static constexpr std::chrono::milliseconds kLongestRetry{5'000};
+  static constexpr std::chrono::milliseconds kGivenUpAfter{10'000};
+  using Time = std::chrono::steady_clock::time_point;
 
   // One of both.
   struct Target {
@@ -92,6 +94,7 @@ class Puller {
   void OnAnswer(uint64_t id, absl::StatusOr<link::Page> page);
   void OnAnswerFor(Subscription& subscription, const Pull& pull, absl::StatusOr<link::Page> page);
   void OnAnswerFor(Feed& feed, const Pull& pull, absl::StatusOr<link::Page> page);
+  bool GivesUp(const absl::Status& failure, Time& failing_since) const;
   void RetryLater(Target target);
   void Retry();
 

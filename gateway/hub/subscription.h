@@ -1,6 +1,7 @@
 // A connection as the hub keeps it, and one thread that it follows. By the ten thousand: small.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -113,6 +114,8 @@ class Subscription final
   // Not null until join.told(), except that one restored may have one for its `binds`, for
   // `later` and while it rests.
   std::unique_ptr<Request> request;
+  // Its pages have failed since then; {}: the last one came.
+  std::chrono::steady_clock::time_point failing_since;
   // Places in the lists of the connection and of the feed.
   uint32_t place_in_connection = 0;
   uint32_t place_in_feed = 0;

@@ -116,6 +116,11 @@ class FakeLog final : public log::Log {
       thread.followers.clear();
     });
   }
+  // The next one only.
+  void FailRead(absl::Status status) {
+    MutexLock lock(mutex_);
+    fail_read_ = std::move(status);
+  }
   void FailFollow(absl::Status status) {
     MutexLock lock(mutex_);
     fail_follow_ = std::move(status);
@@ -158,7 +163,14 @@ class FakeLog final : public log::Log {
   void Read(log::ReadRequest request, Callback<log::ReadResult> done) override {
     const ThreadId id = request.thread;
     MutexLock lock(mutex_);
-    At(id).calls.push_back([request = std::move(request), done = std::move(done)](Thread& thread) {
+    At(id).calls.push_back([this, request = std::move(request),
+                            done = std::move(done)](Thread& thread) {
+      mutex_.AssertHeld();
+      if (!fail_read_.ok()) {
+        thread.answers.push_back([done, status = fail_read_] { done(status); });
+        fail_read_ = absl::OkStatus();
+        return;
+      }
       log::ReadResult result{.floor = thread.state.floor, .last = thread.state.end()};
       Offset at = std::max(request.from, thread.state.floor);
       const Offset until = std::min(thread.state.last, request.until.value_or(thread.state.last));
@@ -379,6 +391,7 @@ class FakeLog final : public log::Log {
   std::mt19937_64 random_ ABSL_GUARDED_BY(mutex_);
   std::map<ThreadId, Thread> threads_ ABSL_GUARDED_BY(mutex_);
   absl::Status fail_follow_ ABSL_GUARDED_BY(mutex_);
+  absl::Status fail_read_ ABSL_GUARDED_BY(mutex_);
   uint64_t last_epoch_ ABSL_GUARDED_BY(mutex_) = 0;
   size_t acks_ ABSL_GUARDED_BY(mutex_) = 0;
 };

@@ -4,6 +4,7 @@
 
 #include "proto/contract/error.h"
 #include "service/delivery/core.h"
+#include "telemetry/log.h"
 
 namespace clarion::delivery {
 namespace {
@@ -37,10 +38,16 @@ struct Core::PageRead {
   std::optional<Offset> until;
   size_t max_bytes = kDefaultBytes;
   link::PageCallback done;
+  // The thread's, as far as it is known.
+  UserId owner;
   int attempts = 0;
 
   void Fail(absl::Status status) {
-    done(WithContext(std::move(status), {.thread_id = thread.str(), .operation = "ReadPage"}));
+    status =
+        WithContext(std::move(status),
+                    {.user_id = owner.str(), .thread_id = thread.str(), .operation = "ReadPage"});
+    LogFailure(status);
+    done(std::move(status));
   }
 };
 
@@ -61,6 +68,7 @@ void Core::ReadPage(v1::ReadPageRequest request, link::PageCallback done) {
     MutexLock lock(mutex_);
     stopped = stopped_;
     const Followed* thread = FindThread(read->thread);
+    if (thread != nullptr) read->owner = thread->state().owner;
     // Followed: what was passed so far is as good as asking, and what comes now goes live. But an
     // earlier page may have been newer than that: before anything is called lost, the log is asked.
     if (thread != nullptr && thread->known && Seamless(thread->state(), read->after)) {
@@ -75,6 +83,7 @@ void Core::ReadPage(v1::ReadPageRequest request, link::PageCallback done) {
 void Core::AskStateForPage(const std::shared_ptr<PageRead>& read) {
   log_->GetState(read->thread, [read](absl::StatusOr<log::ThreadState> state) {
     if (!state.ok()) return read->Fail(state.status());
+    read->owner = state->owner;
     read->core->ReadFrom(read, *state);
   });
 }

@@ -1,4 +1,5 @@
 #include "service/delivery/delivery_fixture.h"
+#include "telemetry/metrics.h"
 
 namespace clarion::delivery {
 namespace {
@@ -555,6 +556,27 @@ TEST_F(PageTest, AfterAPageThatWasNewerThanWhatFollowersKnowNothingIsMissed) {
     EXPECT_EQ(page.last, (Position{Epoch(epoch), Offset(last)}));
     log_.NewEpoch(ThreadId("t"));
   }
+}
+
+TEST_F(PageTest, ThatCannotBeReadIsLoggedAndCounted) {
+  Append("t", "ann", {"one"});
+  log_.FailRead(MakeError(Reason::kLogUnavailable, "a block is damaged", {.operation = "Read"}));
+  const Counter& failures =
+      GetCounter("clarion_failures_total", "", {{"reason", "LOG_UNAVAILABLE"}});
+  const uint64_t before = failures.value();
+  v1::ReadPageRequest request;
+  request.set_thread_id("t");
+  absl::Status status;
+  ::testing::internal::CaptureStderr();
+  delivery().ReadPage(request, [&](absl::StatusOr<link::Page> got) { status = got.status(); });
+  log_.RunAll();
+  const std::string log = ::testing::internal::GetCapturedStderr();
+  EXPECT_EQ(ReasonOf(status), Reason::kLogUnavailable);
+  EXPECT_THAT(log, HasSubstr("a block is damaged"));
+  EXPECT_THAT(log, HasSubstr("user_id=ann"));
+  EXPECT_THAT(log, HasSubstr("thread_id=t"));
+  EXPECT_THAT(log, HasSubstr("operation=ReadPage"));
+  EXPECT_EQ(failures.value(), before + 1);
 }
 
 TEST_F(PageTest, OfAThreadWithoutEventsIsEmpty) {
