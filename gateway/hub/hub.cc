@@ -42,13 +42,18 @@ void HubImpl::Close(Subscriber* subscriber, v1::ConnectionState state, std::stri
   HubConnection& connection = *found->second;
   while (!connection.subscriptions.empty()) Remove(*connection.subscriptions.back());
   for (const uint64_t ack : connection.acks) acks_.erase(ack);
-  if (connection.all != nullptr) all_asked_.erase(connection.all->asked);
-  v1::GatewayMessage message;
-  v1::ConnectionClosed& closed = *message.mutable_connection_closed();
-  closed.set_connection_id(connection.info.id.str());
-  closed.set_state(state);
-  closed.set_reason(std::string(reason));
-  Say(std::move(message));
+  if (connection.all != nullptr) {
+    all_asked_.erase(connection.all->asked);
+    OnAnswered(connection.all->asked);
+  }
+  if (connection.opened) {
+    v1::GatewayMessage message;
+    v1::ConnectionClosed& closed = *message.mutable_connection_closed();
+    closed.set_connection_id(connection.info.id.str());
+    closed.set_state(state);
+    closed.set_reason(std::string(reason));
+    Say(std::move(message));
+  }
   const auto by_id = connections_by_id_.find(connection.info.id.str());
   if (by_id != connections_by_id_.end() && by_id->second == &connection)
     connections_by_id_.erase(by_id);
@@ -124,6 +129,7 @@ void HubImpl::Remove(Subscription& subscription) {
   HubConnection& connection = *subscription.connection;
   Feed& feed = *subscription.feed;
   subscriptions_.erase(subscription.id);
+  OnAnswered(subscription.id);
   Subscription*& place = connection.subscriptions[subscription.place_in_connection];
   place = connection.subscriptions.back();
   place->place_in_connection = subscription.place_in_connection;

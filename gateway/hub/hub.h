@@ -65,6 +65,10 @@ struct HubOptions {
   // GATEWAY_UNAVAILABLE, at the earliest after half of it. (Subscriptions that were confirmed once
   // wait as long as it takes; refused for now, they are asked for again.)
   std::chrono::milliseconds subscribe_timeout{10'000};
+  // What the service is asked for again, after the link was away or after it refused for now: so
+  // many subscriptions (and the rest of one connection's) wait for an answer before others are
+  // said.
+  size_t restoring = 4'096;
   // Live events that a joining subscription may need are kept up to so many bytes, for a thread (it
   // gets them at once: see page_bytes) and for all.
   size_t recent_bytes_per_thread = 64 * 1024;

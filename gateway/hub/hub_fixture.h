@@ -25,6 +25,13 @@ class HubTest : public ::testing::Test {
     link_.Start(hub_.get());
     link_.on_message = [this](const v1::GatewayMessage& message) {
       heard_.push_back(message);
+      if (refuse_ && message.has_subscribe()) {
+        v1::ServiceMessage refused;
+        refused.mutable_refused()->set_subscription_id(message.subscribe().subscription_id());
+        refused.mutable_refused()->set_reason("LOG_UNAVAILABLE");
+        Tell(std::move(refused));
+        return true;
+      }
       return swallow_;
     };
     link_.Up();
@@ -108,6 +115,8 @@ class HubTest : public ::testing::Test {
   std::vector<v1::OpenCanary> canaries_;
   // The test answers, not the model.
   bool swallow_ = false;
+  // The service refuses every subscription for now.
+  bool refuse_ = false;
   std::unique_ptr<Hub> hub_;
 };
 

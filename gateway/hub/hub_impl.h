@@ -84,6 +84,8 @@ class HubImpl final : public Hub, private PullHandler {
 
   static constexpr std::chrono::milliseconds kFirstRest{1'000};
   static constexpr std::chrono::milliseconds kLongestRest{60'000};
+  // None of those that are restored was answered for so long: they hold up the others no longer.
+  static constexpr std::chrono::milliseconds kRestoreWait{5'000};
 
   // PullHandler
   void OnPulled(Subscription& subscription, const Chunk& page, uint32_t turns) override;
@@ -136,7 +138,13 @@ class HubImpl final : public Hub, private PullHandler {
 
   // ---- hub_link.cc ----
   void Say(v1::GatewayMessage message) { link_->Send(std::move(message)); }
-  void SayOpened(const HubConnection& connection);
+  // Goes on with what the service is to be asked for again, as far as it has answered.
+  void Restore();
+  void Restore(HubConnection& connection);
+  void OnRestoreWait();
+  // No answer to it is waited for any more.
+  void OnAnswered(uint64_t id) { answered_ = restoring_.erase(id) > 0 || answered_; }
+  void SayOpened(HubConnection& connection);
   void SaySubscribe(const Subscription& subscription);
   void SayQuery(const Subscription& subscription, uint64_t id);
   void SayUnsubscribe(uint64_t id);
@@ -184,6 +192,15 @@ class HubImpl final : public Hub, private PullHandler {
   std::vector<SubscriptionPtr> resting_;
   bool resting_armed_ = false;
   std::chrono::milliseconds rest_ = kFirstRest;
+  // To be restored: connections, not opened yet unless they are others by now; then subscriptions
+  // that have rested.
+  std::vector<Subscriber*> unopened_;
+  std::vector<SubscriptionPtr> rested_;
+  // What was said of them and is not answered, by subscription_id.
+  absl::flat_hash_set<uint64_t> restoring_;
+  bool restore_armed_ = false;
+  // Some were answered since it was armed.
+  bool answered_ = false;
   uint64_t last_subscription_ = 0;
   uint64_t last_ack_ = 0;
   // The link reached a service, which may yet refuse this gateway: see attached_.

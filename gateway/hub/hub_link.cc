@@ -49,16 +49,51 @@ void HubImpl::OnUp() {
   hello.set_want_json(true);
   hello.set_want_proto(true);
   Say(std::move(message));
-  for (const auto& [subscriber, connection] : connections_) {
-    SayOpened(*connection);
-    if (connection->all != nullptr) AskAll(*connection);
-    for (Subscription* subscription : connection->subscriptions) {
-      const bool rested =
-          subscription->request != nullptr && std::exchange(subscription->request->resting, false);
-      if (rested) AwaitAnswer(subscription->id);
-      SaySubscribe(*subscription);
+  for (const auto& [subscriber, connection] : connections_) unopened_.push_back(subscriber);
+  Restore();
+}
+
+void HubImpl::Restore() {
+  while (restoring_.size() < options_.restoring) {
+    if (!unopened_.empty()) {
+      HubConnection* const connection = Find(unopened_.back());
+      unopened_.pop_back();
+      if (connection != nullptr && !connection->opened) Restore(*connection);
+    } else if (!rested_.empty()) {
+      const SubscriptionPtr subscription = std::move(rested_.back());
+      rested_.pop_back();
+      if (!subscription->ended()) AskRested(*subscription);
+    } else {
+      return;
     }
   }
+  const bool more = !unopened_.empty() || !rested_.empty();
+  if (!more || std::exchange(restore_armed_, true)) return;
+  answered_ = false;
+  options_.after(kRestoreWait, [this, alive = alive_] {
+    if (*alive) OnRestoreWait();
+  });
+}
+
+void HubImpl::Restore(HubConnection& connection) {
+  SayOpened(connection);
+  if (connection.all != nullptr) {
+    AskAll(connection);
+    restoring_.insert(connection.all->asked);
+  }
+  for (Subscription* subscription : connection.subscriptions) {
+    const bool rested =
+        subscription->request != nullptr && std::exchange(subscription->request->resting, false);
+    if (rested) AwaitAnswer(subscription->id);
+    restoring_.insert(subscription->id);
+    SaySubscribe(*subscription);
+  }
+}
+
+void HubImpl::OnRestoreWait() {
+  restore_armed_ = false;
+  if (!answered_) restoring_.clear();
+  Restore();
 }
 
 void HubImpl::OnDown(const absl::Status& status) {
@@ -69,6 +104,10 @@ void HubImpl::OnDown(const absl::Status& status) {
   CountFailure(NameOf(ReasonOf(status).value_or(Reason::kGatewayUnavailable)));
   up_ = false;
   attached_ = status;
+  unopened_.clear();
+  rested_.clear();
+  restoring_.clear();
+  for (const auto& [subscriber, connection] : connections_) connection->opened = false;
   if (ReasonOf(status) == Reason::kGatewayDisplaced) SendAway();
   puller_.OnDown();
   for (const FeedPtr& feed : feeds_) feed->OnLinkDown();
@@ -109,6 +148,7 @@ void HubImpl::OnMessages(std::vector<link::ToGateway> batch) {
       OnMessage(std::get<v1::ServiceMessage>(batch[i]));
     }
   }
+  Restore();
   puller_.Pump();
 }
 
@@ -155,6 +195,7 @@ void HubImpl::OnLive(link::Live live) {
 }
 
 void HubImpl::OnStarted(const v1::SubscriptionStarted& started) {
+  OnAnswered(started.subscription_id());
   if (const auto query = queries_.extract(started.subscription_id())) {
     SayUnsubscribe(started.subscription_id());
     return OnAnswered(query.mapped(), started);
@@ -225,6 +266,7 @@ void HubImpl::OnClaim(Subscription& subscription) {
 }
 
 void HubImpl::OnRefused(const v1::SubscriptionRefused& refused) {
+  OnAnswered(refused.subscription_id());
   if (const auto query = queries_.extract(refused.subscription_id())) {
     // It runs all the same; only what the service would have added is not known.
     return OnAnswered(query.mapped(), {});
@@ -242,6 +284,7 @@ void HubImpl::OnRefused(const v1::SubscriptionRefused& refused) {
 }
 
 void HubImpl::OnAllSubscribed(const v1::AllSubscribed& subscribed) {
+  OnAnswered(subscribed.subscription_id());
   const auto asked = all_asked_.extract(subscribed.subscription_id());
   if (asked.empty()) return;
   HubConnection& connection = *asked.mapped();
@@ -334,7 +377,8 @@ void HubImpl::OnAckResult(const v1::AckResult& result) {
   subscriber->Send(Frames::OfMessage(subscriber->encoding(), frame), 0);
 }
 
-void HubImpl::SayOpened(const HubConnection& connection) {
+void HubImpl::SayOpened(HubConnection& connection) {
+  connection.opened = true;
   v1::GatewayMessage message;
   v1::ConnectionOpened& opened = *message.mutable_connection_opened();
   opened.set_connection_id(connection.info.id.str());
@@ -346,6 +390,7 @@ void HubImpl::SayOpened(const HubConnection& connection) {
 }
 
 void HubImpl::SaySubscribe(const Subscription& subscription) {
+  if (!subscription.connection->opened) return;  // said with its connection
   v1::GatewayMessage message;
   v1::SubscribeThread& subscribe = *message.mutable_subscribe();
   subscribe.set_connection_id(subscription.connection->info.id.str());
@@ -384,6 +429,7 @@ void HubImpl::SayUnsubscribe(uint64_t id) {
 }
 
 void HubImpl::SaySubscribeAll(const HubConnection& connection) {
+  if (!connection.opened) return;
   v1::GatewayMessage message;
   v1::SubscribeAll& subscribe = *message.mutable_subscribe_all();
   subscribe.set_connection_id(connection.info.id.str());

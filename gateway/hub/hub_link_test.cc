@@ -1,6 +1,8 @@
 // What the hub and the service say to each other: restoring, binding, canaries.
+#include <algorithm>
 #include <chrono>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -191,6 +193,160 @@ TEST_F(HubLinkTest, WhatIsRefusedForGoodOrForALimitWhenItIsRestoredEnds) {
     EXPECT_EQ(Heard(v1::GatewayMessage::kSubscribe).size(), asked);
     swallow_ = false;
   }
+}
+
+class HubRestoreTest : public HubLinkTest {
+ protected:
+  static constexpr size_t kAtATime = 8;
+  static constexpr int kPages = 20;
+
+  // Each page follows a thread that all follow and three of its own.
+  void BeginWithManyPages() {
+    Begin({.restoring = kAtATime});
+    link_.Append("all", 1);
+    for (int i = 0; i < kPages; ++i) {
+      pages_.push_back(std::make_unique<FakeSubscriber>(Encoding::kProto));
+      Open(pages_[i].get(), absl::StrCat(i));
+      Subscribe(pages_[i].get(), "all");
+      for (int k = 0; k < 3; ++k) Subscribe(pages_[i].get(), absl::StrCat(i, "-", k));
+    }
+    Rest();
+    for (const auto& page : pages_) page->TakeLines();
+    heard_.clear();
+  }
+  // As Rest; false: more was said at a time than the window, and one connection's rest.
+  bool RestWithinBound() {
+    bool within = true;
+    do {
+      const auto asked = std::count_if(link_.said.begin(), link_.said.end(),
+                                       [](const auto& message) { return message.has_subscribe(); });
+      within = within && asked <= static_cast<int>(kAtATime) + 4;
+    } while (link_.Move());
+    return within;
+  }
+  // Every connection is said once, before what it follows.
+  void ExpectEachOpenedFirst() {
+    std::set<std::string> opened;
+    for (const v1::GatewayMessage& m : heard_) {
+      if (m.has_connection_opened()) {
+        EXPECT_TRUE(opened.insert(m.connection_opened().connection_id()).second);
+      } else if (m.has_subscribe()) {
+        EXPECT_TRUE(opened.contains(m.subscribe().connection_id()));
+      }
+    }
+  }
+  bool Opened(int page) const {
+    for (const v1::GatewayMessage& m : Heard(v1::GatewayMessage::kConnectionOpened)) {
+      if (m.connection_opened().connection_id() == absl::StrCat(page)) return true;
+    }
+    return false;
+  }
+  // One of whom the service has not been told since the link came up.
+  int Unopened() const {
+    int page = 0;
+    while (page < kPages && Opened(page)) ++page;
+    return page;
+  }
+
+  std::vector<std::unique_ptr<FakeSubscriber>> pages_;
+};
+
+TEST_F(HubRestoreTest, SaysAsMuchAtATimeAsTheServiceAnswers) {
+  BeginWithManyPages();
+  link_.Down();
+  link_.Append("all", 1);
+  link_.Up();
+  EXPECT_TRUE(RestWithinBound());
+  EXPECT_EQ(Heard(v1::GatewayMessage::kSubscribe).size(), 4u * kPages);
+  ExpectEachOpenedFirst();
+  for (const auto& page : pages_) EXPECT_THAT(page->Lines(), ElementsAre("event 2 v2"));
+}
+
+TEST_F(HubRestoreTest, PagesComeAndAskAndGoMeanwhile) {
+  BeginWithManyPages();
+  link_.Down();
+  link_.Up();
+  link_.ServiceTakes();
+  // One comes: it waits for nobody.
+  Open(&page_, "new");
+  Subscribe("all");
+  link_.ServiceTakes();
+  EXPECT_EQ(Heard(v1::GatewayMessage::kSubscribe).back().subscribe().connection_id(), "new");
+  // One that waits asks for more, acks and leaves a thread.
+  const int asks = Unopened();
+  ASSERT_LT(asks, kPages);
+  FakeSubscriber& asking = *pages_[asks];
+  Subscribe(&asking, "more", "7");
+  v1::Ack ack;
+  ack.set_thread_id("all");
+  hub_->Ack(&asking, ack, "8");
+  v1::Unsubscribe unsubscribe;
+  unsubscribe.set_thread_id(absl::StrCat(asks, "-0"));
+  hub_->Unsubscribe(&asking, unsubscribe, "9");
+  EXPECT_THAT(asking.TakeLines(), ElementsAre("error GATEWAY_UNAVAILABLE all #8",
+                                              absl::StrCat("unsubscribed ", asks, "-0 #9")));
+  // Another goes, and its place in memory may be a new one's.
+  int goes = asks + 1;
+  while (Opened(goes)) ++goes;
+  ASSERT_LT(goes, kPages);
+  hub_->Close(pages_[goes].get(), v1::CONNECTION_STATE_DISCONNECTED, "normal");
+  Open(pages_[goes].get(), "again");
+  EXPECT_TRUE(RestWithinBound());
+  ExpectEachOpenedFirst();
+  EXPECT_FALSE(Opened(goes));
+  EXPECT_THAT(Heard(v1::GatewayMessage::kConnectionClosed), IsEmpty());
+  EXPECT_THAT(asking.Lines(), ElementsAre("subscribed more  1..0 #7", "caught_up more 0"));
+  EXPECT_TRUE(link_.threads[absl::StrCat(asks, "-0")].running.empty());
+  EXPECT_EQ(link_.threads["all"].running.size(), 1u * kPages);  // one came, one went
+}
+
+TEST_F(HubRestoreTest, BeginsAnewWhenTheLinkBreaksInItsMidst) {
+  BeginWithManyPages();
+  link_.Down();
+  link_.Up();
+  link_.ServiceTakes();
+  link_.StreamArrives(5);
+  link_.Down();
+  heard_.clear();
+  link_.Append("all", 1);
+  link_.Up();
+  EXPECT_TRUE(RestWithinBound());
+  ExpectEachOpenedFirst();
+  EXPECT_EQ(Heard(v1::GatewayMessage::kSubscribe).size(), 4u * kPages);
+  for (const auto& page : pages_) EXPECT_THAT(page->Lines(), ElementsAre("event 2 v2"));
+}
+
+TEST_F(HubRestoreTest, ThoseWhomNobodyAnswersHoldUpTheOthersForAWhile) {
+  BeginWithManyPages();
+  link_.Down();
+  swallow_ = true;
+  link_.Up();
+  Rest();
+  const size_t first = Heard(v1::GatewayMessage::kSubscribe).size();
+  EXPECT_LE(first, kAtATime + 4);
+  timers_.Advance(milliseconds(4'999));
+  Rest();
+  EXPECT_EQ(Heard(v1::GatewayMessage::kSubscribe).size(), first);
+  timers_.Advance(milliseconds(1));
+  Rest();
+  EXPECT_GT(Heard(v1::GatewayMessage::kSubscribe).size(), first);
+  timers_.Advance(std::chrono::minutes(2));
+  Rest();
+  EXPECT_EQ(Heard(v1::GatewayMessage::kSubscribe).size(), 4u * kPages);
+}
+
+TEST_F(HubRestoreTest, ThoseThatHaveRestedAreSaidInTheSameWay) {
+  BeginWithManyPages();
+  link_.Down();
+  refuse_ = true;
+  link_.Up();
+  EXPECT_TRUE(RestWithinBound());
+  for (const auto& page : pages_) EXPECT_EQ(page->TakeLines().size(), 4u);
+  refuse_ = false;
+  link_.Append("all", 1);
+  timers_.Advance(milliseconds(1'000));
+  EXPECT_TRUE(RestWithinBound());
+  for (const auto& page : pages_) EXPECT_THAT(page->Lines(), ElementsAre("event 2 v2"));
 }
 
 TEST_F(HubLinkTest, RestoredSubscriptionStaysLiveWhereItBeganLive) {

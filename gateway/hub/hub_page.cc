@@ -116,6 +116,7 @@ uint64_t HubImpl::Rename(Subscription& subscription) {
   const SubscriptionPtr keep(&subscription);
   const uint64_t old_id = std::exchange(subscription.id, ++last_subscription_);
   subscriptions_.erase(old_id);
+  OnAnswered(old_id);
   subscriptions_.emplace(subscription.id, keep);
   return old_id;
 }
@@ -168,6 +169,7 @@ void HubImpl::Unsubscribe(Subscriber* subscriber, const v1::Unsubscribe& unsubsc
 void HubImpl::UnsubscribeAll(HubConnection& connection) {
   if (connection.all == nullptr) return;
   all_asked_.erase(connection.all->asked);
+  OnAnswered(connection.all->asked);
   connection.all.reset();
   --connection.counted;
   SaySubscribeAll(connection);
@@ -196,7 +198,7 @@ void HubImpl::Ack(Subscriber* subscriber, const v1::Ack& ack, const std::string&
     return SendError(subscriber, Reason::kNotFound,
                      {"the connection does not follow this thread", request_id, ack.thread_id()});
   }
-  if (!up_) {
+  if (!connection->opened) {
     return SendError(
         subscriber, Reason::kGatewayUnavailable,
         {"the service cannot be reached; ack again later", request_id, ack.thread_id()});
@@ -303,16 +305,18 @@ void HubImpl::EndOrRest(Subscription& subscription, std::string_view code,
 void HubImpl::AskRested() {
   resting_armed_ = false;
   for (const SubscriptionPtr& subscription : std::exchange(resting_, {})) {
-    if (!subscription->ended() && up_) AskRested(*subscription);
+    // While the link is down it goes on resting: all are asked for when it comes up.
+    if (!subscription->ended() && up_) rested_.push_back(subscription);
   }
+  Restore();
 }
 
-// While the link is down it goes on resting: all are asked for when it comes up.
 void HubImpl::AskRested(Subscription& subscription) {
   if (subscription.request == nullptr || !std::exchange(subscription.request->resting, false))
     return;
   Rename(subscription);
   AwaitAnswer(subscription.id);
+  restoring_.insert(subscription.id);
   SaySubscribe(subscription);
 }
 

@@ -47,6 +47,8 @@ struct HubConnection {
   std::vector<Subscription*> subscriptions;
   // Those that count against the limit.
   uint32_t counted = 0;
+  // The service has been told of it since the link came up; before, nothing of it is said.
+  bool opened = false;
   std::unique_ptr<AllThreads> all;
   // Acks that are not answered, oldest first.
   std::vector<uint64_t> acks;
