@@ -163,7 +163,7 @@ class Verifier final : public TokenVerifier {
     if (!user || !ValidId(*user)) {
       return Refuse("the token's user (sub) must be 1 to 128 bytes of printable ASCII");
     }
-    if (user->starts_with(kCanaryUser)) return Refuse("the token's user (sub) is reserved");
+    if (IsReservedUser(*user)) return Refuse("the token's user (sub) is reserved");
     return UserId(*user);
   }
 

@@ -171,8 +171,8 @@ HttpResponse Responder::DevToken(const HttpRequest&, std::string_view query,
   if (!ValidId(user)) {
     return refuse("`user` must be 1 to 128 bytes of printable ASCII without spaces");
   }
-  if (user.starts_with(kCanaryUser)) {
-    return refuse("`user` must not begin with _clarion: that name is reserved for Clarion itself");
+  if (IsReservedUser(user)) {
+    return refuse("`user` must not be _clarion: that name is reserved for Clarion itself");
   }
   const auto expires_at = std::chrono::floor<std::chrono::seconds>(now + kDevTokenLife);
   boost::json::object answer;

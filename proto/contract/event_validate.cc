@@ -161,7 +161,7 @@ class Validator {
   }
   void CheckUser(std::string_view user, const Path& at) {
     Id(user, at, "user_id");
-    if (origin_ == EventOrigin::kProducer && user == kCanaryUser) {
+    if (origin_ == EventOrigin::kProducer && IsReservedUser(user)) {
       Refuse(at, "user_id", "is reserved");
     }
   }

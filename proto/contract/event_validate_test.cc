@@ -107,6 +107,10 @@ TEST(ValidateEvent, RefusesWhatOnlyTheServiceMaySay) {
               ElementsAre("event.event_id", "event.user_id", "event.offset", "event.accepted_at",
                           "event.first_offset", "event.agent_error.synthetic"));
   EXPECT_THAT(Refused(event, EventOrigin::kService), IsEmpty());
+
+  v1::Event other = Step();
+  other.set_user_id("_clarion2");
+  EXPECT_THAT(Refused(other), IsEmpty());
 }
 
 TEST(ValidateEvent, RefusesFieldsItDoesNotKnowAtEveryDepth) {

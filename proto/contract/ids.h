@@ -1,7 +1,8 @@
 // Strong types for the words of the contract: ids, offsets, epochs, positions.
 //
 // An id is 1 to 128 bytes of printable ASCII without space (0x21 to 0x7E). Ids of events that
-// begin with `_` are written by the service; the user `_clarion` carries canaries.
+// begin with `_` are written by the service; the user `_clarion`, that name and no other, carries
+// canaries.
 #pragma once
 
 #include <cstddef>
@@ -74,6 +75,10 @@ struct Position {
 bool ValidId(std::string_view id);
 inline bool IsReservedEventId(std::string_view id) {
   return !id.empty() && id.front() == '_';
+}
+// Nobody signs in as this user or publishes for it.
+inline bool IsReservedUser(std::string_view user) {
+  return user == kCanaryUser;
 }
 
 }  // namespace clarion

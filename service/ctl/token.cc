@@ -21,7 +21,7 @@ absl::Status Check(const TokenRequest& request) {
   }
   if (!ValidId(request.user)) {
     violations.push_back({"--user", "must be 1 to 128 bytes of printable ASCII without space"});
-  } else if (request.user == kCanaryUser) {
+  } else if (IsReservedUser(request.user)) {
     violations.push_back({"--user", "is reserved"});
   }
   if (request.ttl.count() <= 0) violations.push_back({"--ttl", "must be positive"});

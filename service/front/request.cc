@@ -87,7 +87,7 @@ Fields& Fields::User(std::string_view path, std::string_view value) {
 }
 
 Fields& Fields::OptionalUser(std::string_view path, std::string_view value) {
-  if (value == kCanaryUser) return Fault(path, "this user is reserved");
+  if (IsReservedUser(value)) return Fault(path, "this user is reserved");
   return OptionalId(path, value);
 }
 
