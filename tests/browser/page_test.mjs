@@ -292,6 +292,20 @@ const tests = [
     await phone.leave();
   }],
 
+  ["a user whom the server refuses is told why, and another can sign in", async () => {
+    const page = await browser.newPage();
+    page.setDefaultTimeout(PATIENCE_MS);
+    await page.goto(clarion.page);
+    await page.fill("#sign-in-user", "_clarion");
+    await page.click("#sign-in-dev-button");
+    await page.waitForSelector("#sign-in-reason:not([hidden])");
+    assert.match(await page.textContent("#sign-in-reason"), /must not be _clarion: that name is reserved/);
+    await page.fill("#sign-in-user", fresh("user"));
+    await page.click("#sign-in-dev-button");
+    await page.waitForSelector('#connection[data-state="CONNECTED"]');
+    await page.close();
+  }],
+
   ["signing out forgets everything", async () => {
     const [user, thread, run] = [fresh("user"), fresh("thread"), fresh("run")];
     await clarion.python("publish", "--user", user, "--thread", thread, "--run", run, "--start", "--count", "2");

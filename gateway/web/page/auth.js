@@ -18,7 +18,7 @@ export class Auth {
   // Whether the server hands out development tokens.
   async detectDevelopment() {
     try {
-      this.development = (await this.#fetchToken("demo")) !== null;
+      this.development = (await this.#fetchToken("demo"))?.token !== undefined;
     } catch {
       this.development = false;
     }
@@ -38,14 +38,15 @@ export class Auth {
     sessionStorage.removeItem(KEY);
   }
 
-  // {token}, or null when somebody has to sign in again. Throws when the server cannot be reached.
+  // {token}; or null when somebody has to sign in again, {refusal} if the server said why. Throws when
+  // the server cannot be reached.
   async getToken(fresh) {
     const { session } = this;
     if (!session) return null;
     if (!session.user) return fresh ? null : { token: session.token };
     if (!fresh && session.token && Date.parse(session.expires_at) - Date.now() > LEAST_LIFE_MS) return session;
     const made = await this.#fetchToken(session.user);
-    if (!made) return null;
+    if (!made?.token) return made;
     this.#save({ user: session.user, ...made });
     return made;
   }
@@ -55,6 +56,7 @@ export class Auth {
     url.searchParams.set("user", user);
     const answer = await fetch(url, { cache: "no-store" });
     if (answer.status >= 500) throw new Error(`the server answered ${answer.status}`);
+    if (answer.status === 400) return { refusal: (await answer.json().catch(() => ({}))).message };
     return answer.ok ? answer.json() : null;
   }
 

@@ -55,8 +55,8 @@ export function backoffMs(attempt, leastMs = 0, random = Math.random) {
 
 export class Stream {
   // url: of /v1/stream. client: what the page calls itself.
-  // getToken(fresh): resolves to {token} or null (nobody is signed in); fresh: the last one was refused
-  //   or is about to end.
+  // getToken(fresh): resolves to {token}, {refusal} (why there is none) or null (nobody is signed in);
+  //   fresh: the last one was refused or is about to end.
   // onState({state, reason, retryAt?, userId?, tokenExpiresAt?}); onFrame(frame, text): every frame
   //   but ping and probe, events only if they continue their thread; onProblem(text).
   constructor({ url, client, getToken, onState, onFrame, onProblem }) {
@@ -139,8 +139,8 @@ export class Stream {
       return;
     }
     if (generation !== this.generation || !this.wanted) return;
-    if (!credentials) {
-      this.#giveUp("Please sign in again.", true);
+    if (!credentials?.token) {
+      this.#giveUp(credentials?.refusal ?? "Please sign in again.", true);
       return;
     }
     let socket;
@@ -387,7 +387,7 @@ export class Stream {
       } catch {
         // The close at the token's end says so, and asks for a token again.
       }
-      if (credentials && generation === this.generation) {
+      if (credentials?.token && generation === this.generation) {
         this.#send({ type: "refresh", id: this.#id(), token: credentials.token });
       }
     });
