@@ -2,7 +2,7 @@
 #include "grpcpp/security/server_credentials.h"
 #include "proto/base/text.h"
 #include "service/checked_options.h"
-#include "service/tls.h"
+#include "telemetry/runtime/tls.h"
 
 namespace clarion::service {
 namespace {
@@ -110,7 +110,10 @@ absl::StatusOr<CheckedOptions> CheckOptions(const ServiceOptions& options) {
   checked.listen = addresses->at(0);
   checked.admin_listen = addresses->at(1);
   if (absl::Status status = CheckExposure(options, checked); !status.ok()) return status;
-  auto credentials = MakeCredentials(options);
+  auto credentials =
+      MakeServerCredentials({.cert = {"--tls-cert-file", options.tls_cert_file},
+                             .key = {"--tls-key-file", options.tls_key_file},
+                             .ca = {"--tls-client-ca-file", options.tls_client_ca_file}});
   if (!credentials.ok()) return credentials.status();
   checked.credentials = *std::move(credentials);
   return checked;

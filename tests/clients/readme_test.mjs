@@ -147,7 +147,7 @@ const tests = [
     const both = new Map(service);
     for (const [name, value] of gateway) {
       if (name === "--listen" || name === "--admin-listen") both.set(name.replace("--", "--gateway-"), value);
-      else if (name !== "--service") both.set(name, value);
+      else if (!name.startsWith("--service")) both.set(name, value);
     }
     assertListed("clarion", await flagsOf("clarion/clarion"), both);
     const prose = chapter("Configuration").match(/--[a-z][a-z0-9-]+/g).map((name) => name.replace("secret-file", "secret"));

@@ -122,6 +122,10 @@ INSTANTIATE_TEST_SUITE_P(
                               kGateway,
                               {"--service", "127.0.0.1:0", "--token-secret", kSecret},
                               "--service must be HOST:PORT"},
+                      Mistake{"GatewayPlainLink",
+                              kGateway,
+                              {"--service", "10.0.0.1:7700", "--token-secret", kSecret},
+                              "--service: 10.0.0.1:7700 is not loopback: give --service-ca-file"},
                       Mistake{"ServiceUnknownLog", kService, {"--log-url", "ftp://x"}, "--log-url"},
                       Mistake{
                           "ServicePlainPublic", kService, {"--listen", "0.0.0.0:0"}, "--insecure"},
@@ -215,6 +219,33 @@ INSTANTIATE_TEST_SUITE_P(
         ClientCa("ClientCaMissing", "DIR/none", "--tls-client-ca-file: cannot read "),
         ClientCa("ClientCaGarbage", "DIR/garbage", "--tls-client-ca-file: "),
         ClientCa("ClientCaIsAKey", "DIR/ca.key", "ca.key holds no certificate in PEM")),
+    NameOfMistake);
+
+// To a service that is elsewhere, with TLS.
+Mistake Link(std::string name, std::vector<std::string> arguments, std::string sentence) {
+  arguments.insert(arguments.end(), {"--service", "10.0.0.1:7700", "--token-secret", kSecret});
+  return {std::move(name), kGateway, std::move(arguments), std::move(sentence)};
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    LinkTlsFiles, StartUpMistakeTest,
+    ::testing::Values(
+        Link("CaMissing", {"--service-ca-file", "DIR/none"}, "--service-ca-file: cannot read "),
+        Link("CaIsAKey", {"--service-ca-file", "DIR/ca.key"}, "ca.key holds no certificate in PEM"),
+        Link("CertWithoutKey",
+             {"--service-ca-file", "DIR/ca.pem", "--service-cert-file", "DIR/server.pem"},
+             "--service-key-file: --service-cert-file needs it"),
+        Link("KeyWithoutCert",
+             {"--service-ca-file", "DIR/ca.pem", "--service-key-file", "DIR/server.key"},
+             "--service-cert-file: --service-key-file needs it"),
+        Link("KeyOfAnother",
+             {"--service-ca-file", "DIR/ca.pem", "--service-cert-file", "DIR/server.pem",
+              "--service-key-file", "DIR/other.key"},
+             "other.key is not the key of the certificate in --service-cert-file "),
+        Link("CertWithoutCa",
+             {"--insecure", "--service-cert-file", "DIR/server.pem", "--service-key-file",
+              "DIR/server.key"},
+             "--service-cert-file: needs --service-ca-file")),
     NameOfMistake);
 
 // What only opening can tell.

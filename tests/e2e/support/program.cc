@@ -101,13 +101,22 @@ std::string Program::log() const {
   return text.str();
 }
 
-std::string HttpGet(uint16_t port, const std::string& target) {
-  namespace http = boost::beast::http;
+namespace {
+
+namespace http = boost::beast::http;
+
+// Status 0: nobody answers.
+struct Answer {
+  http::status status{};
+  std::string body;
+};
+
+Answer Get(uint16_t port, const std::string& target) {
   boost::asio::io_context context;
   boost::asio::ip::tcp::socket socket(context);
   boost::system::error_code error;
   socket.connect({boost::asio::ip::address_v4::loopback(), port}, error);
-  if (error) return "";
+  if (error) return {};
   http::request<http::empty_body> request(http::verb::get, target, 11);
   request.set(http::field::host, "127.0.0.1");
   request.set(http::field::connection, "close");
@@ -116,8 +125,21 @@ std::string HttpGet(uint16_t port, const std::string& target) {
   http::response_parser<http::string_body> parser;
   parser.body_limit(64 * 1024 * 1024);
   http::read(socket, buffer, parser, error);
-  if (error || parser.get().result() != http::status::ok) return "";
-  return parser.get().body().empty() ? " " : parser.get().body();
+  if (error) return {};
+  return {parser.get().result(), std::move(parser.get().body())};
+}
+
+}  // namespace
+
+std::string HttpGet(uint16_t port, const std::string& target) {
+  Answer answer = Get(port, target);
+  if (answer.status != http::status::ok) return "";
+  return answer.body.empty() ? " " : std::move(answer.body);
+}
+
+std::string WhyUnavailable(uint16_t port, const std::string& target) {
+  Answer answer = Get(port, target);
+  return answer.status == http::status::service_unavailable ? std::move(answer.body) : "";
 }
 
 namespace {

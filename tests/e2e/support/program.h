@@ -54,6 +54,8 @@ class Program {
 
 // GET http://127.0.0.1:port/target; empty when nobody answers 200.
 std::string HttpGet(uint16_t port, const std::string& target);
+// The body of the answer 503 there; empty when there is none.
+std::string WhyUnavailable(uint16_t port, const std::string& target);
 // Polls until `port` answers 200 there, or the program ends (then the test fails with its log).
 void WaitUntilServing(Program& program, uint16_t port, const std::string& target);
 // Polls until the program's log holds `text`, or the program ends (then the test fails with its

@@ -1,4 +1,4 @@
-#include "service/tls.h"
+#include "telemetry/runtime/tls.h"
 
 #include <openssl/bio.h>
 #include <openssl/err.h>
@@ -15,7 +15,7 @@
 #include "proto/base/text.h"
 #include "telemetry/runtime/flags.h"
 
-namespace clarion::service {
+namespace clarion {
 namespace {
 
 template <auto Free>
@@ -31,7 +31,7 @@ using KeyPtr = std::unique_ptr<EVP_PKEY, Freer<EVP_PKEY_free>>;
 using ContextPtr = std::unique_ptr<SSL_CTX, Freer<SSL_CTX_free>>;
 
 struct PemFile {
-  std::string_view flag;
+  std::string flag;
   std::string path;
   std::string text;
 };
@@ -42,10 +42,10 @@ absl::Status Mistake(const PemFile& file, const Parts&... what) {
   return absl::InvalidArgumentError(Concat(file.flag, ": ", file.path, what...));
 }
 
-absl::StatusOr<PemFile> Read(std::string_view flag, const std::string& path) {
-  auto text = ReadFlagFile(path);
-  if (!text) return absl::InvalidArgumentError(Concat(flag, ": cannot read ", path));
-  return PemFile{flag, path, *std::move(text)};
+absl::StatusOr<PemFile> Read(const PemFlag& flag) {
+  auto text = ReadFlagFile(flag.path);
+  if (!text) return absl::InvalidArgumentError(Concat(flag.flag, ": cannot read ", flag.path));
+  return PemFile{flag.flag, flag.path, *std::move(text)};
 }
 
 BioPtr Reader(const PemFile& file) {
@@ -96,48 +96,88 @@ absl::Status CheckPair(const PemFile& cert, const PemFile& key) {
     return Mistake(key, " holds no private key in PEM that is free of a passphrase");
   }
   // Keys that are too short for this system's OpenSSL, for instance.
-  const ContextPtr context(SSL_CTX_new(TLS_server_method()));
+  const ContextPtr context(SSL_CTX_new(TLS_method()));
   if (SSL_CTX_use_certificate(context.get(), first->get()) != 1) return Unusable(cert);
   if (X509_check_private_key(first->get(), secret.get()) != 1) {
-    return Mistake(key, " is not the key of the certificate in --tls-cert-file ", cert.path);
+    return Mistake(key, " is not the key of the certificate in ", cert.flag, " ", cert.path);
   }
   if (SSL_CTX_use_PrivateKey(context.get(), secret.get()) != 1) return Unusable(key);
   return absl::OkStatus();
 }
 
-}  // namespace
+// What one side shows.
+struct Identity {
+  PemFile cert;
+  PemFile key;
+};
 
-absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeCredentials(
-    const ServiceOptions& options) {
-  if (options.tls_cert_file.empty() && options.tls_key_file.empty()) {
-    if (!options.tls_client_ca_file.empty()) {
-      return absl::InvalidArgumentError(
-          "--tls-client-ca-file: needs --tls-cert-file and --tls-key-file");
-    }
-    return grpc::InsecureServerCredentials();
+absl::StatusOr<Identity> ReadIdentity(const TlsFlags& flags) {
+  if (flags.cert.path.empty()) {
+    return absl::InvalidArgumentError(Concat(flags.cert.flag, ": ", flags.key.flag, " needs it"));
   }
-  if (options.tls_cert_file.empty()) {
-    return absl::InvalidArgumentError("--tls-cert-file: --tls-key-file needs it");
+  if (flags.key.path.empty()) {
+    return absl::InvalidArgumentError(Concat(flags.key.flag, ": ", flags.cert.flag, " needs it"));
   }
-  if (options.tls_key_file.empty()) {
-    return absl::InvalidArgumentError("--tls-key-file: --tls-cert-file needs it");
-  }
-  auto cert = Read("--tls-cert-file", options.tls_cert_file);
+  auto cert = Read(flags.cert);
   if (!cert.ok()) return cert.status();
-  auto key = Read("--tls-key-file", options.tls_key_file);
+  auto key = Read(flags.key);
   if (!key.ok()) return key.status();
   if (absl::Status status = CheckPair(*cert, *key); !status.ok()) return status;
+  return Identity{*std::move(cert), *std::move(key)};
+}
 
+// The text of the file.
+absl::StatusOr<std::string> ReadAuthorities(const PemFlag& flag) {
+  auto file = Read(flag);
+  if (!file.ok()) return file.status();
+  if (const auto first = CheckCertificates(*file); !first.ok()) return first.status();
+  return std::move(file->text);
+}
+
+bool ShowsNothing(const TlsFlags& flags) {
+  return flags.cert.path.empty() && flags.key.path.empty();
+}
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeServerCredentials(
+    const TlsFlags& flags) {
+  if (ShowsNothing(flags)) {
+    if (flags.ca.path.empty()) return grpc::InsecureServerCredentials();
+    return absl::InvalidArgumentError(
+        Concat(flags.ca.flag, ": needs ", flags.cert.flag, " and ", flags.key.flag));
+  }
+  auto identity = ReadIdentity(flags);
+  if (!identity.ok()) return identity.status();
   grpc::SslServerCredentialsOptions ssl(GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE);
-  ssl.pem_key_cert_pairs.push_back({std::move(key->text), std::move(cert->text)});
-  if (!options.tls_client_ca_file.empty()) {
-    auto ca = Read("--tls-client-ca-file", options.tls_client_ca_file);
-    if (!ca.ok()) return ca.status();
-    if (const auto first = CheckCertificates(*ca); !first.ok()) return first.status();
-    ssl.pem_root_certs = std::move(ca->text);
+  ssl.pem_key_cert_pairs.push_back({std::move(identity->key.text), std::move(identity->cert.text)});
+  if (!flags.ca.path.empty()) {
+    auto authorities = ReadAuthorities(flags.ca);
+    if (!authorities.ok()) return authorities.status();
+    ssl.pem_root_certs = *std::move(authorities);
     ssl.client_certificate_request = GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY;
   }
   return grpc::SslServerCredentials(ssl);
 }
 
-}  // namespace clarion::service
+absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MakeChannelCredentials(
+    const TlsFlags& flags) {
+  if (flags.ca.path.empty()) {
+    if (ShowsNothing(flags)) return grpc::InsecureChannelCredentials();
+    const PemFlag& given = flags.cert.path.empty() ? flags.key : flags.cert;
+    return absl::InvalidArgumentError(Concat(given.flag, ": needs ", flags.ca.flag));
+  }
+  auto authorities = ReadAuthorities(flags.ca);
+  if (!authorities.ok()) return authorities.status();
+  grpc::SslCredentialsOptions ssl;
+  ssl.pem_root_certs = *std::move(authorities);
+  if (!ShowsNothing(flags)) {
+    auto identity = ReadIdentity(flags);
+    if (!identity.ok()) return identity.status();
+    ssl.pem_private_key = std::move(identity->key.text);
+    ssl.pem_cert_chain = std::move(identity->cert.text);
+  }
+  return grpc::SslCredentials(ssl);
+}
+
+}  // namespace clarion
