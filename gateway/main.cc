@@ -47,8 +47,10 @@ absl::StatusOr<clarion::link::GrpcLinkOptions> CheckLink(const ServiceFlags& fla
   }
   auto credentials = clarion::MakeChannelCredentials(flags.tls);
   if (!credentials.ok()) return credentials.status();
-  return clarion::link::GrpcLinkOptions{.target = flags.service,
-                                        .credentials = *std::move(credentials)};
+  // gRPC does not know that no host is this one.
+  const std::string target =
+      flags.service.starts_with(':') ? host_port->host + flags.service : flags.service;
+  return clarion::link::GrpcLinkOptions{.target = target, .credentials = *std::move(credentials)};
 }
 
 }  // namespace

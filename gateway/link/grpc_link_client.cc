@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "boost/asio/post.hpp"
 #include "boost/asio/steady_timer.hpp"
@@ -75,6 +76,31 @@ struct FromStream {
   absl::Status status;
 };
 
+// The calls that gRPC still has something to do for. Whoever drops the last reference to a channel
+// on one of gRPC's own threads makes that thread wait for itself (a call's context holds one): so a
+// link waits until its calls have ended, and drops the channel itself.
+class Calls {
+ public:
+  void Begin() {
+    MutexLock lock(mutex_);
+    ++under_way_;
+  }
+  // Its context is destroyed.
+  void End() {
+    MutexLock lock(mutex_);
+    if (--under_way_ == 0) none_.NotifyAll();
+  }
+  void WaitForNone() {
+    MutexLock lock(mutex_);
+    while (under_way_ > 0) none_.Wait(mutex_);
+  }
+
+ private:
+  Mutex mutex_;
+  CondVar none_;
+  size_t under_way_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
 // One Attach stream: gRPC's threads on one side, the loop's inbox on the other. Owns itself until
 // OnDone.
 class Stream : public grpc::ClientBidiReactor<v1::AttachRequest, v1::AttachResponse>,
@@ -82,11 +108,12 @@ class Stream : public grpc::ClientBidiReactor<v1::AttachRequest, v1::AttachRespo
  public:
   using Inbox = LoopInbox<FromStream>;
 
-  Stream(std::shared_ptr<Inbox> inbox, size_t inbox_bytes)
-      : inbox_(std::move(inbox)), inbox_bytes_(inbox_bytes) {}
+  Stream(std::shared_ptr<Calls> calls, std::shared_ptr<Inbox> inbox, size_t inbox_bytes)
+      : calls_(std::move(calls)), inbox_(std::move(inbox)), inbox_bytes_(inbox_bytes) {}
 
   void Start(v1::GatewayService::Stub* stub) {
     self_ = shared_from_this();
+    calls_->Begin();
     stub->async()->Attach(&context_, this);
     StartRead(&response_);
     // Reads and writes are started later from the loop, at any time before Cancel.
@@ -124,11 +151,12 @@ class Stream : public grpc::ClientBidiReactor<v1::AttachRequest, v1::AttachRespo
 
  private:
   void OnReadInitialMetadataDone(bool ok) override {
-    if (ok) inbox_->Put({.what = FromStream::What::kUp});
+    if (ok) SayUp();
   }
   void OnReadDone(bool ok) override {
     // The hold goes when reading has ended: nothing more can be done with the stream.
     if (!ok) return Release();
+    SayUp();
     const size_t bytes = response_.ByteSizeLong();
     // Here, not on the loop, which has sockets to write to.
     FromStream message{.messages = FromProto(response_), .bytes = bytes};
@@ -157,9 +185,16 @@ class Stream : public grpc::ClientBidiReactor<v1::AttachRequest, v1::AttachRespo
     absl::Status why = FromGrpc(status);
     if (why.ok()) why = absl::UnavailableError("the service ended the stream");
     inbox_->Put({.what = FromStream::What::kEnded, .status = std::move(why)});
-    const std::shared_ptr<Stream> last = std::move(self_);
+    const std::shared_ptr<Calls> calls = calls_;
+    self_.reset();  // the loop has another reference, or that was the last
+    calls->End();
   }
 
+  // gRPC says on two threads at once that the stream is up and what came first.
+  void SayUp() {
+    MutexLock lock(mutex_);
+    if (!std::exchange(up_, true)) inbox_->Put({.what = FromStream::What::kUp});
+  }
   void Release() {
     {
       MutexLock lock(mutex_);
@@ -168,6 +203,7 @@ class Stream : public grpc::ClientBidiReactor<v1::AttachRequest, v1::AttachRespo
     RemoveHold();
   }
 
+  const std::shared_ptr<Calls> calls_;
   const std::shared_ptr<Inbox> inbox_;
   const size_t inbox_bytes_;
   grpc::ClientContext context_;
@@ -178,6 +214,7 @@ class Stream : public grpc::ClientBidiReactor<v1::AttachRequest, v1::AttachRespo
   // the lock.
   Mutex mutex_;
   v1::AttachRequest request_ ABSL_GUARDED_BY(mutex_);
+  bool up_ ABSL_GUARDED_BY(mutex_) = false;
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   bool paused_ ABSL_GUARDED_BY(mutex_) = false;
   bool released_ ABSL_GUARDED_BY(mutex_) = false;
@@ -240,14 +277,23 @@ class GrpcLink : public Link {
     auto call = std::make_shared<PageCall>();
     call->request = std::move(request);
     call->context.set_deadline(std::chrono::system_clock::now() + options_.page_timeout);
+    const uint64_t id = ++last_page_;
+    page_calls_.emplace(id, call);
+    calls_->Begin();
+    PageCall& called = *call;
     stub_->async()->ReadPage(
-        &call->context, &call->request, &call->response,
-        [call, pages = pages_, done = std::move(done)](const grpc::Status& status) {
-          if (status.ok()) {
-            pages->Put({done, FromProto(call->response)});
-          } else {
-            pages->Put({done, FromGrpc(status)});
-          }
+        &called.context, &called.request, &called.response,
+        [this, id, call = std::move(call), calls = calls_, pages = pages_,
+         done = std::move(done)](const grpc::Status& status) mutable {
+          auto page = status.ok() ? absl::StatusOr<Page>(FromProto(call->response))
+                                  : absl::StatusOr<Page>(FromGrpc(status));
+          pages->Put({[this, id, done = std::move(done)](absl::StatusOr<Page> answer) {
+                        page_calls_.erase(id);
+                        done(std::move(answer));
+                      },
+                      std::move(page)});
+          call.reset();
+          calls->End();
         });
   }
 
@@ -261,6 +307,9 @@ class GrpcLink : public Link {
     pages_->Close();
     if (inbox_ != nullptr) inbox_->Close();
     if (stream_ != nullptr) std::exchange(stream_, nullptr)->Cancel();
+    for (const auto& [id, call] : page_calls_) call->context.TryCancel();
+    calls_->WaitForNone();
+    page_calls_.clear();
   }
 
  private:
@@ -294,7 +343,7 @@ class GrpcLink : public Link {
                                              [this, alive = alive_](std::vector<FromStream> batch) {
                                                OnStream(alive, std::move(batch));
                                              });
-    stream_ = std::make_shared<Stream>(inbox_, options_.inbox_bytes);
+    stream_ = std::make_shared<Stream>(calls_, inbox_, options_.inbox_bytes);
     stream_->Start(stub_.get());
     heard_ = true;
     silent_beats_ = 0;
@@ -383,6 +432,10 @@ class GrpcLink : public Link {
   boost::asio::steady_timer heartbeat_;
   AttachBackoff backoff_;
   const std::shared_ptr<LoopInbox<PageAnswer>> pages_;
+  const std::shared_ptr<Calls> calls_ = std::make_shared<Calls>();
+  // Until the loop has their answers.
+  absl::flat_hash_map<uint64_t, std::shared_ptr<PageCall>> page_calls_;
+  uint64_t last_page_ = 0;
   LinkSink* sink_ = nullptr;
   // Of the stream; both of one stream only.
   std::shared_ptr<Stream::Inbox> inbox_;

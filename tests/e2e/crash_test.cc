@@ -145,6 +145,13 @@ TEST(ConnectionsTest, ConnectionsOfAKilledGatewayAreGoneAtOnceAndComeBack) {
   deployment.service().Stop(SIGKILL);
   deployment.StartService();
   EXPECT_TRUE(browsers.WaitFor(std::chrono::seconds(20), [&] { return connected() == 10; }));
+  // The gateway told the service of them before their `connected` was read.
+  EXPECT_TRUE(browsers.WaitFor(std::chrono::seconds(20), [&] {
+    for (size_t i = 0; i < browsers.size(); ++i) {
+      if (browsers.connections(i) < 2) return false;
+    }
+    return true;
+  }));
   for (size_t i = 0; i < browsers.size(); ++i) EXPECT_EQ(browsers.connections(i), 2);
 }
 
