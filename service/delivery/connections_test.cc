@@ -364,7 +364,13 @@ TEST_F(BindTest, AnotherGatewaysAnswerDoesNotCount) {
   EXPECT_FALSE(done_);
 }
 
-class AllThreadsTest : public DeliveryTest {};
+class AllThreadsTest : public DeliveryTest {
+ protected:
+  void Assign(const std::string& thread, const std::string& user) {
+    log_.Assign(ThreadId(thread), UserId(user), [](const auto&) {});
+    log_.RunAll();
+  }
+};
 
 TEST_F(AllThreadsTest, AreBoundThoseThereAreAndThoseThatCome) {
   GiveTo("t1", "ann");
@@ -374,9 +380,8 @@ TEST_F(AllThreadsTest, AreBoundThoseThereAreAndThoseThatCome) {
   gateway->Open("c", "ann");
   gateway->SubscribeAll("c");
   log_.RunAll();
-  delivery().OnThreadAssigned(ThreadId("t3"), UserId("ann"));
-  delivery().OnThreadAssigned(ThreadId("t3"), UserId("ann"));
-  delivery().OnThreadAssigned(ThreadId("x"), UserId("bob"));
+  Assign("t3", "ann");
+  Assign("x", "bob");
   EXPECT_THAT(gateway->Heard(),
               ElementsAre("all 7 ok", "bind c t1 all", "bind c t2 all", "bind c t3 all"));
 }
@@ -387,7 +392,7 @@ TEST_F(AllThreadsTest, EndWithOff) {
   gateway->SubscribeAll("c");
   gateway->SubscribeAll("c", false);
   log_.RunAll();
-  delivery().OnThreadAssigned(ThreadId("t"), UserId("ann"));
+  Assign("t", "ann");
   EXPECT_THAT(gateway->Heard(), ElementsAre("all 7 ok"));
 }
 

@@ -36,7 +36,9 @@
 
 namespace clarion::delivery {
 
-class Core final : public log::Follower, public std::enable_shared_from_this<Core> {
+class Core final : public log::Follower,
+                   public log::OwnerWatcher,
+                   public std::enable_shared_from_this<Core> {
  public:
   Core(Options options, log::Log* log, Scheduler* scheduler);
 
@@ -44,7 +46,6 @@ class Core final : public log::Follower, public std::enable_shared_from_this<Cor
   std::shared_ptr<link::GatewaySession> OnAttached(std::shared_ptr<link::Attachment> carrier);
   void ReadPage(v1::ReadPageRequest request, link::PageCallback done);
   uint32_t Subscriptions(const ThreadId& thread) const;
-  void OnThreadAssigned(const ThreadId& thread, const UserId& user);
   std::unique_ptr<Cancellation> AwaitReady(const UserId& user, const ThreadId& thread,
                                            std::chrono::nanoseconds timeout,
                                            std::function<void(ReadyState)> done);
@@ -59,7 +60,9 @@ class Core final : public log::Follower, public std::enable_shared_from_this<Cor
                   std::function<void(v1::CanaryReport)> report);
   void Stop();
 
-  // ---- log::Follower (subscriptions.cc) ----
+  // ---- log::OwnerWatcher, log::Follower (subscriptions.cc) ----
+  // Claims go live, connections that follow all threads of the user are bound to it.
+  void OnThreadOwned(const ThreadId& thread, const UserId& owner) override;
   void OnAppended(const ThreadId& thread, const log::EventRun& run) override;
   void OnFloorRaised(const ThreadId& thread, Offset floor, log::FloorReason reason) override;
   void OnAcknowledged(const ThreadId& thread, Offset acknowledged) override;

@@ -44,9 +44,6 @@ class DeliveryHandle final : public Delivery {
   uint32_t Subscriptions(const ThreadId& thread) const override {
     return core_->Subscriptions(thread);
   }
-  void OnThreadAssigned(const ThreadId& thread, const UserId& user) override {
-    core_->OnThreadAssigned(thread, user);
-  }
   std::unique_ptr<Cancellation> AwaitReady(const UserId& user, const ThreadId& thread,
                                            std::chrono::nanoseconds timeout,
                                            std::function<void(ReadyState)> done) override {
@@ -79,8 +76,9 @@ class DeliveryHandle final : public Delivery {
 }  // namespace
 
 std::unique_ptr<Delivery> Delivery::Create(Options options, log::Log* log, Scheduler* scheduler) {
-  return std::make_unique<DeliveryHandle>(
-      std::make_shared<Core>(std::move(options), log, scheduler));
+  auto core = std::make_shared<Core>(std::move(options), log, scheduler);
+  log->WatchOwners(core.get());
+  return std::make_unique<DeliveryHandle>(std::move(core));
 }
 
 Core::Core(Options options, log::Log* log, Scheduler* scheduler)

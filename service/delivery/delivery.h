@@ -77,15 +77,11 @@ struct GatewayInfo {
 class Delivery : public link::Service {
  public:
   // `log` and `scheduler` outlive it. Destroy it after Stop() and after the log was closed, which
-  // may call its follower until then.
+  // may call it until then.
   static std::unique_ptr<Delivery> Create(Options options, log::Log* log, Scheduler* scheduler);
 
   // Confirmed subscriptions of the thread now.
   virtual uint32_t Subscriptions(const ThreadId& thread) const = 0;
-
-  // The log gave this thread to this user just now: claims go live, `all` subscriptions and the
-  // optional binding of open connections follow. Idempotent.
-  virtual void OnThreadAssigned(const ThreadId& thread, const UserId& user) = 0;
 
   // Waits until `user` has a confirmed subscription of `thread`. `done` gets what was reached when
   // that is so or the time is over (readiness NONE then); never an error but CANCELLED.

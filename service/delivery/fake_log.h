@@ -228,9 +228,11 @@ class FakeLog final : public log::Log {
     });
   }
 
+  void WatchOwners(log::OwnerWatcher* watcher) override { owners_ = watcher; }
+
   void Assign(ThreadId id, UserId owner, Callback<bool> done) override {
     MutexLock lock(mutex_);
-    At(id).calls.push_back([owner, done = std::move(done)](Thread& thread) {
+    At(id).calls.push_back([this, owner, done = std::move(done)](Thread& thread) {
       const bool free = thread.state.owner.empty();
       if (free) SetOwner(thread, owner);
       thread.calls_back.push_back([done, free] { done(free); });
@@ -340,8 +342,14 @@ class FakeLog final : public log::Log {
     return call;
   }
 
-  static void SetOwner(Thread& thread, const UserId& owner) {
+  // The watcher learns of it twice, as it may.
+  void SetOwner(Thread& thread, const UserId& owner) {
     thread.state.owner = owner;
+    for (int n = 0; n < 2 && owners_ != nullptr; ++n) {
+      thread.calls_back.push_back([watcher = owners_, id = thread.state.thread, owner] {
+        watcher->OnThreadOwned(id, owner);
+      });
+    }
     for (log::Follower* follower : thread.followers) {
       thread.calls_back.push_back(
           [follower, id = thread.state.thread, owner] { follower->OnOwnerAssigned(id, owner); });
@@ -351,10 +359,7 @@ class FakeLog final : public log::Log {
   void CommitAppend(Thread& thread, const log::AppendRequest& request,
                     const Callback<log::AppendResult>& done) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     log::AppendResult result;
-    if (thread.state.owner.empty()) {
-      SetOwner(thread, request.owner);
-      result.owner_assigned = true;
-    }
+    if (thread.state.owner.empty()) SetOwner(thread, request.owner);
     if (std::exchange(thread.new_epoch, false)) {
       thread.state.epochs.push_back(
           {Epoch(absl::StrCat("e", ++last_epoch_)), thread.state.last.next()});
@@ -387,6 +392,7 @@ class FakeLog final : public log::Log {
     }
   }
 
+  log::OwnerWatcher* owners_ = nullptr;  // before the first call
   Mutex mutex_;
   std::mt19937_64 random_ ABSL_GUARDED_BY(mutex_);
   std::map<ThreadId, Thread> threads_ ABSL_GUARDED_BY(mutex_);

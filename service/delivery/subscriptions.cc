@@ -278,10 +278,10 @@ void Core::Assigned(const ThreadId& id, const UserId& owner, Deferred& after) {
   AskLog(*thread, after);
 }
 
-void Core::OnThreadAssigned(const ThreadId& thread, const UserId& user) {
+void Core::OnThreadOwned(const ThreadId& thread, const UserId& owner) {
   Deferred after;
   MutexLock lock(mutex_);
-  Assigned(thread, user, after);
+  Assigned(thread, owner, after);
 }
 
 void Core::OnOwnerAssigned(const ThreadId& id, const UserId& owner) {

@@ -68,7 +68,7 @@ class Core {
         log(log),
         delivery(delivery),
         scheduler(scheduler),
-        intake(this->options.intake, log, delivery, scheduler) {}
+        intake(this->options.intake, delivery, scheduler) {}
 
   const Options options;
   log::Log* const log;

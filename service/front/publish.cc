@@ -71,7 +71,7 @@ grpc::ServerUnaryReactor* Publish(Core& core, grpc::CallbackServerContext* conte
   append.owner = UserId(request->event().user_id());
   const bool critical = item->critical;
   append.items.push_back(*std::move(item));
-  core.intake.Append(
+  core.log->Append(
       std::move(append), [&core, reactor, request, response, critical,
                           facts = std::move(facts)](absl::StatusOr<log::AppendResult> result) {
         const auto refuse = [&](const absl::Status& status) {

@@ -313,11 +313,11 @@ class Stream final : public PublishStreamReactor,
 
   void Append(StreamAppend append) {
     ErrorContext context = facts_.Context(append.request.owner.str(), append.request.thread.str());
-    core_.intake.Append(std::move(append.request),
-                        [self = shared_from_this(), tickets = std::move(append.tickets),
-                         context = std::move(context)](const auto& result) {
-                          self->OnAppended(tickets, context, result);
-                        });
+    core_.log->Append(std::move(append.request),
+                      [self = shared_from_this(), tickets = std::move(append.tickets),
+                       context = std::move(context)](const auto& result) {
+                        self->OnAppended(tickets, context, result);
+                      });
   }
 
   void OnAppended(const std::vector<StreamTicket>& tickets, const ErrorContext& context,

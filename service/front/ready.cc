@@ -108,7 +108,6 @@ grpc::ServerUnaryReactor* BindThread(Core& core, grpc::CallbackServerContext* co
   ThreadId thread(request->thread_id());
   core.log->Assign(thread, user,
                    [&core, call, user, thread, timeout, response](absl::StatusOr<bool> assigned) {
-                     if (assigned.ok() && *assigned) core.delivery->OnThreadAssigned(thread, user);
                      if (!call->open()) return;
                      if (!assigned.ok()) return call->Fail(assigned.status());
                      Bind(core, call, user, thread, timeout, response);

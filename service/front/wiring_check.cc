@@ -4,10 +4,12 @@
 #include <utility>
 
 #include "proto/base/text.h"
+#include "proto/contract/error.h"
 #include "proto/contract/event_type.h"
 #include "service/front/request.h"
 #include "service/front/wiring_canaries.h"
 #include "service/runs/start_run.h"
+#include "telemetry/log.h"
 
 namespace clarion::front {
 
@@ -29,7 +31,6 @@ void WiringCheck::Begin() {
                       if (!assigned.ok()) {
                         return self->Stop(v1::WIRING_STEP_LOG, ToStd(assigned.status().message()));
                       }
-                      self->core_.delivery->OnThreadAssigned(self->thread_, UserId(kCanaryUser));
                       self->OpenSocket();
                     });
 }
@@ -100,13 +101,15 @@ void WiringCheck::Send() {
       types.push_back(canary.type());
       append.items.push_back(*std::move(items[i]));
     }
+    // Before anybody can finish, and erase what this brings.
+    if (!types.empty()) {
+      core_.log->Append(std::move(append), [self = shared_from_this(), types](const auto& result) {
+        self->OnAppended(types, result);
+      });
+    }
   }
   if (types.empty()) return Finish();
   StartTimer(State::kSending);
-  core_.intake.Append(std::move(append),
-                      [self = shared_from_this(), types = std::move(types)](const auto& result) {
-                        self->OnAppended(types, result);
-                      });
 }
 
 void WiringCheck::OnAppended(const std::vector<std::string>& types,
@@ -168,7 +171,12 @@ void WiringCheck::Finish() {
     timer = timer_;
   }
   if (timer != 0) core_.scheduler->Cancel(timer);
-  core_.log->Erase(thread_, [self = shared_from_this()](const absl::StatusOr<bool>&) {
+  core_.log->Erase(thread_, [self = shared_from_this()](const absl::StatusOr<bool>& erased) {
+    if (!erased.ok()) {  // the next start will sweep it
+      LogFailure(WithContext(erased.status(), {.user_id = std::string(kCanaryUser),
+                                               .thread_id = self->thread_.str(),
+                                               .operation = "CheckWiring"}));
+    }
     Done done;
     std::vector<v1::WiringCanary> canaries;
     {

@@ -330,10 +330,16 @@ void CommitLoop::Show() {
     if (thread->staged->changed) ShowToReaders(*thread);
   }
   journal_bytes_ += record_.bytes().size();
-  if (followers_.empty()) return;
   for (size_t i = 0; i < touched_.size(); ++i) {
-    if (touched_[i]->staged->changed) ShowToFollowers(*touched_[i], shown_[i]);
+    const Staged& staged = *touched_[i]->staged;
+    if (!staged.changed) continue;
+    if (staged.effects.owner) ShowOwner(touched_[i]->id, *staged.effects.owner);
+    if (!followers_.empty()) ShowToFollowers(*touched_[i], shown_[i]);
   }
+}
+
+void CommitLoop::ShowOwner(const ThreadId& thread, const UserId& owner) {
+  if (OwnerWatcher* watcher = engine_.owners) watcher->OnThreadOwned(thread, owner);
 }
 
 void CommitLoop::ShowToReaders(ThreadLog& thread) {
@@ -527,7 +533,7 @@ void CommitLoop::Reopen() {
   }
   engine_.metrics.reopened.Add();
   Adopt(*std::move(recovered));
-  InterruptFollowers(std::exchange(doubtful_, {}));
+  ShowAgain(std::exchange(doubtful_, {}));
 }
 
 // An attempt may write a good deal before it fails: not all the time.
@@ -557,8 +563,17 @@ void CommitLoop::Adopt(Recovered recovered) {
   engine_.store.Set(store_);
 }
 
-void CommitLoop::InterruptFollowers(const absl::flat_hash_set<ThreadId>& threads) {
+void CommitLoop::ShowAgain(const absl::flat_hash_set<ThreadId>& threads) {
   for (const ThreadId& thread : threads) {
+    // A commit that survived stands in the journal, hence the thread in memory.
+    if (const std::shared_ptr<ThreadLog> known = engine_.threads.Find(thread)) {
+      UserId owner;
+      {
+        MutexLock lock(known->mutex);
+        owner = known->image->owner();
+      }
+      if (!owner.empty()) ShowOwner(thread, owner);
+    }
     const auto entry = followers_.find(thread);
     if (entry == followers_.end()) continue;
     for (Follower* follower : entry->second) follower->OnInterrupted(thread);

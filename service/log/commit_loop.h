@@ -68,6 +68,7 @@ class CommitLoop {
   void Show();
   void ShowToReaders(ThreadLog& thread);
   void ShowToFollowers(const ThreadLog& thread, const EventRun& run);
+  void ShowOwner(const ThreadId& thread, const UserId& owner);
   void AnswerCommitted();
   void ReleaseStaged();
   void EraseThread(ThreadLog& thread, Op& op);
@@ -83,7 +84,8 @@ class CommitLoop {
   void Reopen();
   void TryLater();
   void Adopt(Recovered recovered);
-  void InterruptFollowers(const absl::flat_hash_set<ThreadId>& threads);
+  // What became of them is shown: whoever waits for a commit that failed and survived learns of it.
+  void ShowAgain(const absl::flat_hash_set<ThreadId>& threads);
 
   // --- Retention.
   void BeginRetention();

@@ -123,6 +123,8 @@ class EmbeddedLog : public Log {
             {std::move(thread), bytes, AppendOp{std::move(request), std::move(done), {}}});
   }
 
+  void WatchOwners(OwnerWatcher* watcher) override { engine_.owners = watcher; }
+
   void Assign(ThreadId thread, UserId owner, Callback<bool> done) override {
     if (absl::Status status = CheckIds(thread, &owner, "Assign"); !status.ok()) {
       return Later(std::move(done), std::move(status));

@@ -1,6 +1,7 @@
 // What the parts of the embedded log share.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <utility>
 
@@ -52,6 +53,7 @@ struct Engine {
   ThreadTable threads;
   StoreHolder store;
   CommitQueue queue;
+  std::atomic<OwnerWatcher*> owners = nullptr;
   // Reads from disk; reads from memory and answers that must not come inside the call.
   Worker disk;
   Worker memory;

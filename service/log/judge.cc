@@ -52,10 +52,7 @@ AppendResult Judge::Append(AppendRequest& request) {
   if (!appended) return result;
   counters().last_append = result.committed_at;
   staged_.changed = true;
-  if (nobodys) {
-    staged_.effects.owner = std::move(request.owner);
-    result.owner_assigned = true;
-  }
+  if (nobodys) staged_.effects.owner = std::move(request.owner);
   RetainWithinLimits();
   return result;
 }

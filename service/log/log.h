@@ -115,8 +115,6 @@ struct AppendedItem {
 
 struct AppendResult {
   std::vector<AppendedItem> items;  // one for each of the request's
-  // This append gave the thread its owner.
-  bool owner_assigned = false;
   WallTime committed_at;
   // When retention may remove what was appended, as far as it is not critical.
   WallTime expires_at;
@@ -204,6 +202,13 @@ class Follower {
   virtual void OnInterrupted(const ThreadId& thread) = 0;
 };
 
+// Learns which threads get an owner.
+class OwnerWatcher {
+ public:
+  virtual ~OwnerWatcher() = default;
+  virtual void OnThreadOwned(const ThreadId& thread, const UserId& owner) = 0;
+};
+
 struct AckResult {
   // W after the ack.
   Offset acknowledged;
@@ -243,6 +248,11 @@ class Log {
   virtual void Follow(ThreadId thread, Follower* follower, Callback<ThreadState> done) = 0;
   // No call for this thread begins after `done`.
   virtual void Unfollow(ThreadId thread, Follower* follower, std::function<void()> done) = 0;
+
+  // `watcher` learns of every thread that gets its owner, by whatever call and whether its caller
+  // heard the answer or not: after the commit, before the answer. Of some it learns again. One
+  // watcher, before the first call; it must outlive the log's threads (see Close).
+  virtual void WatchOwners(OwnerWatcher* watcher) = 0;
 
   // Gives the thread to `owner` if it is nobody's. THREAD_OWNERSHIP if it is somebody else's.
   // True: it was nobody's.

@@ -128,7 +128,8 @@ absl::StatusOr<ReadResult> LogReader::ReadFromDisk(const ReadRequest& request) c
     if (!whole.ok()) return whole.status();
     if (*whole) return result;
   }
-  return absl::DataLossError("events above the floor are not in the chunks");
+  return absl::DataLossError(
+      "events above the floor are not in the chunks, or they moved each time it was read");
 }
 
 // False: the thread changed its place or its floor meanwhile, or events are really missing.

@@ -114,7 +114,8 @@ Offset RetentionFloor(const ThreadImage& image, const Effects& staged,
 }
 
 bool MayExpire(const StoredMeta& meta, const RetentionLimits& limits, WallTime now) {
-  if (meta.counters.last < meta.counters.floor) return false;
+  // Chunks that nobody removed before the thread left memory: loading it does.
+  if (meta.counters.last < meta.counters.floor) return meta.oldest != WallTime{};
   if (meta.oldest + limits.age > now) return false;
   return meta.oldest_critical == WallTime{} || meta.oldest_critical + limits.critical_age <= now ||
          meta.oldest_critical > meta.oldest;

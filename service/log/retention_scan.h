@@ -21,7 +21,8 @@ class RetentionScan {
   explicit RetentionScan(LogMetrics& metrics) : metrics_(metrics) {}
 
   // Goes on where the last one stopped, over options.retention_scan_threads checkpoints; answers a
-  // few hundred threads at most. What cannot be read is said, counted and passed over.
+  // few hundred threads at most. A checkpoint that says nonsense is said, counted and passed over;
+  // a part of the database that cannot be read ends the scan there, which is said each time.
   std::vector<ThreadId> Run(Store& store, const EmbeddedOptions& options, WallTime now);
 
  private:

@@ -40,8 +40,9 @@ void ThreadImage::Restore(const StoredMeta& meta) {
   counters_ = meta.counters;
   epochs_ = meta.epochs;
   spilled_ = meta.counters.last;
-  // A thread whose checkpoint has no events has no chunks either.
-  if (meta.counters.last >= meta.counters.floor) hints_ = {meta.oldest, meta.oldest_critical};
+  // A thread whose checkpoint has no events has no chunks either, unless it says so.
+  if (meta.counters.last >= meta.counters.floor || meta.oldest != WallTime{})
+    hints_ = {meta.oldest, meta.oldest_critical};
 }
 
 void ThreadImage::AddRun(const RunRecord& run) {
@@ -172,6 +173,7 @@ StoredMeta ThreadImage::Meta(uint64_t applied) const {
   meta.owner = owner_;
   meta.counters = counters_;
   meta.epochs = epochs_;
+  if (!dead_chunks_.empty()) meta.oldest = StoredMeta::kLongAgo;
   if (!chunks_.empty()) meta.oldest = chunks_.front().last_time;
   if (!criticals_.empty()) meta.oldest_critical = criticals_.front().accepted_at;
   if (hints_) {

@@ -59,9 +59,10 @@ struct StoredMeta {
   UserId owner;
   Counters counters;
   std::vector<EpochMark> epochs;
-  // When the oldest chunk's newest event was accepted, and the oldest critical event that is
-  // pending (1970: none, or not known without the chunks): by these retention knows whether the
-  // thread is worth loading.
+  // When the oldest chunk's newest event was accepted (kLongAgo: only chunks that wait to be
+  // removed are left), and the oldest critical event that is pending (1970: none, or not known
+  // without the chunks): by these retention knows whether the thread is worth loading.
+  static constexpr WallTime kLongAgo{std::chrono::milliseconds(1)};
   WallTime oldest;
   WallTime oldest_critical;
 };

@@ -33,10 +33,6 @@ class Gate {
     MutexLock lock(mutex_);
     while (inside_ > 0) empty_.Wait(mutex_);
   }
-  size_t inside() {
-    MutexLock lock(mutex_);
-    return inside_;
-  }
 
  private:
   Mutex mutex_;

@@ -98,19 +98,6 @@ absl::StatusOr<log::AppendItem> Intake::MakeItem(v1::Event* event,
   return item;
 }
 
-void Intake::Append(log::AppendRequest request, log::Log::Callback<log::AppendResult> done) {
-  ThreadId thread = request.thread;
-  UserId owner = request.owner;
-  log_->Append(std::move(request),
-               [delivery = delivery_, thread = std::move(thread), owner = std::move(owner),
-                done = std::move(done)](absl::StatusOr<log::AppendResult> result) {
-                 if (result.ok() && result->owner_assigned) {
-                   delivery->OnThreadAssigned(thread, owner);
-                 }
-                 done(std::move(result));
-               });
-}
-
 v1::PublishResponse Intake::Accepted(const log::AppendedItem& item, const log::AppendResult& result,
                                      bool critical, uint32_t subscriptions) const {
   v1::PublishResponse response;

@@ -1,5 +1,6 @@
-// The way of every event into the log: completed, encoded, appended, answered. Publish, streams,
-// StartRun and canaries all go through here. It does not check fields; its callers have done so.
+// What stands on either side of Log::Append for every event, of Publish, streams, StartRun and
+// canaries: completed and encoded before it, answered after it. It does not check fields; its
+// callers have done so.
 #pragma once
 
 #include <chrono>
@@ -34,17 +35,14 @@ struct IntakeOptions {
 // Thread-safe; everything it is given outlives it and what it has under way.
 class Intake {
  public:
-  Intake(IntakeOptions options, log::Log* log, delivery::Delivery* delivery, Scheduler* scheduler)
-      : options_(std::move(options)), log_(log), delivery_(delivery), scheduler_(scheduler) {}
+  Intake(IntakeOptions options, delivery::Delivery* delivery, Scheduler* scheduler)
+      : options_(std::move(options)), delivery_(delivery), scheduler_(scheduler) {}
 
   // Completes `event` (accepted_at; occurred_at and trace context where the producer gave none) and
   // encodes it. BUFFER_OVERFLOW: over the limit, which names the size; CONTEXT_INVALID: a type
   // that the encoder lacks. Sending the same event again does not help with either.
   absl::StatusOr<log::AppendItem> MakeItem(v1::Event* event,
                                            const v1::TraceContext& call_trace) const;
-
-  // Log::Append, and delivery learns of a thread that was nobody's before `done` is called.
-  void Append(log::AppendRequest request, log::Log::Callback<log::AppendResult> done);
 
   // The answer for an item that was accepted (kAppended, kDuplicate), `subscriptions` of its thread
   // now.
@@ -55,7 +53,6 @@ class Intake {
 
  private:
   const IntakeOptions options_;
-  log::Log* const log_;
   delivery::Delivery* const delivery_;
   Scheduler* const scheduler_;
 };

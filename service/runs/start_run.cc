@@ -85,7 +85,6 @@ class Operation : public std::enable_shared_from_this<Operation> {
     steps_.log->Assign(thread_, user_, [self = shared_from_this()](absl::StatusOr<bool> assigned) {
       if (self->cancelled()) return;
       if (!assigned.ok()) return self->Answer(assigned.status());
-      if (*assigned) self->steps_.delivery->OnThreadAssigned(self->thread_, self->user_);
       self->Bind();
     });
   }
@@ -122,7 +121,7 @@ class Operation : public std::enable_shared_from_this<Operation> {
     append.thread = thread_;
     append.owner = user_;
     append.items.push_back(*std::move(item));
-    steps_.intake->Append(std::move(append), [self = shared_from_this()](auto result) {
+    steps_.log->Append(std::move(append), [self = shared_from_this()](auto result) {
       if (!result.ok()) return self->Answer(result.status());
       self->OnAppended(*result);
     });

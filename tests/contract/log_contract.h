@@ -30,6 +30,8 @@ class LogContractTest : public testing::TestWithParam<LogEngine> {
   LogClient client() { return LogClient(under_test_->log()); }
   LogUnderTest& under_test() { return *under_test_; }
 
+  RecordingOwners owners_;
+
  private:
   std::unique_ptr<LogUnderTest> under_test_;
 };

@@ -142,8 +142,13 @@ TEST_P(LogContractTest, IdIsFreeAgainOnceItsEventIsGone) {
 // --- Owners.
 
 TEST_P(LogContractTest, FirstAppendGivesTheThreadItsOwner) {
-  EXPECT_TRUE(client().Append("t", "u", Items({"a"}))->owner_assigned);
-  EXPECT_FALSE(client().Append("t", "u", Items({"b"}))->owner_assigned);
+  under_test().log()->WatchOwners(&owners_);
+  client().Add("t", "u", {"a"});
+  EXPECT_THAT(owners_.owned(), ElementsAre("t u")) << "before the answer";
+  client().Add("t", "u", {"b"});
+  client().Append("t", "v", Items({"c"})).status().IgnoreError();
+  EXPECT_TRUE(client().Assign("s", "v").ok());
+  EXPECT_THAT(owners_.owned(), ElementsAre("t u", "s v"));
   EXPECT_EQ(client().State("t").owner, UserId("u"));
 }
 

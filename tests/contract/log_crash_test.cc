@@ -416,6 +416,18 @@ TEST_F(CrashTest, FollowerOfADoubtfulCommitIsInterruptedAndFindsOutByFollowingAg
   client().Unfollow("t", &follower);
 }
 
+TEST_F(CrashTest, OwnerOfADoubtfulCommitThatSurvivedIsTold) {
+  RecordingOwners owners;
+  OpenFresh("the boot");
+  log_->WatchOwners(&owners);
+  fs_->FailOnce(1, CrashFileSystem::Failure::kWrittenButNotSaid, ".log");
+  EXPECT_THAT(client().Append("t", "u", Items({"a"})), HasReason(Reason::kLogUnavailable));
+  owners.WaitFor(1);
+  EXPECT_THAT(owners.owned(), ElementsAre("t u"));
+  EXPECT_THAT(client().ReadAll("t"), ElementsAre("1:text of a"));
+  log_.reset();
+}
+
 TEST_F(CrashTest, JournalThatCouldNotBeTrimmedIsCountedAndNotTakenForGivenBack) {
   EmbeddedOptions options = WithSmallDatabase(CrashOptions(fs_->env()));
   options.path = folder_.path() + "/log";

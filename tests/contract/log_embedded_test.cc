@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "rocksdb/write_batch.h"
+#include "service/log/retention.h"
 #include "service/log/store.h"
 #include "service/log/upkeep.h"
 #include "telemetry/metrics.h"
@@ -95,6 +96,30 @@ TEST_F(EmbeddedLogTest, OneTickExpiresMoreThreadsThanAreLookedAtInOneGo) {
   for (int n = 0; n < kThreads; ++n) {
     while (client().State("t" + std::to_string(n)).floor == Offset(1)) std::this_thread::yield();
   }
+}
+
+TEST(RetentionTest, ChunksThatWaitToBeRemovedAreNotForgotten) {
+  ThreadImage image(ThreadId("t"));
+  StoredMeta meta;
+  meta.counters.last = Offset(2);
+  image.Restore(meta);
+  image.AddChunk({.first = Offset(1), .last = Offset(2), .bytes = 10, .last_time = WallTime(1h)},
+                 {{}, {.id = Digest::Of("b")}});
+  image.SetComplete();
+  Effects expiry;
+  expiry.counters = image.counters();
+  expiry.counters.floor = Offset(3);
+  image.Apply(expiry);
+  const WallTime now(2h);
+  const StoredMeta before = image.Meta(1);
+  EXPECT_TRUE(MayExpire(before, RetentionLimits{}, now));
+  ThreadImage restored(ThreadId("t"));
+  restored.Restore(before);
+  EXPECT_FALSE(restored.complete()) << "it knows nothing of its chunks";
+  EXPECT_EQ(restored.Meta(1).oldest, before.oldest);
+  EXPECT_THAT(image.TakeDeadChunks(64), ElementsAre(Offset(2)));
+  const StoredMeta after = image.Meta(2);
+  EXPECT_FALSE(MayExpire(after, RetentionLimits{}, now));
 }
 
 TEST(UpkeepTest, RoundMeetsEveryThreadThatStaysOnceWhateverComesGoesOrIsUsed) {

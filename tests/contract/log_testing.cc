@@ -198,6 +198,22 @@ std::vector<std::string> Texts(const std::vector<EventRun>& runs) {
   return texts;
 }
 
+void RecordingOwners::OnThreadOwned(const ThreadId& thread, const UserId& owner) {
+  MutexLock lock(mutex_);
+  owned_.push_back(absl::StrCat(thread.str(), " ", owner.str()));
+  changed_.NotifyAll();
+}
+
+std::vector<std::string> RecordingOwners::owned() const {
+  MutexLock lock(mutex_);
+  return owned_;
+}
+
+void RecordingOwners::WaitFor(size_t count) const {
+  MutexLock lock(mutex_);
+  while (owned_.size() < count) changed_.Wait(mutex_);
+}
+
 void RecordingFollower::OnAppended(const ThreadId&, const EventRun& run) {
   std::string call = "appended";
   MutexLock lock(mutex_);

@@ -98,6 +98,20 @@ std::vector<uint64_t> Offsets(const AppendResult& result);
 // "offset:text" for each event of a page.
 std::vector<std::string> Texts(const std::vector<EventRun>& runs);
 
+// Remembers, as "thread owner".
+class RecordingOwners : public OwnerWatcher {
+ public:
+  void OnThreadOwned(const ThreadId& thread, const UserId& owner) override;
+  std::vector<std::string> owned() const;
+  // Waits until there are so many.
+  void WaitFor(size_t count) const;
+
+ private:
+  mutable Mutex mutex_;
+  mutable CondVar changed_;
+  std::vector<std::string> owned_ ABSL_GUARDED_BY(mutex_);
+};
+
 // Remembers what it is told, in order: "appended 1:a 2:b", "floor 3 expired", "acked 2", "owner u",
 // "interrupted".
 class RecordingFollower : public Follower {
