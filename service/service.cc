@@ -4,6 +4,7 @@
 #include <chrono>
 #include <future>
 #include <string_view>
+#include <thread>
 #include <utility>
 
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
@@ -126,6 +127,7 @@ class App final : public ServiceApp {
     if (link_server_) link_server_->Stop();
     if (delivery_) delivery_->Stop();
     if (server_) {
+      std::this_thread::sleep_for(options_.last_answers);
       server_->Shutdown(std::chrono::system_clock::now() + kStopPatience);
       server_->Wait();
     }

@@ -2,6 +2,7 @@
 // start it.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -40,6 +41,9 @@ struct ServiceOptions {
   std::string tls_client_ca_file;
   // Not a flag: another encoder of events than AppendEventJson, for tests of CheckWiring.
   std::function<bool(const v1::Event&, std::string*)> encoder;
+  // Not a flag: how long calls that are on their way are told that the service stops. gRPC ends
+  // those that come later without details.
+  std::chrono::milliseconds last_answers{200};
 
   // Adds a flag for each.
   void AddFlags(Flags& flags);

@@ -119,6 +119,10 @@ int WatchConnections(const Globals& globals, const ConnectionsOptions& options) 
     return ReportError(absl::DeadlineExceededError("no answer in time"), globals);
   }
   for (v1::WatchConnectionsResponse change; stream->Read(&change);) {
+    if (!std::cout) {  // nobody reads it
+      context.TryCancel();
+      break;
+    }
     if (globals.json) {
       std::cout << ToJson(change) << std::endl;
       continue;
@@ -130,7 +134,7 @@ int WatchConnections(const Globals& globals, const ConnectionsOptions& options) 
     std::cout << std::endl;
   }
   const absl::Status status = FromGrpc(stream->Finish());
-  return status.ok() ? static_cast<int>(kOk) : ReportError(status, globals);
+  return status.ok() || !std::cout ? static_cast<int>(kOk) : ReportError(status, globals);
 }
 
 int Connections(const Globals& globals, const ConnectionsOptions& options) {

@@ -76,7 +76,7 @@ void Core::JudgeAck(Subscription& subscription, const PendingAck& ack, Deferred&
         CountsNot(ack.id, Reason::kAckInvalid, "this was not sent yet", state.acknowledged));
   }
   const bool leaves_out = subscription.live && subscription.first > state.acknowledged.next();
-  if (leaves_out || ack.position.offset <= state.acknowledged) {
+  if (leaves_out || (!maybe_new && ack.position.offset <= state.acknowledged)) {
     return attached.Say(Counts(ack.id, state.acknowledged));
   }
   // If known, the same place in the numbering of now; the commit checks epoch and end.

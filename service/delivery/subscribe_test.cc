@@ -406,6 +406,10 @@ TEST_F(AckTest, OfALostOrUnknownPositionSaysEpochChanged) {
   EXPECT_EQ(Answer(), "acked 1 EPOCH_CHANGED 0");
   gateway_->Ack(1, PositionOf("z", 1), 5, 2);
   EXPECT_EQ(Answer(), "acked 2 EPOCH_CHANGED 0");
+  gateway_->Ack(1, PositionOf("e1", 2), 5, 3);
+  EXPECT_EQ(Answer(), "acked 3 ok 2");
+  gateway_->Ack(1, PositionOf("z", 1), 5, 4);
+  EXPECT_EQ(Answer(), "acked 4 EPOCH_CHANGED 2") << "also where the offset is acknowledged already";
 }
 
 // A page may hold a commit of which delivery has not been told yet.

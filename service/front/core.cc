@@ -94,6 +94,10 @@ void Core::StopServing() {
 
 absl::Status Core::Note(absl::Status status, const ErrorContext& context) const {
   status = WithContext(std::move(status), context);
+  // The log mends itself, and nobody knows when.
+  if (ReasonOf(status) == Reason::kLogUnavailable && !RetryAfterOf(status).has_value()) {
+    status = WithRetryAfter(std::move(status), std::chrono::seconds(1));
+  }
   if (!options.production) {
     const ErrorContext said = ContextOf(status);
     const std::string chain = Concat(said.operation, ": ", status.message(),

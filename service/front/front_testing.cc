@@ -204,6 +204,7 @@ void FrontTest::Start() {
     folder_ = pattern;
     options_.log_url = "embedded:" + (folder_ / "log").string();
     options_.listen = "127.0.0.1:0";
+    options_.last_answers = {};  // there are many starts and stops
     options_.admin_listen = "127.0.0.1:0";
   }
   auto app = service::ServiceApp::Start(options_);

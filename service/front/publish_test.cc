@@ -103,6 +103,29 @@ TEST_F(PublishTest, ChecksDuplicatesBeforeTheRun) {
   EXPECT_THAT(Publish(again), RefusedAs(Reason::kRunProtocol));
 }
 
+TEST_F(PublishTest, IsAnsweredWithAReasonWhenTheServiceStops) {
+  options_.last_answers = std::chrono::seconds(1);
+  Restart();
+  std::atomic<int> published{0};
+  std::vector<grpc::Status> ends(4);
+  std::vector<std::thread> callers;
+  for (size_t n = 0; n < ends.size(); ++n) {
+    callers.emplace_back([&, n] {
+      const std::string thread = "t-" + std::to_string(n);
+      for (int i = 0; ends[n].ok(); ++i, ++published) {
+        ends[n] = Publish(Delta("e" + std::to_string(i), thread));
+      }
+    });
+  }
+  while (published < 100) std::this_thread::yield();
+  Stop();
+  for (std::thread& caller : callers) caller.join();
+  for (const grpc::Status& end : ends) {
+    EXPECT_THAT(end, RefusedAs(Reason::kNotInitialized));
+    EXPECT_TRUE(RetryAfterOf(FromGrpc(end)).has_value());
+  }
+}
+
 TEST_F(PublishTest, TakesNoTokenButTheOneOfTheRun) {
   v1::StartRunRequest start;
   start.set_request_id("q1");

@@ -40,10 +40,11 @@ void Wait(Core& core, const std::shared_ptr<AsyncCall>& call, const UserId& user
           const ThreadId& thread, std::chrono::nanoseconds timeout,
           v1::AwaitReadyResponse* response) {
   call->Hold(core.delivery->AwaitReady(
-      user, thread, timeout, [call, response](delivery::ReadyState state) {
+      user, thread, timeout, [&core, call, response](delivery::ReadyState state) {
         if (!call->Claim()) return;
         if (state.readiness < v1::READINESS_SUBSCRIBED) {
-          return call->FailClaimed(runs::NotReady(state, call->context()));
+          return call->FailClaimed(
+              runs::NotReady(state, !core.delivery->Gateways().empty(), call->context()));
         }
         response->set_readiness(state.readiness);
         response->set_subscriptions(state.subscriptions);

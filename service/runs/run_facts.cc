@@ -84,9 +84,11 @@ std::string RandomHex() {
       absl::string_view(reinterpret_cast<const char*>(bytes), sizeof(bytes)));
 }
 
-absl::Status NotReady(const delivery::ReadyState& state, const ErrorContext& context) {
+absl::Status NotReady(const delivery::ReadyState& state, bool gateways,
+                      const ErrorContext& context) {
   constexpr int kStepsSaid = 8;
-  std::string message = "no browser of the user follows the thread; seen:";
+  std::string message = gateways ? "" : "no gateway is attached; ";
+  message += "no browser of the user follows the thread; seen:";
   const int steps = static_cast<int>(state.steps.size());
   if (steps == 0) message += " nothing";
   if (steps > kStepsSaid) absl::StrAppend(&message, " (", steps - kStepsSaid, " earlier)");

@@ -46,9 +46,11 @@ TEST(RunFactsTest, NamesAreFixedByTheRequestAndFitAnId) {
 TEST(RunFactsTest, NotReadySaysTheLastStates) {
   delivery::ReadyState state;
   for (uint32_t i = 0; i < 10; ++i) state.steps.emplace_back().set_connections(i);
-  const absl::Status status = NotReady(state, {});
+  const absl::Status status = NotReady(state, true, {});
   EXPECT_EQ(ReasonOf(status), Reason::kNotReady);
   const std::string message(status.message());
+  EXPECT_THAT(message, testing::Not(HasSubstr("gateway")));
+  EXPECT_THAT(NotReady(state, false, {}).message(), HasSubstr("no gateway is attached"));
   EXPECT_THAT(message, HasSubstr("(2 earlier)"));
   EXPECT_THAT(message, HasSubstr("connections=9"));
   EXPECT_THAT(message, testing::Not(HasSubstr("connections=1 ")));

@@ -104,7 +104,7 @@ class Operation : public std::enable_shared_from_this<Operation> {
   void OnWaited(const delivery::ReadyState& state) {
     if (state.readiness < v1::READINESS_SUBSCRIBED &&
         call_.request.if_not_ready() == v1::IF_NOT_READY_FAIL) {
-      return Answer(NotReady(state, call_.context));
+      return Answer(NotReady(state, !steps_.delivery->Gateways().empty(), call_.context));
     }
     Append(std::max(state.readiness, v1::READINESS_NONE));
   }

@@ -69,7 +69,8 @@ void FillStarted(const v1::StartRunRequest& request, v1::Event* event);
 // 128 random bits in hexadecimal.
 std::string RandomHex();
 
-// NOT_READY that tells the states seen.
-absl::Status NotReady(const delivery::ReadyState& state, const ErrorContext& context);
+// NOT_READY that tells the states seen, and whether there is a gateway to connect to.
+absl::Status NotReady(const delivery::ReadyState& state, bool gateways,
+                      const ErrorContext& context);
 
 }  // namespace clarion::runs

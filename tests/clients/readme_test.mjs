@@ -20,14 +20,6 @@ function snippet(name) {
   return match[1];
 }
 
-// A browser's WebSocket does not throw when nobody listens for its errors.
-class BrowserWebSocket extends WebSocket {
-  constructor(...parameters) {
-    super(...parameters);
-    this.on("error", () => {});
-  }
-}
-
 // The text between one heading and the next of its level.
 function chapter(title) {
   const begin = readme.indexOf(`\n## ${title}\n`);
@@ -95,7 +87,7 @@ const tests = [
       const shown = [];
       const done = new Promise((resolve, reject) => {
         const patience = setTimeout(() => reject(new Error(`only ${JSON.stringify(shown)} came`)), PATIENCE_MS);
-        const watch = new Function("WebSocket", `${snippet("watch.js")}; return watch;`)(BrowserWebSocket);
+        const watch = new Function("WebSocket", `${snippet("watch.js")}; return watch;`)(WebSocket);
         const getToken = async () => (await (await fetch(`${clarion.page}v1/dev/token?user=demo`)).json()).token;
         watch(clarion.stream, getToken, (frame) => {
           if (!frame.event_id) return;

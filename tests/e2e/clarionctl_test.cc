@@ -113,6 +113,24 @@ TEST_P(ClarionctlTest, TailFollowsOnceAServiceThatWasAwayIsThere) {
   ExpectOffsets(tail->log(), 7);
 }
 
+TEST_P(ClarionctlTest, OutputThatCannotBeWrittenIsAFailure) {
+  PublishSome(1);
+  const auto bin = std::filesystem::path(CLARION_BIN_DIR) / "service" / "ctl" / "clarionctl";
+  const std::string service = "--service 127.0.0.1:" + std::to_string(deployment_.grpc_port());
+  for (const char* command :
+       {"threads --user ada", "events t --json", "where e1 --thread t", "check",
+        "token --user ada --secret 0123456789abcdef0123456789abcdef"}) {
+    const bool local = std::string_view(command).starts_with("token");
+    Program shell("/bin/sh",
+                  {"-c", "exec " + bin.string() + " " + command + " " + (local ? "" : service) +
+                             " > /dev/full"},
+                  deployment_.dir() / ("full-" + std::to_string(++started_) + ".log"));
+    shell.Start();
+    EXPECT_EQ(shell.Wait(), 1) << command << "\n" << shell.log();
+    EXPECT_THAT(shell.log(), ::testing::HasSubstr("could not be written")) << command;
+  }
+}
+
 TEST_P(ClarionctlTest, EachLineHasItsOwnResult) {
   const std::filesystem::path file = deployment_.dir() / "lines";
   const auto line = [](const std::string& id, size_t bytes) {

@@ -16,7 +16,8 @@ from google.protobuf.duration_pb2 import Duration
 
 from clarion.v1 import error_details_pb2, event_pb2, event_service_pb2, event_service_pb2_grpc
 
-RETRYABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+# CANCELLED: the call met the service just as it stopped.
+RETRYABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
 BACKOFF_BASE_SECONDS = 0.1
 BACKOFF_CAP_SECONDS = 1.0
 GIVE_UP_AFTER_SECONDS = 300.0
