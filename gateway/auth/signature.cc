@@ -13,17 +13,11 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "proto/base/freer.h"
 
 namespace clarion::gateway {
 namespace {
 
-template <auto Free>
-struct Freer {
-  template <class T>
-  void operator()(T* object) const {
-    Free(object);
-  }
-};
 using PublicKeyPtr = std::unique_ptr<EVP_PKEY, Freer<EVP_PKEY_free>>;
 using ContextPtr = std::unique_ptr<EVP_MD_CTX, Freer<EVP_MD_CTX_free>>;
 using BioPtr = std::unique_ptr<BIO, Freer<BIO_free>>;

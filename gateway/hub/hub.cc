@@ -44,7 +44,7 @@ void HubImpl::Close(Subscriber* subscriber, v1::ConnectionState state, std::stri
   for (const uint64_t ack : connection.acks) acks_.erase(ack);
   if (connection.all != nullptr) {
     all_asked_.erase(connection.all->asked);
-    OnAnswered(connection.all->asked);
+    EndRestore(connection.all->asked);
   }
   if (connection.opened) {
     v1::GatewayMessage message;
@@ -129,7 +129,7 @@ void HubImpl::Remove(Subscription& subscription) {
   HubConnection& connection = *subscription.connection;
   Feed& feed = *subscription.feed;
   subscriptions_.erase(subscription.id);
-  OnAnswered(subscription.id);
+  EndRestore(subscription.id);
   Subscription*& place = connection.subscriptions[subscription.place_in_connection];
   place = connection.subscriptions.back();
   place->place_in_connection = subscription.place_in_connection;

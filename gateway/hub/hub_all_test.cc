@@ -34,13 +34,6 @@ class HubAllTest : public HubTest {
     hub_->Subscribe(&page_, all, id);
     Rest();
   }
-  void Refuse(const std::string& reason) {
-    v1::ServiceMessage refused;
-    refused.mutable_refused()->set_subscription_id(SubscriptionId());
-    refused.mutable_refused()->set_reason(reason);
-    Tell(refused);
-    Rest();
-  }
   void RefuseAll(const std::string& reason) {
     v1::ServiceMessage refused;
     refused.mutable_all_subscribed()->set_subscription_id(

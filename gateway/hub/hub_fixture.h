@@ -74,6 +74,14 @@ class HubTest : public ::testing::Test {
     }
   }
   void Tell(v1::ServiceMessage message) { link_.stream.emplace_back(std::move(message)); }
+  // The subscription that was asked for last.
+  void Refuse(const std::string& reason) {
+    v1::ServiceMessage refused;
+    refused.mutable_refused()->set_subscription_id(SubscriptionId());
+    refused.mutable_refused()->set_reason(reason);
+    Tell(refused);
+    Rest();
+  }
   void Bind(uint64_t id, const std::string& thread, bool all = false,
             const std::string& connection = "c") {
     v1::ServiceMessage message;

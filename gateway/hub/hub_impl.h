@@ -143,7 +143,7 @@ class HubImpl final : public Hub, private PullHandler {
   void Restore(HubConnection& connection);
   void OnRestoreWait();
   // No answer to it is waited for any more.
-  void OnAnswered(uint64_t id) { answered_ = restoring_.erase(id) > 0 || answered_; }
+  void EndRestore(uint64_t id) { answered_ = restoring_.erase(id) > 0 || answered_; }
   void SayOpened(HubConnection& connection);
   void SaySubscribe(const Subscription& subscription);
   void SayQuery(const Subscription& subscription, uint64_t id);

@@ -195,7 +195,7 @@ void HubImpl::OnLive(link::Live live) {
 }
 
 void HubImpl::OnStarted(const v1::SubscriptionStarted& started) {
-  OnAnswered(started.subscription_id());
+  EndRestore(started.subscription_id());
   if (const auto query = queries_.extract(started.subscription_id())) {
     SayUnsubscribe(started.subscription_id());
     return OnAnswered(query.mapped(), started);
@@ -266,7 +266,7 @@ void HubImpl::OnClaim(Subscription& subscription) {
 }
 
 void HubImpl::OnRefused(const v1::SubscriptionRefused& refused) {
-  OnAnswered(refused.subscription_id());
+  EndRestore(refused.subscription_id());
   if (const auto query = queries_.extract(refused.subscription_id())) {
     // It runs all the same; only what the service would have added is not known.
     return OnAnswered(query.mapped(), {});
@@ -284,7 +284,7 @@ void HubImpl::OnRefused(const v1::SubscriptionRefused& refused) {
 }
 
 void HubImpl::OnAllSubscribed(const v1::AllSubscribed& subscribed) {
-  OnAnswered(subscribed.subscription_id());
+  EndRestore(subscribed.subscription_id());
   const auto asked = all_asked_.extract(subscribed.subscription_id());
   if (asked.empty()) return;
   HubConnection& connection = *asked.mapped();

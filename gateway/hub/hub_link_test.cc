@@ -25,13 +25,6 @@ class HubLinkTest : public HubTest {
     link_.Up();
     Rest();
   }
-  void Refuse(const std::string& reason) {
-    v1::ServiceMessage refused;
-    refused.mutable_refused()->set_subscription_id(SubscriptionId());
-    refused.mutable_refused()->set_reason(reason);
-    Tell(refused);
-    Rest();
-  }
 };
 
 TEST_F(HubLinkTest, SaysHelloAndWhoIsConnectedWhenTheLinkComesUp) {

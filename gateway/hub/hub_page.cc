@@ -116,7 +116,7 @@ uint64_t HubImpl::Rename(Subscription& subscription) {
   const SubscriptionPtr keep(&subscription);
   const uint64_t old_id = std::exchange(subscription.id, ++last_subscription_);
   subscriptions_.erase(old_id);
-  OnAnswered(old_id);
+  EndRestore(old_id);
   subscriptions_.emplace(subscription.id, keep);
   return old_id;
 }
@@ -169,7 +169,7 @@ void HubImpl::Unsubscribe(Subscriber* subscriber, const v1::Unsubscribe& unsubsc
 void HubImpl::UnsubscribeAll(HubConnection& connection) {
   if (connection.all == nullptr) return;
   all_asked_.erase(connection.all->asked);
-  OnAnswered(connection.all->asked);
+  EndRestore(connection.all->asked);
   connection.all.reset();
   --connection.counted;
   SaySubscribeAll(connection);

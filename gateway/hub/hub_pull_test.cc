@@ -17,6 +17,21 @@ using testing::IsEmpty;
 
 class HubPullTest : public HubTest {
  protected:
+  // The page and `other` follow a thread that the service says no more of.
+  void BeginLagging(FakeSubscriber& other) {
+    Begin();
+    Open(&page_);
+    Open(&other, "d");
+    Subscribe("t");
+    Subscribe(&other, "t");
+    link_.Append("t");
+    Rest();
+    page_.TakeLines();
+    other.TakeLines();
+    link_.full = true;
+    link_.Append("t", 3);
+    link_.full = false;
+  }
   // Every page fails for so long.
   void FailPagesFor(milliseconds time) {
     for (milliseconds waited{0}; waited < time; waited += milliseconds(100)) {
@@ -29,17 +44,8 @@ class HubPullTest : public HubTest {
 };
 
 TEST_F(HubPullTest, PullsForALaggingThreadOnceForAllAndFollows) {
-  Begin();
   FakeSubscriber other(Encoding::kJson);
-  Open(&page_);
-  Open(&other, "d");
-  Subscribe("t");
-  Subscribe(&other, "t");
-  link_.Append("t");
-  Rest();
-  link_.full = true;
-  link_.Append("t", 3);
-  link_.full = false;
+  BeginLagging(other);
   const uint64_t before = hub_->replay_pages();
   Rest();
   EXPECT_EQ(page_.Lines().back(), "event 4 v4");
@@ -266,19 +272,8 @@ TEST_F(HubPullTest, AThreadThatCanNeverBeReadEndsAtOnce) {
 }
 
 TEST_F(HubPullTest, ALaggingThreadThatCannotBeReadIsSaidToAllWhoFollowIt) {
-  Begin();
   FakeSubscriber other(Encoding::kJson);
-  Open(&page_);
-  Open(&other, "d");
-  Subscribe("t");
-  Subscribe(&other, "t");
-  link_.Append("t");
-  Rest();
-  page_.TakeLines();
-  other.TakeLines();
-  link_.full = true;
-  link_.Append("t", 3);
-  link_.full = false;
+  BeginLagging(other);
   link_.StreamArrives(10);
   FailPagesFor(milliseconds(9'900));
   EXPECT_THAT(page_.TakeLines(), IsEmpty());

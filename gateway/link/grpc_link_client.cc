@@ -13,6 +13,7 @@
 #include "grpcpp/channel.h"
 #include "grpcpp/client_context.h"
 #include "grpcpp/create_channel.h"
+#include "proto/base/gate.h"
 #include "proto/base/mutex.h"
 #include "proto/contract/error.h"
 #include "proto/link/backoff.h"
@@ -76,31 +77,6 @@ struct FromStream {
   absl::Status status;
 };
 
-// The calls that gRPC still has something to do for. Whoever drops the last reference to a channel
-// on one of gRPC's own threads makes that thread wait for itself (a call's context holds one): so a
-// link waits until its calls have ended, and drops the channel itself.
-class Calls {
- public:
-  void Begin() {
-    MutexLock lock(mutex_);
-    ++under_way_;
-  }
-  // Its context is destroyed.
-  void End() {
-    MutexLock lock(mutex_);
-    if (--under_way_ == 0) none_.NotifyAll();
-  }
-  void WaitForNone() {
-    MutexLock lock(mutex_);
-    while (under_way_ > 0) none_.Wait(mutex_);
-  }
-
- private:
-  Mutex mutex_;
-  CondVar none_;
-  size_t under_way_ ABSL_GUARDED_BY(mutex_) = 0;
-};
-
 // One Attach stream: gRPC's threads on one side, the loop's inbox on the other. Owns itself until
 // OnDone.
 class Stream : public grpc::ClientBidiReactor<v1::AttachRequest, v1::AttachResponse>,
@@ -108,12 +84,11 @@ class Stream : public grpc::ClientBidiReactor<v1::AttachRequest, v1::AttachRespo
  public:
   using Inbox = LoopInbox<FromStream>;
 
-  Stream(std::shared_ptr<Calls> calls, std::shared_ptr<Inbox> inbox, size_t inbox_bytes)
-      : calls_(std::move(calls)), inbox_(std::move(inbox)), inbox_bytes_(inbox_bytes) {}
+  Stream(Gate& calls, std::shared_ptr<Inbox> inbox, size_t inbox_bytes)
+      : call_(calls), inbox_(std::move(inbox)), inbox_bytes_(inbox_bytes) {}
 
   void Start(v1::GatewayService::Stub* stub) {
     self_ = shared_from_this();
-    calls_->Begin();
     stub->async()->Attach(&context_, this);
     StartRead(&response_);
     // Reads and writes are started later from the loop, at any time before Cancel.
@@ -185,9 +160,7 @@ class Stream : public grpc::ClientBidiReactor<v1::AttachRequest, v1::AttachRespo
     absl::Status why = FromGrpc(status);
     if (why.ok()) why = absl::UnavailableError("the service ended the stream");
     inbox_->Put({.what = FromStream::What::kEnded, .status = std::move(why)});
-    const std::shared_ptr<Calls> calls = calls_;
-    self_.reset();  // the loop has another reference, or that was the last
-    calls->End();
+    const std::shared_ptr<Stream> last = std::move(self_);
   }
 
   // gRPC says on two threads at once that the stream is up and what came first.
@@ -203,7 +176,7 @@ class Stream : public grpc::ClientBidiReactor<v1::AttachRequest, v1::AttachRespo
     RemoveHold();
   }
 
-  const std::shared_ptr<Calls> calls_;
+  const Gate::Pass call_;  // outlives context_
   const std::shared_ptr<Inbox> inbox_;
   const size_t inbox_bytes_;
   grpc::ClientContext context_;
@@ -228,6 +201,8 @@ struct PageAnswer {
 
 // A unary call; lives until it is answered.
 struct PageCall {
+  explicit PageCall(Gate& calls) : call(calls) {}
+  const Gate::Pass call;  // outlives the context
   grpc::ClientContext context;
   v1::ReadPageRequest request;
   v1::ReadPageResponse response;
@@ -274,16 +249,15 @@ class GrpcLink : public Link {
       pages_->Put({std::move(done), MakeError(Reason::kGatewayUnavailable, "the link is down")});
       return;
     }
-    auto call = std::make_shared<PageCall>();
+    auto call = std::make_shared<PageCall>(calls_);
     call->request = std::move(request);
     call->context.set_deadline(std::chrono::system_clock::now() + options_.page_timeout);
     const uint64_t id = ++last_page_;
     page_calls_.emplace(id, call);
-    calls_->Begin();
     PageCall& called = *call;
     stub_->async()->ReadPage(
         &called.context, &called.request, &called.response,
-        [this, id, call = std::move(call), calls = calls_, pages = pages_,
+        [this, id, call = std::move(call), pages = pages_,
          done = std::move(done)](const grpc::Status& status) mutable {
           auto page = status.ok() ? absl::StatusOr<Page>(FromProto(call->response))
                                   : absl::StatusOr<Page>(FromGrpc(status));
@@ -292,8 +266,6 @@ class GrpcLink : public Link {
                         done(std::move(answer));
                       },
                       std::move(page)});
-          call.reset();
-          calls->End();
         });
   }
 
@@ -308,8 +280,8 @@ class GrpcLink : public Link {
     if (inbox_ != nullptr) inbox_->Close();
     if (stream_ != nullptr) std::exchange(stream_, nullptr)->Cancel();
     for (const auto& [id, call] : page_calls_) call->context.TryCancel();
-    calls_->WaitForNone();
     page_calls_.clear();
+    calls_.WaitUntilEmpty();
   }
 
  private:
@@ -432,7 +404,10 @@ class GrpcLink : public Link {
   boost::asio::steady_timer heartbeat_;
   AttachBackoff backoff_;
   const std::shared_ptr<LoopInbox<PageAnswer>> pages_;
-  const std::shared_ptr<Calls> calls_ = std::make_shared<Calls>();
+  // Calls that gRPC has not done with. Their contexts refer to the channel, and whoever drops that
+  // last on one of gRPC's own threads makes gRPC wait for that thread on itself: so the link waits
+  // for them, and drops the channel by itself.
+  Gate calls_;
   // Until the loop has their answers.
   absl::flat_hash_map<uint64_t, std::shared_ptr<PageCall>> page_calls_;
   uint64_t last_page_ = 0;

@@ -61,12 +61,10 @@ class Core final : public log::Follower,
   void Stop();
 
   // ---- log::OwnerWatcher, log::Follower (subscriptions.cc) ----
-  // Claims go live, connections that follow all threads of the user are bound to it.
   void OnThreadOwned(const ThreadId& thread, const UserId& owner) override;
   void OnAppended(const ThreadId& thread, const log::EventRun& run) override;
   void OnFloorRaised(const ThreadId& thread, Offset floor, log::FloorReason reason) override;
   void OnAcknowledged(const ThreadId& thread, Offset acknowledged) override;
-  void OnOwnerAssigned(const ThreadId& thread, const UserId& owner) override;
   void OnInterrupted(const ThreadId& thread) override;
 
   // ---- One attachment (attachments.cc) ----
@@ -122,8 +120,6 @@ class Core final : public log::Follower,
   // Gives back what it holds and destroys it. The connection's record stays as it is.
   void Drop(Subscription& subscription, Deferred& after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Confirm(Subscription& subscription, Deferred& after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Assigned(const ThreadId& thread, const UserId& owner, Deferred& after)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Follows the thread (again): everybody who waits is served by the answer.
   void AskLog(Followed& thread, Deferred& after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnState(const ThreadId& id, absl::StatusOr<log::ThreadState> state);

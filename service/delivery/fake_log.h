@@ -350,10 +350,6 @@ class FakeLog final : public log::Log {
         watcher->OnThreadOwned(id, owner);
       });
     }
-    for (log::Follower* follower : thread.followers) {
-      thread.calls_back.push_back(
-          [follower, id = thread.state.thread, owner] { follower->OnOwnerAssigned(id, owner); });
-    }
   }
 
   void CommitAppend(Thread& thread, const log::AppendRequest& request,

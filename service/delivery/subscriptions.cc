@@ -263,12 +263,16 @@ void Core::OnUnfollowed(const ThreadId& id) {
   }
 }
 
-void Core::Assigned(const ThreadId& id, const UserId& owner, Deferred& after) {
+// Claims go live, connections that follow all threads of the user are bound to it.
+void Core::OnThreadOwned(const ThreadId& id, const UserId& owner) {
+  Deferred after;
+  MutexLock lock(mutex_);
   for (Connection* connection : registry_.OpenOf(owner)) {
     if (connection->all != nullptr) BindAll(*connection, id);
   }
   Followed* thread = FindThread(id);
   if (thread == nullptr) return;
+  thread->state().owner = owner;
   const auto& waiting = thread->waiting();
   const bool wanted = std::any_of(waiting.begin(), waiting.end(), [&](const Subscription* waits) {
     return waits->connection->user == owner;
@@ -276,19 +280,6 @@ void Core::Assigned(const ThreadId& id, const UserId& owner, Deferred& after) {
   if (!wanted) return;
   if (thread->asking) thread->ask_again = true;
   AskLog(*thread, after);
-}
-
-void Core::OnThreadOwned(const ThreadId& thread, const UserId& owner) {
-  Deferred after;
-  MutexLock lock(mutex_);
-  Assigned(thread, owner, after);
-}
-
-void Core::OnOwnerAssigned(const ThreadId& id, const UserId& owner) {
-  Deferred after;
-  MutexLock lock(mutex_);
-  if (Followed* thread = FindThread(id); thread != nullptr) thread->state().owner = owner;
-  Assigned(id, owner, after);
 }
 
 void Core::OnAppended(const ThreadId& id, const log::EventRun& run) {

@@ -47,7 +47,7 @@ class AsyncCall final : public grpc::ServerUnaryReactor,
   std::unique_ptr<delivery::Cancellation> TakeWait();
 
   Core& core_;
-  const runs::Gate::Pass pass_;
+  const clarion::Gate::Pass pass_;
   const ErrorContext context_;
   std::shared_ptr<AsyncCall> self_;  // gRPC's reference: from Start to OnDone
 

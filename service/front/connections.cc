@@ -186,7 +186,7 @@ class Watch final : public grpc::ServerWriteReactor<v1::WatchConnectionsResponse
   }
 
   Core& core_;
-  const runs::Gate::Pass pass_;
+  const clarion::Gate::Pass pass_;
   grpc::CallbackServerContext* const call_;  // valid until OnDone
   const ErrorContext context_;
   std::shared_ptr<Watch> self_;  // gRPC's reference: from Begin to OnDone

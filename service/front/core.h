@@ -13,12 +13,12 @@
 #include "clarion/v1/event.pb.h"
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/status.h"
+#include "proto/base/gate.h"
 #include "proto/base/mutex.h"
 #include "proto/base/scheduler.h"
 #include "proto/contract/error.h"
 #include "service/delivery/delivery.h"
 #include "service/log/log.h"
-#include "service/runs/gate.h"
 #include "service/runs/intake.h"
 
 namespace clarion::front {
@@ -75,7 +75,7 @@ class Core {
   delivery::Delivery* const delivery;
   Scheduler* const scheduler;
   runs::Intake intake;
-  runs::Gate gate;
+  clarion::Gate gate;
 
   // NOT_INITIALIZED before StartServing and after StopServing.
   absl::Status Serving() const;

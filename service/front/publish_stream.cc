@@ -395,7 +395,7 @@ class Stream final : public PublishStreamReactor,
   }
 
   Core& core_;
-  const runs::Gate::Pass pass_;
+  const clarion::Gate::Pass pass_;
   const CallFacts facts_;
   std::shared_ptr<Stream> self_;  // gRPC's reference: from Begin to OnDone
 

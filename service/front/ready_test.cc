@@ -8,6 +8,7 @@ namespace clarion::front {
 namespace {
 
 using testing::HasSubstr;
+using testing::Not;
 
 class ReadyTest : public FrontTest {
  protected:
@@ -47,6 +48,10 @@ TEST_F(ReadyTest, FailsWithTheStatesSeenWhenTheTimeIsOver) {
   const grpc::Status status = AwaitReady(Await(std::chrono::milliseconds(10)));
   EXPECT_THAT(status, RefusedAs(Reason::kNotReady));
   EXPECT_THAT(status.error_message(), HasSubstr("seen:"));
+  EXPECT_THAT(status.error_message(), HasSubstr("no gateway is attached"));
+  Gateway("g");
+  EXPECT_THAT(AwaitReady(Await(std::chrono::milliseconds(10))).error_message(),
+              Not(HasSubstr("gateway")));
   EXPECT_EQ(clarion::ContextOf(FromGrpc(status)).operation, "AwaitReady");
 }
 

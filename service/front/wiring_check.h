@@ -9,11 +9,11 @@
 
 #include "clarion/v1/event_service.pb.h"
 #include "clarion/v1/gateway_service.pb.h"
+#include "proto/base/gate.h"
 #include "proto/base/mutex.h"
 #include "proto/base/scheduler.h"
 #include "proto/contract/ids.h"
 #include "service/front/core.h"
-#include "service/runs/gate.h"
 
 namespace clarion::front {
 
@@ -50,7 +50,7 @@ class WiringCheck : public std::enable_shared_from_this<WiringCheck> {
   bool AllSettled() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   Core& core_;
-  const runs::Gate::Pass pass_;
+  const clarion::Gate::Pass pass_;
   const GatewayId gateway_;
   const std::chrono::nanoseconds timeout_;
   const ThreadId thread_;

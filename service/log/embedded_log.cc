@@ -232,9 +232,10 @@ class EmbeddedLog : public Log {
   void Enqueue(std::string_view operation, Op op) {
     if (engine_.queue.Push(op)) return;
     engine_.metrics.overflows.Add();
-    absl::Status status =
+    absl::Status status = WithRetryAfter(
         MakeError(Reason::kBufferOverflow, "too many calls wait for the event log",
-                  {.thread_id = op.thread.str(), .operation = std::string(operation)});
+                  {.thread_id = op.thread.str(), .operation = std::string(operation)}),
+        std::chrono::seconds(1));
     std::visit(
         [&](auto& call) {
           using T = std::decay_t<decltype(call)>;

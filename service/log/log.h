@@ -196,7 +196,6 @@ class Follower {
   virtual void OnAppended(const ThreadId& thread, const EventRun& run) = 0;
   virtual void OnFloorRaised(const ThreadId& thread, Offset floor, FloorReason reason) = 0;
   virtual void OnAcknowledged(const ThreadId& thread, Offset acknowledged) = 0;
-  virtual void OnOwnerAssigned(const ThreadId& thread, const UserId& owner) = 0;
   // The engine could not keep the order (a remote one lost messages it cannot repeat): `follow
   // again`.
   virtual void OnInterrupted(const ThreadId& thread) = 0;
@@ -250,8 +249,8 @@ class Log {
   virtual void Unfollow(ThreadId thread, Follower* follower, std::function<void()> done) = 0;
 
   // `watcher` learns of every thread that gets its owner, by whatever call and whether its caller
-  // heard the answer or not: after the commit, before the answer. Of some it learns again. One
-  // watcher, before the first call; it must outlive the log's threads (see Close).
+  // heard the answer or not: after the commit, before followers and callers do. Of some it learns
+  // again. One watcher, before the first call; it must outlive the log's threads (see Close).
   virtual void WatchOwners(OwnerWatcher* watcher) = 0;
 
   // Gives the thread to `owner` if it is nobody's. THREAD_OWNERSHIP if it is somebody else's.

@@ -24,8 +24,9 @@ absl::Status Unreadable(const absl::Status& status, std::string_view operation,
 }
 
 absl::Status Overflow(std::string_view operation, const ThreadId& thread) {
-  return MakeError(Reason::kBufferOverflow, "too many reads wait for the event log",
-                   {.thread_id = thread.str(), .operation = std::string(operation)});
+  return WithRetryAfter(MakeError(Reason::kBufferOverflow, "too many reads wait for the event log",
+                                  {.thread_id = thread.str(), .operation = std::string(operation)}),
+                        std::chrono::seconds(1));
 }
 
 absl::Status NoSuchEvent(const ThreadId& thread) {

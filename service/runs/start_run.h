@@ -19,11 +19,11 @@
 
 #include "absl/status/statusor.h"
 #include "clarion/v1/event_service.pb.h"
+#include "proto/base/gate.h"
 #include "proto/contract/error.h"
 #include "proto/contract/ids.h"
 #include "service/delivery/delivery.h"
 #include "service/log/log.h"
-#include "service/runs/gate.h"
 #include "service/runs/intake.h"
 
 namespace clarion::runs {

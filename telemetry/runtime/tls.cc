@@ -12,19 +12,13 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "proto/base/freer.h"
 #include "proto/base/text.h"
 #include "telemetry/runtime/flags.h"
 
 namespace clarion {
 namespace {
 
-template <auto Free>
-struct Freer {
-  template <class T>
-  void operator()(T* object) const {
-    Free(object);
-  }
-};
 using BioPtr = std::unique_ptr<BIO, Freer<BIO_free>>;
 using CertificatePtr = std::unique_ptr<X509, Freer<X509_free>>;
 using KeyPtr = std::unique_ptr<EVP_PKEY, Freer<EVP_PKEY_free>>;

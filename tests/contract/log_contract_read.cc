@@ -106,12 +106,20 @@ TEST_P(LogContractTest, FollowerLearnsOfEverythingAfterItsState) {
   client().Unfollow("t", &follower);
 }
 
-TEST_P(LogContractTest, FollowerLearnsOfTheOwner) {
-  RecordingFollower follower;
-  EXPECT_TRUE(client().Follow("t", &follower)->owner.empty());
-  ASSERT_TRUE(client().Assign("t", "u").ok());
-  EXPECT_THAT(follower.calls(), ElementsAre("owner u"));
-  client().Unfollow("t", &follower);
+// Told of owners too.
+class RecordingDelivery : public RecordingFollower, public OwnerWatcher {
+ public:
+  void OnThreadOwned(const ThreadId&, const UserId& owner) override { Add("owner " + owner.str()); }
+};
+
+TEST_P(LogContractTest, OwnerIsToldBeforeWhatStandsInTheSameCommit) {
+  RecordingDelivery delivery;
+  under_test().log()->WatchOwners(&delivery);
+  EXPECT_TRUE(client().Follow("t", &delivery)->owner.empty());
+  client().Add("t", "u", {"a"});
+  EXPECT_THAT(delivery.calls(), ElementsAre("owner u", "appended 1:text of a"));
+  client().Unfollow("t", &delivery);
+  under_test().log()->WatchOwners(&owners_);
 }
 
 TEST_P(LogContractTest, FollowerIsToldBeforeTheProducer) {
@@ -121,7 +129,7 @@ TEST_P(LogContractTest, FollowerIsToldBeforeTheProducer) {
   under_test().log()->Append(
       {ThreadId("t"), UserId("u"), Items({"a"})},
       [&](absl::StatusOr<AppendResult>) { calls_at_answer.set_value(follower.calls().size()); });
-  EXPECT_EQ(calls_at_answer.get_future().get(), 2u);  // the owner, the event
+  EXPECT_EQ(calls_at_answer.get_future().get(), 1u);
   client().Unfollow("t", &follower);
 }
 

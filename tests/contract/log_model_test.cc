@@ -74,7 +74,6 @@ class CheckingFollower : public Follower {
     EXPECT_GT(acknowledged.value(), acknowledged_);
     acknowledged_ = acknowledged.value();
   }
-  void OnOwnerAssigned(const ThreadId&, const UserId&) override {}
   void OnInterrupted(const ThreadId&) override { ADD_FAILURE() << "nothing failed"; }
   void ExpectAt(const ModelThread& thread) {
     MutexLock lock(mutex_);

@@ -232,9 +232,6 @@ void RecordingFollower::OnFloorRaised(const ThreadId&, Offset floor, FloorReason
 void RecordingFollower::OnAcknowledged(const ThreadId&, Offset acknowledged) {
   Add(absl::StrCat("acked ", acknowledged.value()));
 }
-void RecordingFollower::OnOwnerAssigned(const ThreadId&, const UserId& owner) {
-  Add("owner " + owner.str());
-}
 void RecordingFollower::OnInterrupted(const ThreadId&) {
   Add("interrupted");
 }

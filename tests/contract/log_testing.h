@@ -112,14 +112,13 @@ class RecordingOwners : public OwnerWatcher {
   std::vector<std::string> owned_ ABSL_GUARDED_BY(mutex_);
 };
 
-// Remembers what it is told, in order: "appended 1:a 2:b", "floor 3 expired", "acked 2", "owner u",
+// Remembers what it is told, in order: "appended 1:a 2:b", "floor 3 expired", "acked 2",
 // "interrupted".
 class RecordingFollower : public Follower {
  public:
   void OnAppended(const ThreadId& thread, const EventRun& run) override;
   void OnFloorRaised(const ThreadId& thread, Offset floor, FloorReason reason) override;
   void OnAcknowledged(const ThreadId& thread, Offset acknowledged) override;
-  void OnOwnerAssigned(const ThreadId& thread, const UserId& owner) override;
   void OnInterrupted(const ThreadId& thread) override;
 
   std::vector<std::string> calls() const;
@@ -128,9 +127,10 @@ class RecordingFollower : public Follower {
   // Waits until `call` was made.
   void WaitFor(std::string_view call) const;
 
- private:
+ protected:
   void Add(std::string call);
 
+ private:
   mutable Mutex mutex_;
   mutable CondVar changed_;
   std::vector<std::string> calls_ ABSL_GUARDED_BY(mutex_);

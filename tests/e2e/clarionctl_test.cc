@@ -3,7 +3,6 @@
 
 #include <fstream>
 #include <sstream>
-#include <thread>
 
 #include "boost/json.hpp"
 #include "gmock/gmock.h"
@@ -54,15 +53,6 @@ class ClarionctlTest : public ::testing::TestWithParam<Form> {
     }
   }
 
-  // What the program printed holds this. False: it ended before.
-  static bool WaitForOutput(Program& program, const std::string& text) {
-    while (program.log().find(text) == std::string::npos) {
-      if (!program.running()) return program.log().find(text) != std::string::npos;
-      // Nothing tells when another process writes; it is looked at again.
-      std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    }
-    return true;
-  }
   static std::vector<int64_t> OffsetsIn(const std::string& log) {
     std::vector<int64_t> offsets;
     std::istringstream lines(log);
@@ -88,13 +78,13 @@ class ClarionctlTest : public ::testing::TestWithParam<Form> {
 TEST_P(ClarionctlTest, TailGoesOnOverAKilledServiceWithoutGapOrRepeat) {
   PublishSome(10);
   const auto tail = Tail("60");
-  ASSERT_TRUE(WaitForOutput(*tail, R"("event_id":"e10")")) << tail->log();
+  ASSERT_NO_FATAL_FAILURE(WaitUntilLogged(*tail, R"("event_id":"e10")"));
   for (int restart = 0; restart < 2; ++restart) {
     deployment_.service().Stop(SIGKILL);
     deployment_.StartService();
     PublishSome(10);
     const std::string last = "\"event_id\":\"e" + std::to_string(published_) + "\"";
-    ASSERT_TRUE(WaitForOutput(*tail, last)) << tail->log();
+    ASSERT_NO_FATAL_FAILURE(WaitUntilLogged(*tail, last));
   }
   Publish(Completed("ada", "t", "end"));
   EXPECT_EQ(tail->Wait(), 0) << tail->log();
@@ -105,7 +95,7 @@ TEST_P(ClarionctlTest, TailFollowsOnceAServiceThatWasAwayIsThere) {
   PublishSome(3);
   deployment_.service().Stop(SIGKILL);
   const auto tail = Tail("120");
-  ASSERT_TRUE(WaitForOutput(*tail, "again in")) << tail->log();
+  ASSERT_NO_FATAL_FAILURE(WaitUntilLogged(*tail, "again in"));
   deployment_.StartService();
   PublishSome(3);
   Publish(Completed("ada", "t", "end"));

@@ -10,6 +10,7 @@
 #include "clarion/v1/event_service.grpc.pb.h"
 #include "grpcpp/grpcpp.h"
 #include "gtest/gtest.h"
+#include "proto/contract/error.h"
 #include "tests/e2e/support/producer.h"
 #include "tests/e2e/support/program.h"
 
@@ -101,6 +102,8 @@ TEST_F(FullDiskTest, IsToldAndEndsNothingAndOnceThereIsRoomTheServiceGoesOn) {
   for (const auto end = Clock::now() + 6s; Clock::now() < end;) {
     const grpc::Status status = Publish(refused);
     ASSERT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE) << status.error_message();
+    ASSERT_EQ(ReasonOf(FromGrpc(status)), Reason::kLogUnavailable);
+    ASSERT_TRUE(RetryAfterOf(FromGrpc(status)).has_value());
     ASSERT_TRUE(service_->running()) << service_->log();
   }
 

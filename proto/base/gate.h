@@ -6,7 +6,7 @@
 
 #include "proto/base/mutex.h"
 
-namespace clarion::runs {
+namespace clarion {
 
 // Thread-safe. Outlives its passes.
 class Gate {
@@ -40,4 +40,4 @@ class Gate {
   size_t inside_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
-}  // namespace clarion::runs
+}  // namespace clarion
