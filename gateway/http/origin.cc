@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "boost/asio/ip/address_v4.hpp"
 #include "boost/asio/ip/address_v6.hpp"
 
@@ -80,7 +81,7 @@ std::optional<std::string> NormalPort(std::string_view scheme, std::string_view 
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
   if (error != std::errc() || end != text.data() + text.size() || port == 0) return std::nullopt;
   if ((scheme == "https" && port == 443) || (scheme == "http" && port == 80)) return "";
-  return ":" + std::to_string(port);
+  return absl::StrCat(":", port);
 }
 
 std::optional<std::string> NormalOrigin(std::string_view text) {

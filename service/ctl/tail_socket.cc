@@ -7,6 +7,7 @@
 
 #include "boost/asio/awaitable.hpp"
 #include "boost/asio/co_spawn.hpp"
+#include "boost/asio/connect.hpp"
 #include "boost/asio/io_context.hpp"
 #include "boost/asio/ip/tcp.hpp"
 #include "boost/asio/redirect_error.hpp"
@@ -14,7 +15,6 @@
 #include "boost/asio/steady_timer.hpp"
 #include "boost/asio/use_awaitable.hpp"
 #include "boost/beast/core/flat_buffer.hpp"
-#include "boost/beast/core/tcp_stream.hpp"
 #include "boost/beast/http/message.hpp"
 #include "boost/beast/http/string_body.hpp"
 #include "boost/beast/ssl/ssl_stream.hpp"
@@ -58,8 +58,12 @@ SocketEnd Unreachable(std::string_view step, const error_code& error) {
   return {Kind::kUnreachable, 0, Concat(step, ": ", error.message())};
 }
 
+// No extension is asked for.
 template <class Stream>
-asio::awaitable<SocketEnd> Open(websocket::stream<Stream>& socket, const StreamUrl& url) {
+using Socket = websocket::stream<Stream, false>;
+
+template <class Stream>
+asio::awaitable<SocketEnd> Open(Socket<Stream>& socket, const StreamUrl& url) {
   socket.set_option(Times(websocket::stream_base::none()));
   socket.set_option(websocket::stream_base::decorator([](websocket::request_type& request) {
     request.set(http::field::sec_websocket_protocol, kSubprotocol);
@@ -86,7 +90,7 @@ asio::awaitable<SocketEnd> Open(websocket::stream<Stream>& socket, const StreamU
 }
 
 template <class Stream>
-SocketEnd EndOf(websocket::stream<Stream>& socket, const error_code& error) {
+SocketEnd EndOf(Socket<Stream>& socket, const error_code& error) {
   if (error == websocket::error::closed) {
     return {Kind::kClosed, socket.reason().code, std::string(socket.reason().reason.c_str())};
   }
@@ -94,7 +98,7 @@ SocketEnd EndOf(websocket::stream<Stream>& socket, const error_code& error) {
 }
 
 template <class Stream>
-asio::awaitable<SocketEnd> Converse(websocket::stream<Stream>& socket, const SocketCalls& calls) {
+asio::awaitable<SocketEnd> Converse(Socket<Stream>& socket, const SocketCalls& calls) {
   error_code error;
   beast::flat_buffer buffer;
   std::optional<std::string> reply = calls.on_open();
@@ -120,21 +124,21 @@ asio::awaitable<SocketEnd> Converse(websocket::stream<Stream>& socket, const Soc
 }
 
 template <class Stream>
-asio::awaitable<SocketEnd> OpenAndConverse(websocket::stream<Stream>& socket, const StreamUrl& url,
+asio::awaitable<SocketEnd> OpenAndConverse(Socket<Stream>& socket, const StreamUrl& url,
                                            const SocketCalls& calls) {
   SocketEnd end = co_await Open(socket, url);
   if (end.kind == Kind::kStopped) end = co_await Converse(socket, calls);
   co_return end;
 }
 
-asio::awaitable<SocketEnd> RunPlain(beast::tcp_stream stream, const StreamUrl& url,
+asio::awaitable<SocketEnd> RunPlain(tcp::socket stream, const StreamUrl& url,
                                     const SocketCalls& calls) {
-  websocket::stream<beast::tcp_stream> socket(std::move(stream));
+  Socket<tcp::socket> socket(std::move(stream));
   co_return co_await OpenAndConverse(socket, url, calls);
 }
 
-asio::awaitable<SocketEnd> RunTls(beast::tcp_stream stream, const StreamUrl& url,
-                                  const Globals& globals, const SocketCalls& calls) {
+asio::awaitable<SocketEnd> RunTls(tcp::socket stream, const StreamUrl& url, const Globals& globals,
+                                  const SocketCalls& calls) {
   error_code error;
   asio::ssl::context context(asio::ssl::context::tls_client);
   context.set_verify_mode(asio::ssl::verify_peer, error);
@@ -144,7 +148,7 @@ asio::awaitable<SocketEnd> RunTls(beast::tcp_stream stream, const StreamUrl& url
     context.load_verify_file(globals.tls_ca, error);
   }
   if (error) co_return Unreachable("--tls-ca", error);
-  websocket::stream<beast::ssl_stream<beast::tcp_stream>> socket(std::move(stream), context);
+  Socket<beast::ssl_stream<tcp::socket>> socket(std::move(stream), context);
   SSL* ssl = socket.next_layer().native_handle();
   if (SSL_set_tlsext_host_name(ssl, url.host.c_str()) != 1 ||
       SSL_set1_host(ssl, url.host.c_str()) != 1) {
@@ -160,10 +164,10 @@ using Endpoints = tcp::resolver::results_type;
 asio::awaitable<SocketEnd> Run(const Endpoints& endpoints, const StreamUrl& url,
                                const Globals& globals, const SocketCalls& calls) {
   error_code error;
-  beast::tcp_stream stream(co_await asio::this_coro::executor);
-  co_await stream.async_connect(endpoints, Into(error));
+  tcp::socket stream(co_await asio::this_coro::executor);
+  co_await asio::async_connect(stream, endpoints, Into(error));
   if (error) co_return Unreachable("connect", error);
-  stream.socket().set_option(tcp::no_delay(true), error);
+  stream.set_option(tcp::no_delay(true), error);
   if (url.tls) co_return co_await RunTls(std::move(stream), url, globals, calls);
   co_return co_await RunPlain(std::move(stream), url, calls);
 }
