@@ -136,7 +136,6 @@ void HubImpl::Remove(Subscription& subscription) {
   connection.subscriptions.pop_back();
   if (!subscription.by_all) --connection.counted;
   feed.Remove(&subscription);
-  ForgetAcks(connection, feed);
   subscription.connection = nullptr;
   subscription.feed = nullptr;
   if (const auto request = std::move(subscription.request)) {
@@ -157,15 +156,6 @@ void HubImpl::Remove(Subscription& subscription) {
   } else if (subscription.join.running()) {
     feed.OnStopped();
   }
-}
-
-void HubImpl::ForgetAcks(HubConnection& connection, const Feed& feed) {
-  std::erase_if(connection.acks, [&](uint64_t id) {
-    const auto found = acks_.find(id);
-    if (found->second.feed != &feed || !found->second.request_id.empty()) return false;
-    acks_.erase(found);
-    return true;
-  });
 }
 
 void HubImpl::Settle(Subscription& subscription, LogEnd end) {

@@ -61,7 +61,8 @@ class HubImpl final : public Hub, private PullHandler {
     }
   };
 
-  // An ack on its way; kept for its answer. With a request_id it outlives its subscription.
+  // An ack on its way, until it is answered or its connection closes; it may outlive its
+  // subscription. Without a request_id only a failure is told.
   struct PendingAck {
     HubConnection* connection;
     FeedPtr feed;
@@ -101,8 +102,6 @@ class HubImpl final : public Hub, private PullHandler {
   // Ends it on this side; tells the page nothing, and the service what waits for it: GONE to its
   // binds.
   void Remove(Subscription& subscription);
-  // Nobody waits for the answers to those without a request_id.
-  void ForgetAcks(HubConnection& connection, const Feed& feed);
   // Lets a replaying subscription join, or asks for its next page.
   void Settle(Subscription& subscription, LogEnd end);
   // Does what the feed decided.
@@ -125,9 +124,9 @@ class HubImpl final : public Hub, private PullHandler {
   void ExpireAnswers();
   void EndWithError(Subscription& subscription, std::string_view code, std::string_view message);
   // As EndWithError; but what may be had later is kept and asked for again, if it is of {all} or
-  // was confirmed once: its page did not ask just now, and would not know that it has to. Except a
-  // thread by name that a limit of its user's keeps out: resting, it would wait for others to
-  // leave.
+  // was confirmed, or told to be a claim, once: its page did not ask just now, and would not know
+  // that it has to. Except a thread by name that a limit of its user's keeps out: resting, it would
+  // wait for others to leave.
   void EndOrRest(Subscription& subscription, std::string_view code, std::string_view message);
   void AskRested();
   void AskRested(Subscription& subscription);

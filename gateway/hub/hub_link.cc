@@ -40,6 +40,7 @@ void HubImpl::OnUp() {
     Log(Severity::kInfo, "the link to the service is up", {{"gateway_id", options_.gateway_id}});
   }
   up_ = true;
+  answered_ = true;  // the time of the last link's is not this one's
   puller_.OnUp();
   v1::GatewayMessage message;
   v1::Hello& hello = *message.mutable_hello();
@@ -213,7 +214,7 @@ void HubImpl::OnStarted(const v1::SubscriptionStarted& started) {
   if (subscription->by_all || subscription->join.told()) rest_ = kFirstRest;
   if (!subscription->join.told() && subscription->request != nullptr) {
     const StartAt& start = subscription->request->start;
-    subscription->live = !start.after.has_value() && start.from == v1::START_FROM_LIVE;
+    subscription->live = start.from == v1::START_FROM_LIVE;
   }
   subscription->join.OnStarted(started, last.epoch, *subscription);
   feed.OnStarted(subscription->join.position(), last);

@@ -89,6 +89,34 @@ TEST_F(HubLinkTest, AClaimIsToldOnceAcrossALinkThatWasAwayAndAgainToAPageThatAsk
   EXPECT_THAT(page_.TakeLines(), ElementsAre("claim t #2"));
 }
 
+TEST_F(HubLinkTest, AClaimThatIsRefusedForNowWhenItIsRestoredIsAskedForAgain) {
+  Begin();
+  Open(&page_);
+  swallow_ = true;
+  Subscribe("t");
+  link_.ServiceTakes();
+  AnswerClaim();
+  link_.StreamArrives(10);
+  page_.TakeLines();
+  BeginRestoring();
+  Refuse("LOG_UNAVAILABLE");
+  EXPECT_THAT(page_.TakeLines(), ElementsAre("error LOG_UNAVAILABLE t"));
+  timers_.Advance(milliseconds(1'000));
+  Rest();
+  AnswerClaim();
+  Rest();
+  EXPECT_THAT(page_.TakeLines(), IsEmpty()) << "the page knows";
+  BeginRestoring();
+  Refuse("BUFFER_OVERFLOW");
+  page_.TakeLines();
+  swallow_ = false;
+  link_.Append("t");
+  timers_.Advance(milliseconds(2'000));
+  Rest();
+  EXPECT_THAT(page_.TakeLines(),
+              ElementsAre("subscribed t e1 1..1", "event 1 v1", "caught_up t 1"));
+}
+
 TEST_F(HubLinkTest, ASubscribeWaitsForTheLink) {
   Begin();
   link_.Append("t");
@@ -167,6 +195,40 @@ TEST_F(HubLinkTest, WhatRestsIsThePagesToAskForOrToLeave) {
   timers_.Advance(std::chrono::minutes(5));
   Rest();
   EXPECT_EQ(Heard(v1::GatewayMessage::kSubscribe).size(), asked);
+}
+
+TEST_F(HubLinkTest, AnAckOfAThreadThatRestsIsForLater) {
+  BeginFollowing("t", 2);
+  BeginRestoring();
+  Refuse("LOG_UNAVAILABLE");
+  page_.TakeLines();
+  v1::Ack ack;
+  ack.set_thread_id("t");
+  ack.set_epoch("e1");
+  ack.set_offset(2);
+  hub_->Ack(&page_, ack, "7");
+  Rest();
+  EXPECT_THAT(page_.TakeLines(), ElementsAre("error LOG_UNAVAILABLE t #7"));
+  EXPECT_THAT(Heard(v1::GatewayMessage::kAck), IsEmpty());
+}
+
+TEST_F(HubLinkTest, EverySubscribeIsAnsweredAlsoThoseFromBeforeTheThreadRested) {
+  BeginFollowing("t", 1);
+  v1::ServiceMessage refused;
+  refused.mutable_refused()->set_subscription_id(SubscriptionId());
+  refused.mutable_refused()->set_reason("LOG_UNAVAILABLE");
+  swallow_ = true;
+  Subscribe("t", "2");
+  Tell(refused);
+  Rest();
+  EXPECT_THAT(page_.TakeLines(), ElementsAre("error LOG_UNAVAILABLE t"));
+  link_.Down();
+  Subscribe("t", "3");
+  swallow_ = false;
+  link_.Up();
+  Rest();
+  EXPECT_THAT(page_.TakeLines(), ElementsAre("subscribed t e1 2..1 #3", "caught_up t 1",
+                                             "subscribed t e1 2..1 #2", "caught_up t 1"));
 }
 
 TEST_F(HubLinkTest, WhatIsRefusedForGoodOrForALimitWhenItIsRestoredEnds) {
@@ -328,6 +390,26 @@ TEST_F(HubRestoreTest, ThoseWhomNobodyAnswersHoldUpTheOthersForAWhile) {
   EXPECT_EQ(Heard(v1::GatewayMessage::kSubscribe).size(), 4u * kPages);
 }
 
+TEST_F(HubRestoreTest, ANewLinkHasItsOwnTimeToAnswer) {
+  BeginWithManyPages();
+  link_.Down();
+  swallow_ = true;
+  link_.Up();
+  Rest();
+  timers_.Advance(milliseconds(4'900));
+  link_.Down();
+  heard_.clear();
+  link_.Up();
+  Rest();
+  const size_t first = Heard(v1::GatewayMessage::kSubscribe).size();
+  timers_.Advance(milliseconds(4'900));
+  Rest();
+  EXPECT_EQ(Heard(v1::GatewayMessage::kSubscribe).size(), first);
+  timers_.Advance(milliseconds(200));
+  Rest();
+  EXPECT_GT(Heard(v1::GatewayMessage::kSubscribe).size(), first);
+}
+
 TEST_F(HubRestoreTest, ThoseThatHaveRestedAreSaidInTheSameWay) {
   BeginWithManyPages();
   link_.Down();
@@ -354,6 +436,24 @@ TEST_F(HubLinkTest, RestoredSubscriptionStaysLiveWhereItBeganLive) {
   const v1::SubscribeThread said = Heard(v1::GatewayMessage::kSubscribe).back().subscribe();
   EXPECT_TRUE(said.restored());
   EXPECT_EQ(said.from(), v1::START_FROM_LIVE);
+}
+
+TEST_F(HubLinkTest, ALiveSubscriptionStaysLiveWhenItIsAskedForAgainInPlace) {
+  Begin();
+  link_.Append("t", 2);
+  Open(&page_);
+  Subscribe(&page_, "t", "", Live());
+  Rest();
+  link_.Down();
+  Subscribe("t", "2");
+  for (int i = 0; i < 2; ++i) {
+    link_.Up();
+    Rest();
+    const v1::SubscribeThread said = Heard(v1::GatewayMessage::kSubscribe).back().subscribe();
+    EXPECT_EQ(said.from(), v1::START_FROM_LIVE);
+    EXPECT_EQ(said.after().offset(), 2u);
+    link_.Down();
+  }
 }
 
 TEST_F(HubLinkTest, TheGapOfARestoredThreadIsPulledOnceForAllFollowers) {

@@ -88,14 +88,18 @@ void HubImpl::AskAgain(Subscription& subscription, std::string request_id, Start
   Join& join = subscription.join;
   if (start.in_place() && join.told()) {
     start.after = Position{Epoch(join.position().epoch.str()), join.position().offset};
+    // What it left out at its beginning is left out still.
+    if (subscription.live) start.from = v1::START_FROM_LIVE;
   }
-  std::vector<uint64_t> binds;
-  const bool claim = subscription.request != nullptr && subscription.request->claim_told;
-  if (subscription.request != nullptr) binds = std::move(subscription.request->binds);
+  const std::unique_ptr<Request> former = std::move(subscription.request);
+  const bool claim = former != nullptr && former->claim_told;
   subscription.request = std::make_unique<Request>();
   subscription.request->id = std::move(request_id);
   subscription.request->start = std::move(start);
-  subscription.request->binds = std::move(binds);
+  if (former != nullptr) {
+    subscription.request->binds = std::move(former->binds);
+    subscription.request->later = std::move(former->later);
+  }
 
   const uint64_t old_id = Rename(subscription);
   subscription.page_pending = false;
@@ -203,6 +207,11 @@ void HubImpl::Ack(Subscriber* subscriber, const v1::Ack& ack, const std::string&
         subscriber, Reason::kGatewayUnavailable,
         {"the service cannot be reached; ack again later", request_id, ack.thread_id()});
   }
+  if (subscription->request != nullptr && subscription->request->resting) {
+    return SendError(
+        subscriber, Reason::kLogUnavailable,
+        {"the thread is not to be had for now; ack again later", request_id, ack.thread_id()});
+  }
   if (connection->acks.size() >= options_.acks_per_connection || acks_.size() >= options_.acks) {
     return SendError(subscriber, Reason::kRateLimited,
                      {"too many acks at once", request_id, ack.thread_id()});
@@ -278,8 +287,9 @@ void HubImpl::EndOrRest(Subscription& subscription, std::string_view code,
                         std::string_view message) {
   const std::optional<Reason> reason = ReasonFromName(code);
   const bool later = reason.has_value() && RowOf(*reason).retry == Retry::kLater;
-  const bool kept =
-      subscription.by_all || (subscription.join.told() && reason != Reason::kRateLimited);
+  const bool told = subscription.join.told() ||
+                    (subscription.request != nullptr && subscription.request->claim_told);
+  const bool kept = subscription.by_all || (told && reason != Reason::kRateLimited);
   if (!kept || !later) return EndWithError(subscription, code, message);
   if (subscription.join.running()) {
     // As if the link were down for it alone.

@@ -339,9 +339,8 @@ class GrpcLink : public Link {
       messages.insert(messages.end(), std::make_move_iterator(item.messages.begin()),
                       std::make_move_iterator(item.messages.end()));
     }
-    const std::shared_ptr<Stream> stream = stream_;
-    stream->Taken(bytes);
-    stream->Write(outbox_);
+    stream_->Taken(bytes);
+    stream_->Write(outbox_);
     if (messages.empty()) return;
     backoff_.Reset();
     sink_->OnMessages(std::move(messages));
@@ -351,7 +350,7 @@ class GrpcLink : public Link {
                const absl::Status& status) {
     heartbeat_.cancel();
     inbox_->Close();
-    const std::shared_ptr<Stream> ended = std::exchange(stream_, nullptr);
+    stream_ = nullptr;
     outbox_.clear();
     if (std::exchange(up_, false)) {
       if (!messages.empty()) sink_->OnMessages(std::move(messages));

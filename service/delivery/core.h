@@ -1,10 +1,10 @@
 // Delivery's inside: one registry under one lock, and the rules between its parts.
 //
-// Lock. `mutex_` guards everything; it is taken once for each commit of a followed thread and for
-// each batch of messages from a gateway. Under it only leaf calls are made: SendLive and
-// SendControl (which enqueue, see link.h) and the scheduler. What may call back, that is the log,
-// watchers, callbacks and Attachment::Close, is put into a Deferred and done after the lock is
-// gone.
+// Lock. `mutex_` guards everything; it is taken once for each commit of a followed thread, for each
+// thread that gets an owner, and for each batch of messages from a gateway. Under it only leaf
+// calls are made: SendLive and SendControl (which enqueue, see link.h) and the scheduler. What may
+// call back, that is the log, watchers, callbacks and Attachment::Close, is put into a Deferred and
+// done after the lock is gone.
 //
 // Order. The log calls its follower, and answers Follow, one at a time for each thread and in order
 // of commit. Each such call is handled whole under `mutex_`, and what it says to an attachment is
@@ -83,7 +83,7 @@ class Core final : public log::Follower,
   // `newer` takes the place of `older`, which has its gateway_id.
   void TakeOver(Attached& newer, Attached& older, Deferred& after)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Ends an attachment from our side: End, for a fault of the gateway's.
+  // Ends an attachment from our side; Reject: for a fault of the gateway's, which is logged.
   void End(Attached& attached, absl::Status status, Deferred& after)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Reject(Attached& attached, absl::Status status, Deferred& after)

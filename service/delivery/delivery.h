@@ -84,7 +84,7 @@ class Delivery : public link::Service {
   virtual uint32_t Subscriptions(const ThreadId& thread) const = 0;
 
   // Waits until `user` has a confirmed subscription of `thread`. `done` gets what was reached when
-  // that is so or the time is over (readiness NONE then); never an error but CANCELLED.
+  // that is so or the time is over (readiness NONE then); nothing once it is cancelled.
   [[nodiscard]] virtual std::unique_ptr<Cancellation> AwaitReady(
       const UserId& user, const ThreadId& thread, std::chrono::nanoseconds timeout,
       std::function<void(ReadyState)> done) = 0;
@@ -97,15 +97,14 @@ class Delivery : public link::Service {
   // Empty ids: any. At least one is not empty. Oldest first, at most 10,000.
   virtual std::vector<v1::Connection> GetConnections(const UserId& user, const ThreadId& thread,
                                                      bool include_gone) const = 0;
-  // `watcher` gets its calls until the Cancellation is destroyed; after `ended` (the watcher was
-  // too slow: BUFFER_OVERFLOW) there are none. `drain` semantics: OnChange is called on whatever
-  // thread makes the change.
+  // `watcher` gets its calls until the Cancellation is destroyed; OnEnded is the last. They are
+  // made on whatever thread makes the change.
   [[nodiscard]] virtual std::unique_ptr<Cancellation> WatchConnections(
       const UserId& user, const ThreadId& thread, std::shared_ptr<ConnectionWatcher> watcher) = 0;
 
   virtual std::vector<GatewayInfo> Gateways() const = 0;
 
-  // Tells one gateway loop to open a canary; its reports go to `report` until `expires`.
+  // Tells one gateway loop to open a canary; its reports go to `report` during its `life`.
   // False: no such gateway.
   virtual bool OpenCanary(const GatewayId& gateway, v1::OpenCanary canary,
                           std::function<void(v1::CanaryReport)> report) = 0;

@@ -113,6 +113,7 @@ struct Subscription {
   Offset first;
   // Place in Followed's list of its phase.
   size_t index = 0;
+  size_t place_in_connection = 0;
   // Acks that came while it waited.
   std::vector<PendingAck> acks;
 };

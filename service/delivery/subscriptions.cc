@@ -40,10 +40,14 @@ void AddActiveRuns(const log::ThreadState& state, v1::SubscriptionStarted* start
 
 // Another confirmed subscription of the connection follows the same thread.
 bool FollowsOtherwise(const Connection& connection, const Subscription& than) {
-  return std::any_of(connection.subscriptions.begin(), connection.subscriptions.end(),
-                     [&](const Subscription* other) {
-                       return other != &than && other->confirmed && other->thread == than.thread;
-                     });
+  // A connection may follow many threads, and a thread have many followers: the shorter list.
+  const std::vector<Subscription*>& followers = than.thread->started();
+  const auto& shorter =
+      followers.size() < connection.subscriptions.size() ? followers : connection.subscriptions;
+  return std::any_of(shorter.begin(), shorter.end(), [&](const Subscription* other) {
+    return other != &than && other->confirmed && other->thread == than.thread &&
+           other->connection == &connection;
+  });
 }
 
 }  // namespace
@@ -81,7 +85,9 @@ void Core::Subscribe(Attached& attached, const v1::SubscribeThread& subscribe, D
   }
   subscription.thread = thread.get();
   thread->Add(&subscription);
-  connection->second->subscriptions.push_back(&subscription);
+  std::vector<Subscription*>& of_connection = subscription.connection->subscriptions;
+  subscription.place_in_connection = of_connection.size();
+  of_connection.push_back(&subscription);
   AskLog(*thread, after);
 }
 
@@ -216,7 +222,10 @@ void Core::Drop(Subscription& subscription, Deferred& after) {
   Connection& connection = *subscription.connection;
   RefuseAcks(subscription, Reason::kNotFound, "the subscription ended");
   thread.Remove(&subscription);
-  std::erase(connection.subscriptions, &subscription);
+  Subscription*& place = connection.subscriptions[subscription.place_in_connection];
+  place = connection.subscriptions.back();
+  place->place_in_connection = subscription.place_in_connection;
+  connection.subscriptions.pop_back();
   if (subscription.phase == Subscription::Phase::kClaim) --registry_.UserOf(connection.user).claims;
   if (subscription.phase == Subscription::Phase::kStarted) thread.Leave(subscription.attached);
   const bool counted = subscription.confirmed && !IsCanary(connection.user);

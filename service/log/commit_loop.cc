@@ -3,14 +3,13 @@
 #include <pthread.h>
 
 #include <algorithm>
-#include <type_traits>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "proto/contract/error.h"
 #include "service/log/checkpoint.h"
 #include "service/log/new_epoch.h"
 #include "service/log/retention.h"
+#include "service/log/stored_thread.h"
 #include "telemetry/log.h"
 
 namespace clarion::log {
@@ -239,7 +238,7 @@ void CommitLoop::Install(Loaded& loaded) {
     clarion::Log(Severity::kError, "a thread cannot be read from the event log",
                  {{"thread_id", loaded.thread.str()},
                   {"cause", std::string(loaded.image.status().message())}});
-    for (Op& op : parked) Refuse(op, Unavailable("load", op.thread));
+    for (Op& op : parked) Refuse(op, Unreadable(loaded.image.status(), "load", op.thread));
     return;
   }
   {

@@ -86,6 +86,7 @@ void CommitLoop::TryLater() {
 
 void CommitLoop::Adopt(Recovered recovered) {
   health_ = Health::kOpen;
+  why_broken_.clear();
   engine_.health.Mended();
   store_ = recovered.store;
   incarnation_ = context_.incarnation = recovered.incarnation;

@@ -1,10 +1,8 @@
 #include "service/log/embedded_log.h"
 
-#include <atomic>
 #include <string>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "proto/base/text.h"
 #include "proto/contract/error.h"
 #include "service/log/commit_loop.h"

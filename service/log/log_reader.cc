@@ -15,14 +15,6 @@ namespace {
 // disk.
 constexpr int kAttempts = 16;
 
-absl::Status Unreadable(const absl::Status& status, std::string_view operation,
-                        const ThreadId& thread) {
-  return MakeError(Reason::kLogUnavailable, "the event log cannot be read at the moment",
-                   {.thread_id = thread.str(),
-                    .operation = std::string(operation),
-                    .cause = std::string(status.message())});
-}
-
 absl::Status Overflow(std::string_view operation, const ThreadId& thread) {
   return WithRetryAfter(MakeError(Reason::kBufferOverflow, "too many reads wait for the event log",
                                   {.thread_id = thread.str(), .operation = std::string(operation)}),

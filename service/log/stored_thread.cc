@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "proto/contract/error.h"
 #include "service/log/bytes.h"
 #include "service/log/journal_record.h"
 
@@ -23,6 +24,14 @@ absl::Status Broken(std::string_view what) {
 }
 
 }  // namespace
+
+absl::Status Unreadable(const absl::Status& status, std::string_view operation,
+                        const ThreadId& thread) {
+  return MakeError(Reason::kLogUnavailable, "the event log cannot be read at the moment",
+                   {.thread_id = thread.str(),
+                    .operation = std::string(operation),
+                    .cause = std::string(status.message())});
+}
 
 std::string EncodeMeta(const StoredMeta& meta) {
   std::string bytes;

@@ -34,6 +34,10 @@ struct StoredIds {
 };
 absl::StatusOr<StoredIds> DecodeIds(std::string_view bytes);
 
+// What a caller is told whose thread could not be read for `status`.
+absl::Status Unreadable(const absl::Status& status, std::string_view operation,
+                        const ThreadId& thread);
+
 // Which epoch an offset belongs to.
 class EpochTable {
  public:

@@ -114,6 +114,7 @@ class FakeSink : public LinkSink {
     inside = true;
     ++batches;
     for (ToGateway& message : batch) received.push_back(std::move(message));
+    if (on_messages) on_messages();
     inside = false;
   }
   void OnDown(const absl::Status& status) override {
@@ -130,6 +131,7 @@ class FakeSink : public LinkSink {
   std::vector<ToGateway> received;
   std::vector<absl::Status> downs;
   std::function<void()> on_up;
+  std::function<void()> on_messages;
   std::function<void()> on_down;
 };
 
@@ -399,6 +401,27 @@ TEST_P(LinkContractTest, CallsNobodyAfterStop) {
   EXPECT_TRUE(sink_.received.empty());
   EXPECT_TRUE(sink_.downs.empty());
   EXPECT_FALSE(answered);
+}
+
+TEST_P(LinkContractTest, StopsInsideAnyCallOfItsSink) {
+  for (auto call : {&FakeSink::on_up, &FakeSink::on_messages, &FakeSink::on_down}) {
+    sink_ = {};
+    bool stopped = false;
+    sink_.*call = [&] {
+      link_->Stop();
+      stopped = true;
+    };
+    link_ = nullptr;
+    harness_ = GetParam()(&service_, {});
+    link_ = harness_->MakeLink(loop_);
+    link_->Start(&sink_);
+    Until([&] { return stopped || (sink_.up && service_.attachment() != nullptr); });
+    if (!stopped) service_.attachment()->SendControl(Control(1));
+    Until([&] { return stopped || !sink_.received.empty(); });
+    if (!stopped) service_.attachment()->Close(absl::UnavailableError("enough"));
+    Until([&] { return stopped; });
+    service_.Forget();
+  }
 }
 
 // Everything at once, from several threads, over attachments that come and go.

@@ -180,6 +180,9 @@ TEST_F(EmbeddedLogTest, CheckpointThatCannotBeReadIsCountedAndHoldsUpNoOthers) {
   follower.WaitFor("floor 2 expired");
   client().Unfollow("t", &follower);
   EXPECT_GT(unreadable.value(), before);
+  const auto refused = client().Append("broken", "u", {Item("a")});
+  EXPECT_THAT(refused, HasReason(Reason::kLogUnavailable));
+  EXPECT_THAT(std::string(refused.status().message()), HasSubstr("cannot be read"));
 }
 
 TEST_F(EmbeddedLogTest, UnacknowledgedCriticalEventHoldsTheFloorUntilItsOwnTimeEnds) {

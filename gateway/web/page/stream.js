@@ -115,8 +115,10 @@ export class Stream {
     if (this.live) this.#send({ type: "subscribe", id: request.id, thread_id: threadId, from, after });
   }
 
-  // The page has processed the thread up to this offset. Sent soon, the last one wins.
+  // The page has processed the thread up to this offset. Sent soon and once, the last one wins.
   ack(threadId, epoch, offset) {
+    const at = this.acks.get(threadId);
+    if (at && at.epoch === epoch && at.offset === offset) return;
     this.acks.set(threadId, { epoch, offset });
     this.#planAck(threadId);
   }
@@ -279,6 +281,10 @@ export class Stream {
           this.#comeBack(frame.user_message || frame.message || frame.code, frame.retry_after_ms ?? 0);
           return;
         }
+        // It may be the answer to an ack.
+        if (frame.retry_after_ms && !frame.id && this.acks.has(frame.thread_id)) {
+          this.#planAck(frame.thread_id, frame.retry_after_ms);
+        }
         break;
       case "going_away":
         this.goingAwayMs = frame.reconnect_after_ms ?? 0;
@@ -343,10 +349,10 @@ export class Stream {
     this.positions.set(threadId, position);
   }
 
-  #planAck(threadId) {
+  #planAck(threadId, delayMs = ACK_EVERY_MS) {
     this.unsentAcks.add(threadId);
     if (this.timers.has("ack")) return;
-    this.#timer("ack", ACK_EVERY_MS, () => {
+    this.#timer("ack", delayMs, () => {
       if (!this.live) return; // `caught_up` on the next connection says it again
       for (const thread_id of this.unsentAcks) {
         const { epoch, offset } = this.acks.get(thread_id);
