@@ -35,8 +35,10 @@ constexpr size_t kQuotaBytes = 512u * 1024 * 1024;
 constexpr int kConcurrentStreams = 10'000;
 constexpr int kLeastPingIntervalMs = 5'000;
 constexpr std::chrono::seconds kSweepPatience{10};
-// How long calls may go on once the service stops.
-constexpr std::chrono::seconds kStopPatience{5};
+// Once the service stops: how long the calls under way may wait for the log, ...
+constexpr std::chrono::seconds kCallPatience{5};
+// ... and peers may take to hear of it; one that waits for nothing may not look.
+constexpr std::chrono::seconds kPeerPatience{1};
 
 absl::Status Mistake(std::string_view flag, std::string_view what) {
   return absl::InvalidArgumentError(Concat(flag, ": ", what));
@@ -127,8 +129,9 @@ class App final : public ServiceApp {
     if (link_server_) link_server_->Stop();
     if (delivery_) delivery_->Stop();
     if (server_) {
+      core_->gate.WaitUntilEmptyFor(kCallPatience);
       std::this_thread::sleep_for(options_.last_answers);
-      server_->Shutdown(std::chrono::system_clock::now() + kStopPatience);
+      server_->Shutdown(std::chrono::system_clock::now() + kPeerPatience);
       server_->Wait();
     }
     if (core_) core_->gate.WaitUntilEmpty();

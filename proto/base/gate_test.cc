@@ -1,6 +1,7 @@
 #include "proto/base/gate.h"
 
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -13,6 +14,13 @@ namespace {
 TEST(GateTest, NobodyIsInsideOneThatNobodyEntered) {
   Gate gate;
   gate.WaitUntilEmpty();
+  EXPECT_TRUE(gate.WaitUntilEmptyFor(std::chrono::seconds(0)));
+}
+
+TEST(GateTest, WaitsNoLongerThanItIsTold) {
+  Gate gate;
+  const Gate::Pass pass(gate);
+  EXPECT_FALSE(gate.WaitUntilEmptyFor(std::chrono::milliseconds(1)));
 }
 
 TEST(GateTest, WaitsForEverybodyInside) {

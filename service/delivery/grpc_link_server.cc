@@ -225,8 +225,8 @@ Reactor* Stream::Begin(Service* service) {
   {
     MutexLock lock(mutex_);
     adapter_ = adapter;
-    // Tells the gateway that it has reached a service.
-    adapter->StartSendInitialMetadata();
+    // Tells the gateway that it has reached a service, which may take it.
+    if (service != nullptr) adapter->StartSendInitialMetadata();
   }
   if (service != nullptr) session_ = service->OnAttached(shared_from_this());
   if (session_ == nullptr) Close(absl::UnavailableError("the service takes no gateways now"));

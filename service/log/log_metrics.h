@@ -12,7 +12,8 @@ struct LogMetrics {
   Counter& failed_commits = GetCounter("clarion_log_failed_commits_total", "Commits that failed");
   Counter& reopened =
       GetCounter("clarion_log_reopened_total", "Times the database was opened again");
-  Counter& events = GetCounter("clarion_log_events_total", "Events appended");
+  Counter& events =
+      GetCounter("clarion_log_events_total", "Events appended, those of wiring checks too");
   Counter& event_bytes = GetCounter("clarion_log_event_bytes_total", "Bytes of events appended");
   Counter& duplicates =
       GetCounter("clarion_log_duplicates_total", "Events that were accepted before");

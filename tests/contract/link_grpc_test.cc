@@ -45,6 +45,7 @@ class GrpcHarness : public LinkHarness {
                                .displaced_first = displaced_first_});
   }
 
+  void TakeNobody() { link_server_->Stop(); }
   std::shared_ptr<grpc::Channel> Channel() const {
     return grpc::CreateChannel("127.0.0.1:" + std::to_string(port_),
                                grpc::InsecureChannelCredentials());
@@ -90,6 +91,17 @@ TEST_P(GrpcLinkTest, ServerThatStopsDetachesItsGatewaysAndTellsThem) {
   harness().StopServer();
   EXPECT_EQ(service_.detached().size(), 1u);
   Until([this] { return sink_.downs.size() == 1; });
+}
+
+TEST_P(GrpcLinkTest, AServerThatTakesNobodyIsNotUp) {
+  Begin();
+  const Counter& failures =
+      GetCounter("clarion_failures_total", "", {{"reason", "GATEWAY_UNAVAILABLE"}});
+  const uint64_t before = failures.value();
+  harness().TakeNobody();
+  Until([&] { return failures.value() >= before + 2; });
+  EXPECT_EQ(sink_.ups, 1);
+  EXPECT_EQ(sink_.downs.size(), 1u);
 }
 
 TEST_P(GrpcLinkTest, AGatewayThatGoesIsDetachedAtOnce) {
