@@ -136,7 +136,17 @@ TEST(ConnectionsTest, ConnectionsOfAKilledGatewayAreGoneAtOnceAndComeBack) {
     }
     return count;
   };
+  // The gateway tells the service of them before their `connected` is read.
+  const auto each_was_connected = [&](int times) {
+    return browsers.WaitFor(std::chrono::seconds(20), [&] {
+      for (size_t i = 0; i < browsers.size(); ++i) {
+        if (browsers.connections(i) < times) return false;
+      }
+      return true;
+    });
+  };
   ASSERT_TRUE(browsers.WaitFor(std::chrono::seconds(20), [&] { return connected() == 10; }));
+  ASSERT_TRUE(each_was_connected(1));
   deployment.gateway().Stop(SIGKILL);
   EXPECT_TRUE(browsers.WaitFor(std::chrono::seconds(20), [&] { return connected() == 0; }));
   deployment.StartGateway();
@@ -145,13 +155,7 @@ TEST(ConnectionsTest, ConnectionsOfAKilledGatewayAreGoneAtOnceAndComeBack) {
   deployment.service().Stop(SIGKILL);
   deployment.StartService();
   EXPECT_TRUE(browsers.WaitFor(std::chrono::seconds(20), [&] { return connected() == 10; }));
-  // The gateway told the service of them before their `connected` was read.
-  EXPECT_TRUE(browsers.WaitFor(std::chrono::seconds(20), [&] {
-    for (size_t i = 0; i < browsers.size(); ++i) {
-      if (browsers.connections(i) < 2) return false;
-    }
-    return true;
-  }));
+  EXPECT_TRUE(each_was_connected(2));
   for (size_t i = 0; i < browsers.size(); ++i) EXPECT_EQ(browsers.connections(i), 2);
 }
 

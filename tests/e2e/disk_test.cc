@@ -38,11 +38,11 @@ class FullDiskTest : public ::testing::Test {
     const std::string disk = (dir_.path() / "disk").string();
     std::filesystem::create_directory(disk);
     const std::string loopback = "127.0.0.1:";
+    const std::string program = CLARION_BIN_DIR "/service/clarion-service";
     for (const std::string& argument : std::vector<std::string>{
-             "sh", "-c", std::string(kMount), disk, CLARION_BIN_DIR "/service/clarion-service",
-             "--log-url", "embedded:" + disk + "/log", "--listen",
-             loopback + std::to_string(grpc_port_), "--admin-listen",
-             loopback + std::to_string(admin_port_)}) {
+             "sh", "-c", std::string(kMount), disk, program, "--log-url",
+             "embedded:" + disk + "/log", "--listen", loopback + std::to_string(grpc_port_),
+             "--admin-listen", loopback + std::to_string(admin_port_)}) {
       arguments.push_back(argument);
     }
     service_ = std::make_unique<Program>("/usr/bin/unshare", arguments, dir_.path() / "log");
