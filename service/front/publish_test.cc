@@ -109,6 +109,7 @@ TEST_F(PublishTest, IsAnsweredWithAReasonWhenTheServiceStops) {
   std::atomic<int> published{0};
   std::vector<grpc::Status> ends(4);
   std::vector<std::thread> callers;
+  callers.reserve(ends.size());
   for (size_t n = 0; n < ends.size(); ++n) {
     callers.emplace_back([&, n] {
       const std::string thread = "t-" + std::to_string(n);
