@@ -35,7 +35,7 @@ constexpr size_t kQuotaBytes = 512u * 1024 * 1024;
 constexpr int kConcurrentStreams = 10'000;
 constexpr int kLeastPingIntervalMs = 5'000;
 constexpr std::chrono::seconds kSweepPatience{10};
-// Once the service stops: how long the calls under way may wait for the log, ...
+// Once the service stops: how long the log may take to answer the calls under way, ...
 constexpr std::chrono::seconds kCallPatience{5};
 // ... and peers may take to hear of it; one that waits for nothing may not look.
 constexpr std::chrono::seconds kPeerPatience{1};
@@ -129,7 +129,7 @@ class App final : public ServiceApp {
     if (link_server_) link_server_->Stop();
     if (delivery_) delivery_->Stop();
     if (server_) {
-      core_->gate.WaitUntilEmptyFor(kCallPatience);
+      AwaitAnswers();
       std::this_thread::sleep_for(options_.last_answers);
       server_->Shutdown(std::chrono::system_clock::now() + kPeerPatience);
       server_->Wait();
@@ -141,6 +141,15 @@ class App final : public ServiceApp {
   }
 
  private:
+  // The log answers what it is asked now after the calls that are under way.
+  void AwaitAnswers() {
+    auto answered = std::make_shared<std::promise<void>>();
+    const auto result = answered->get_future();
+    log_->Ack(ThreadId("_clarion.stop"), UserId(std::string(kCanaryUser)), {},
+              [answered](const absl::StatusOr<log::AckResult>&) { answered->set_value(); });
+    result.wait_for(kCallPatience);
+  }
+
   absl::Status OpenLog(std::string path) {
     scheduler_ = MakeThreadScheduler();
     auto log = log::OpenEmbeddedLog(LogOptionsOf(options_, std::move(path), scheduler_.get()));

@@ -68,6 +68,16 @@ class HubTest : public ::testing::Test {
     Rest();
     page_.TakeLines();
   }
+  // The page was told that `t` is not its user's; the test answers from here on.
+  void BeginClaim() {
+    Begin();
+    Open(&page_);
+    swallow_ = true;
+    Subscribe("t");
+    link_.ServiceTakes();
+    AnswerClaim();
+    link_.StreamArrives(10);
+  }
   // Until nothing is on its way any more.
   void Rest() {
     while (link_.Move()) {

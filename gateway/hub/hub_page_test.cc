@@ -100,13 +100,7 @@ TEST_F(HubPageTest, AdjacentLiveMessagesReachASocketInOneWrite) {
 }
 
 TEST_F(HubPageTest, ASubscribeToAThreadOfSomebodyElseIsAClaimThatGoesLiveLater) {
-  Begin();
-  Open(&page_);
-  swallow_ = true;
-  Subscribe("t");
-  link_.ServiceTakes();
-  AnswerClaim();
-  link_.StreamArrives(10);
+  BeginClaim();
   EXPECT_THAT(page_.TakeLines(), ElementsAre("claim t #1"));
   EXPECT_THAT(Heard(v1::GatewayMessage::kConfirmed), IsEmpty());
 

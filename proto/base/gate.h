@@ -1,7 +1,6 @@
 // Who is still inside: lets a shutdown wait until nobody uses what it is about to take apart.
 #pragma once
 
-#include <chrono>
 #include <cstddef>
 
 #include "proto/base/mutex.h"
@@ -32,13 +31,6 @@ class Gate {
   void WaitUntilEmpty() {
     MutexLock lock(mutex_);
     while (inside_ > 0) empty_.Wait(mutex_);
-  }
-  // False: somebody still was inside when the time was over.
-  bool WaitUntilEmptyFor(std::chrono::nanoseconds time) {
-    const auto end = std::chrono::steady_clock::now() + time;
-    MutexLock lock(mutex_);
-    while (inside_ > 0 && std::chrono::steady_clock::now() < end) empty_.WaitUntil(mutex_, end);
-    return inside_ == 0;
   }
 
  private:
