@@ -18,7 +18,7 @@ bool Continues(const Cursor& from, const Chunk& chunk) {
     if (!fits) return false;
     next = NextAfter(next, {range});
   }
-  for (const Run& run : chunk.runs) {
+  for (const EventRun& run : chunk.runs) {
     if (run.events().empty() || run.first() != next) return false;
     next = run.last().next();
   }

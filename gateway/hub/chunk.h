@@ -17,9 +17,9 @@ namespace clarion::gateway {
 
 // Contiguous events of one epoch, at least one. Their frames are made once for each encoding, when
 // the first connection needs them.
-class Run {
+class EventRun {
  public:
-  Run(SharedEpoch epoch, Offset first, std::vector<EventPtr> events)
+  EventRun(SharedEpoch epoch, Offset first, std::vector<EventPtr> events)
       : epoch_(std::move(epoch)), first_(first), events_(std::move(events)) {}
 
   const SharedEpoch& epoch() const { return epoch_; }
@@ -44,7 +44,7 @@ struct Chunk {
   // What is missing, before the first event.
   std::vector<v1::Missed> missed;
   // Ascending; each begins where the one before ends.
-  absl::InlinedVector<Run, 1> runs;
+  absl::InlinedVector<EventRun, 1> runs;
   // The end of the thread, as whoever made this knew it.
   Cursor last;
   // The encodings its events have.

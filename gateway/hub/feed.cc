@@ -16,12 +16,12 @@ size_t BytesOf(const EventPtr& event) {
 }
 
 // `run` from `first` on, which lies inside it.
-Run Trimmed(const Run& run, Offset first) {
+EventRun Trimmed(const EventRun& run, Offset first) {
   const auto skip = static_cast<ptrdiff_t>(first.value() - run.first().value());
-  return Run(run.epoch(), first, {run.events().begin() + skip, run.events().end()});
+  return EventRun(run.epoch(), first, {run.events().begin() + skip, run.events().end()});
 }
 
-Chunk ChunkOf(Run run) {
+Chunk ChunkOf(EventRun run) {
   Chunk chunk;
   chunk.last = run.end();
   chunk.runs.push_back(std::move(run));
@@ -30,7 +30,7 @@ Chunk ChunkOf(Run run) {
 
 }  // namespace
 
-void Recent::Push(const Run& run) {
+void Recent::Push(const EventRun& run) {
   const bool continues = !events_.empty() && run.epoch() == epoch_ &&
                          run.first().value() == first_.value() + events_.size();
   if (!continues) {
@@ -47,12 +47,12 @@ void Recent::Push(const Run& run) {
     PopFront();
 }
 
-std::optional<Run> Recent::After(const Cursor& position) const {
+std::optional<EventRun> Recent::After(const Cursor& position) const {
   const uint64_t end = first_.value() + events_.size();
   const Offset next = position.offset.next();
   if (position.epoch != epoch_ || next < first_ || next.value() >= end) return std::nullopt;
   const auto skip = static_cast<ptrdiff_t>(next.value() - first_.value());
-  return Run(epoch_, next, {events_.begin() + skip, events_.end()});
+  return EventRun(epoch_, next, {events_.begin() + skip, events_.end()});
 }
 
 void Recent::DropBelow(Offset floor) {
@@ -113,7 +113,7 @@ void Feed::OnStarted(const Cursor& position, const Cursor& last) {
   }
 }
 
-void Feed::OnLive(Run run) {
+void Feed::OnLive(EventRun run) {
   if (mode_ == Mode::kIdle) return;
   const bool was_lagging = std::exchange(lagging_, false);  // the service does not think so
   if (mode_ == Mode::kPulling || !Fits(run)) {
@@ -138,7 +138,7 @@ void Feed::OnLive(Run run) {
 
 // A change of epoch may take back what was sent: only the log knows. Whoever saw nothing has
 // nothing to be taken back.
-bool Feed::Fits(const Run& run) const {
+bool Feed::Fits(const EventRun& run) const {
   if (run.epoch() == tail_.epoch) return run.first() <= tail_.offset.next();
   return tail_.offset == Offset(0) && run.first() == Offset(1);
 }
@@ -225,7 +225,7 @@ void Feed::Adopt(const Cursor& position) {
 
 std::optional<Chunk> Feed::RecentAfter(const Cursor& position) const {
   if (recent_ == nullptr || mode_ != Mode::kLive) return std::nullopt;
-  std::optional<Run> run = recent_->After(position);
+  std::optional<EventRun> run = recent_->After(position);
   if (!run.has_value() || run->end() != tail_) return std::nullopt;
   return ChunkOf(*std::move(run));
 }
@@ -287,7 +287,7 @@ void Feed::OfferPage(const Chunk& page) {
 void Feed::TryGoLive() {
   if (page_pending_ || tail_.epoch != live_end_.epoch) return;
   if (tail_.offset < live_end_.offset) {
-    const std::optional<Run> rest = recent_ == nullptr ? std::nullopt : recent_->After(tail_);
+    const std::optional<EventRun> rest = recent_ == nullptr ? std::nullopt : recent_->After(tail_);
     if (!rest.has_value() || rest->end() != live_end_) return;
     Offer(ChunkOf(*rest));
   }
@@ -295,7 +295,7 @@ void Feed::TryGoLive() {
   DropRecentIfUnused();
 }
 
-void Feed::Keep(const Run& run) {
+void Feed::Keep(const EventRun& run) {
   if (recent_ == nullptr) recent_ = std::make_unique<Recent>(limits_);
   recent_->Push(run);
 }

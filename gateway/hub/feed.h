@@ -42,9 +42,9 @@ class Recent {
   Recent(const Recent&) = delete;
   Recent& operator=(const Recent&) = delete;
 
-  void Push(const Run& run);
+  void Push(const EventRun& run);
   // What follows `position`, up to the newest; nothing if that is not all here.
-  std::optional<Run> After(const Cursor& position) const;
+  std::optional<EventRun> After(const Cursor& position) const;
   void DropBelow(Offset floor);
 
  private:
@@ -81,7 +81,7 @@ class Feed : public boost::intrusive_ref_counter<Feed, boost::thread_unsafe_coun
 
   // A subscription runs, from `position` on; everything after `last` is on the stream.
   void OnStarted(const Cursor& position, const Cursor& last);
-  void OnLive(Run run);
+  void OnLive(EventRun run);
   void OnLagging();
   void OnFloorRaised(Offset floor);
   // A subscription has stopped running. If it was the last, the service says nothing more until
@@ -129,12 +129,12 @@ class Feed : public boost::intrusive_ref_counter<Feed, boost::thread_unsafe_coun
  private:
   enum class Mode : uint8_t { kIdle, kLive, kPulling };
 
-  bool Fits(const Run& run) const;
+  bool Fits(const EventRun& run) const;
   void SetTail(const Cursor& tail);
   void Offer(const Chunk& chunk);
   void OfferPage(const Chunk& page);
   void TryGoLive();
-  void Keep(const Run& run);
+  void Keep(const EventRun& run);
   bool AnyReplaying();
 
   const ThreadId thread_;

@@ -1,5 +1,5 @@
-// The hub, in three files: hub.cc (connections, and what it is made of), hub_page.cc (frames of the
-// page), hub_link.cc (messages of the service).
+// The hub, in three files: hub.cc (connections, and what it is made of), hub_frames.cc (what
+// browsers ask for), hub_link.cc (what the service says, and restoring after the link was down).
 #pragma once
 
 #include <deque>
@@ -109,7 +109,7 @@ class HubImpl final : public Hub, private PullHandler {
   static void SendError(Subscriber* subscriber, Reason reason, const ErrorText& text);
   static void SendError(Subscriber* subscriber, std::string_view code, const ErrorText& text);
 
-  // ---- hub_page.cc ----
+  // ---- hub_frames.cc ----
   void SubscribeAll(HubConnection& connection, const v1::Subscribe& subscribe,
                     const std::string& request_id);
   void UnsubscribeAll(HubConnection& connection);

@@ -191,7 +191,7 @@ void HubImpl::OnLive(link::Live live) {
   if (newest_epoch_.str() != live.epoch.str())
     newest_epoch_ = feed->Intern(live.epoch.str(), newest_epoch_);
   feed->OnLive(
-      Run(feed->Intern(live.epoch.str(), newest_epoch_), live.first, std::move(live.events)));
+      EventRun(feed->Intern(live.epoch.str(), newest_epoch_), live.first, std::move(live.events)));
   AfterFeed(*feed);
 }
 

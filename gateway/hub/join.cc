@@ -73,7 +73,7 @@ void Join::OnOfferAhead(const Cursor& before, const Chunk& chunk, JoinOutput& ou
   // What is missing for the feed may be something that was sent here.
   if (!chunk.missed.empty()) return Detach();
   for (size_t i = 0; i < chunk.runs.size(); ++i) {
-    const Run& run = chunk.runs[i];
+    const EventRun& run = chunk.runs[i];
     if (run.epoch() != position_.epoch) continue;
     if (position_.offset < run.first().prev()) return Detach();
     if (position_.offset <= run.last()) {
@@ -98,7 +98,7 @@ void Join::Deliver(const Chunk& chunk, size_t run, size_t skip, JoinOutput& out)
     position_ = {chunk.last.epoch, NextAfter(position_.offset.next(), {missed}).prev()};
   }
   for (; run < chunk.runs.size(); ++run, skip = 0) {
-    const Run& events = chunk.runs[run];
+    const EventRun& events = chunk.runs[run];
     if (skip < events.events().size()) out.OnEvents(events, skip);
     position_ = events.end();
   }

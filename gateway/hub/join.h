@@ -45,7 +45,7 @@ class JoinOutput {
   virtual void OnSubscribed(const Subscribed& subscribed) = 0;
   virtual void OnMissed(const v1::Missed& missed) = 0;
   // run.events()[skip..], at least one.
-  virtual void OnEvents(const Run& run, size_t skip) = 0;
+  virtual void OnEvents(const EventRun& run, size_t skip) = 0;
   virtual void OnCaughtUp(Offset offset) = 0;
 };
 

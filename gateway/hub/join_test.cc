@@ -25,7 +25,7 @@ class JudgedOutput : public JoinOutput {
     judge_->Missed(m.from_offset(), m.to_offset(),
                    m.has_discard_after() ? std::optional(m.discard_after()) : std::nullopt);
   }
-  void OnEvents(const Run& run, size_t skip) override {
+  void OnEvents(const EventRun& run, size_t skip) override {
     EXPECT_LT(skip, run.events().size()) << "an empty piece was sent";
     for (size_t i = skip; i < run.events().size(); ++i) {
       v1::Event event;
@@ -43,7 +43,7 @@ class Silent : public JoinOutput {
  public:
   void OnSubscribed(const Subscribed&) override { ADD_FAILURE() << "subscribed"; }
   void OnMissed(const v1::Missed&) override { ADD_FAILURE() << "missed"; }
-  void OnEvents(const Run&, size_t) override { ADD_FAILURE() << "events"; }
+  void OnEvents(const EventRun&, size_t) override { ADD_FAILURE() << "events"; }
   void OnCaughtUp(Offset) override { ADD_FAILURE() << "caught_up"; }
 };
 

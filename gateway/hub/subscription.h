@@ -137,7 +137,7 @@ class Subscription final
 
   void OnSubscribed(const Subscribed& subscribed) override;
   void OnMissed(const v1::Missed& missed) override;
-  void OnEvents(const Run& run, size_t skip) override {
+  void OnEvents(const EventRun& run, size_t skip) override {
     subscriber()->Send(run.frames(subscriber()->encoding()), skip);
   }
   void OnCaughtUp(Offset offset) override;

@@ -9,7 +9,7 @@ namespace clarion::delivery {
 
 // Once Shut() has returned, no Enter() succeeds, and whoever had entered on another thread has
 // left. Shutting from inside the callback does not wait. Thread-safe.
-class Gate {
+class CallbackGate {
  public:
   // False: shut. True: call the callback, then Leave(). One caller at a time.
   bool Enter() {

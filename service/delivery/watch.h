@@ -49,7 +49,7 @@ class Watch {
 
   const std::shared_ptr<ConnectionWatcher> watcher_;
   const size_t limit_;
-  Gate gate_;
+  CallbackGate gate_;
 
   Mutex mutex_;
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;

@@ -2,7 +2,8 @@
 // journal record, and shows it only then: to readers, to followers, to the callers, in this order.
 //
 // Between commits it keeps memory and journal within their bounds (upkeep.h), in small steps. After
-// a failed write it refuses everything and opens the database anew (embedded_log.h says why).
+// a failed write it refuses everything and opens the database anew (embedded_log.h says why,
+// commit_reopen.cc does it).
 //
 // Owned by EmbeddedLog. All methods but Start and Join run on its own thread.
 #pragma once

@@ -1,4 +1,4 @@
-// What the page asks for.
+// The hub: what browsers ask for, frame by frame.
 #include <algorithm>
 #include <utility>
 
