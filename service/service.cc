@@ -53,6 +53,7 @@ log::EmbeddedOptions LogOptionsOf(const ServiceOptions& options, std::string pat
                                   Scheduler* scheduler) {
   log::EmbeddedOptions log;
   log.path = std::move(path);
+  log.env = options.log_env;
   log.scheduler = scheduler;
   log.retention.age = std::chrono::hours(options.retention_hours);
   log.retention.critical_age = std::chrono::hours(options.retention_critical_hours);
@@ -129,7 +130,10 @@ class App final : public ServiceApp {
     if (link_server_) link_server_->Stop();
     if (delivery_) delivery_->Stop();
     if (server_) {
-      AwaitAnswers();
+      if (!core_->unanswered.WaitUntilEmptyFor(kCallPatience)) {
+        Log(Severity::kError, "the service stops with events that its log has not answered",
+            {{"cause", std::string(log_->Writable().message())}});
+      }
       std::this_thread::sleep_for(options_.last_answers);
       server_->Shutdown(std::chrono::system_clock::now() + kPeerPatience);
       server_->Wait();
@@ -141,15 +145,6 @@ class App final : public ServiceApp {
   }
 
  private:
-  // The log answers what it is asked now after the calls that are under way.
-  void AwaitAnswers() {
-    auto answered = std::make_shared<std::promise<void>>();
-    const auto result = answered->get_future();
-    log_->Ack(ThreadId("_clarion.stop"), UserId(std::string(kCanaryUser)), {},
-              [answered](const absl::StatusOr<log::AckResult>&) { answered->set_value(); });
-    result.wait_for(kCallPatience);
-  }
-
   absl::Status OpenLog(std::string path) {
     scheduler_ = MakeThreadScheduler();
     auto log = log::OpenEmbeddedLog(LogOptionsOf(options_, std::move(path), scheduler_.get()));
@@ -203,7 +198,7 @@ class App final : public ServiceApp {
   }
 
   absl::Status StartAdmin(const HostPort& listen) {
-    AdminOptions admin{.listen = listen, .ready = [this] { return Readiness(); }};
+    AdminOptions admin{.listen = listen, .ready = [this] { return Ready(); }};
     auto started = AdminServer::Start(std::move(admin));
     if (!started.ok()) return Mistake("--admin-listen", ToStd(started.status().message()));
     admin_ = *std::move(started);
@@ -218,7 +213,7 @@ class App final : public ServiceApp {
         {{"grpc_port", Concat(port_)}, {"log_url", options_.log_url}});
   }
 
-  absl::Status Readiness() const {
+  absl::Status Ready() const {
     if (!ready_.load()) return absl::UnavailableError("starting or stopping");
     return log_->Writable();
   }

@@ -14,6 +14,10 @@
 #include "proto/link/link.h"
 #include "telemetry/runtime/flags.h"
 
+namespace rocksdb {
+class Env;
+}
+
 namespace clarion::service {
 
 // DESIGN of defaults: README.md, "Configuration", lists every flag.
@@ -44,6 +48,8 @@ struct ServiceOptions {
   // Not a flag: how long calls that are on their way are told that the service stops. gRPC ends
   // those that come later without details.
   std::chrono::milliseconds last_answers{200};
+  // Not a flag: the file system of the log, for tests of what a disk can do; null: the machine's.
+  rocksdb::Env* log_env = nullptr;
 
   // Adds a flag for each.
   void AddFlags(Flags& flags);

@@ -1,7 +1,9 @@
 // Who is still inside: lets a shutdown wait until nobody uses what it is about to take apart.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
+#include <utility>
 
 #include "proto/base/mutex.h"
 
@@ -10,30 +12,51 @@ namespace clarion {
 // Thread-safe. Outlives its passes.
 class Gate {
  public:
-  // Holds the gate open; an asynchronous operation keeps one for as long as it may call anybody.
+  // Holds the gate open; an asynchronous operation keeps one for as long as it may call anybody. A
+  // copy is one more; one that was moved from is none.
   class Pass {
    public:
-    explicit Pass(Gate& gate) : gate_(gate) {
-      MutexLock lock(gate_.mutex_);
-      ++gate_.inside_;
+    explicit Pass(Gate& gate) : gate_(&gate) { gate.Enter(); }
+    Pass(const Pass& other) : gate_(other.gate_) {
+      if (gate_ != nullptr) gate_->Enter();
+    }
+    Pass(Pass&& other) noexcept : gate_(std::exchange(other.gate_, nullptr)) {}
+    Pass& operator=(Pass other) noexcept {
+      std::swap(gate_, other.gate_);
+      return *this;
     }
     ~Pass() {
-      MutexLock lock(gate_.mutex_);
-      if (--gate_.inside_ == 0) gate_.empty_.NotifyAll();
+      if (gate_ != nullptr) gate_->Leave();
     }
-    Pass(const Pass&) = delete;
-    Pass& operator=(const Pass&) = delete;
 
    private:
-    Gate& gate_;
+    Gate* gate_;
   };
 
   void WaitUntilEmpty() {
     MutexLock lock(mutex_);
     while (inside_ > 0) empty_.Wait(mutex_);
   }
+  // False: somebody still was inside when the time was over.
+  bool WaitUntilEmptyFor(std::chrono::nanoseconds time) {
+    const auto end = std::chrono::steady_clock::now() + time;
+    MutexLock lock(mutex_);
+    while (inside_ > 0 && empty_.WaitUntil(mutex_, end)) {
+    }
+    return inside_ == 0;
+  }
 
  private:
+  void Enter() {
+    MutexLock lock(mutex_);
+    ++inside_;
+  }
+  // The last that is done with the gate: once it has unlocked, the gate may be gone.
+  void Leave() {
+    MutexLock lock(mutex_);
+    if (--inside_ == 0) empty_.NotifyAll();
+  }
+
   Mutex mutex_;
   CondVar empty_;
   size_t inside_ ABSL_GUARDED_BY(mutex_) = 0;

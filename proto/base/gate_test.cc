@@ -1,8 +1,10 @@
 #include "proto/base/gate.h"
 
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -13,6 +15,21 @@ namespace {
 TEST(GateTest, NobodyIsInsideOneThatNobodyEntered) {
   Gate gate;
   gate.WaitUntilEmpty();
+  EXPECT_TRUE(gate.WaitUntilEmptyFor(std::chrono::seconds(0)));
+}
+
+TEST(GateTest, CopyHoldsItOpenAndWhatWasMovedFromDoesNot) {
+  Gate gate;
+  const auto empty = [&] { return gate.WaitUntilEmptyFor(std::chrono::milliseconds(1)); };
+  auto first = std::make_unique<Gate::Pass>(gate);
+  auto copy = std::make_unique<Gate::Pass>(*first);
+  first.reset();
+  EXPECT_FALSE(empty());
+  auto moved = std::make_unique<Gate::Pass>(std::move(*copy));
+  copy.reset();
+  EXPECT_FALSE(empty());
+  moved.reset();
+  EXPECT_TRUE(empty());
 }
 
 TEST(GateTest, WaitsForEverybodyInside) {

@@ -179,12 +179,15 @@ TEST_F(ConnectionsTest, OfCanariesAreNeverSeen) {
 class ReadinessTest : public DeliveryTest {
  protected:
   std::unique_ptr<Cancellation> Await(std::chrono::seconds timeout = std::chrono::seconds(10)) {
-    return delivery().AwaitReady(UserId("ann"), ThreadId("t"), timeout, [this](ReadyState state) {
-      ++answers_;
-      state_ = std::move(state);
-    });
+    return delivery().AwaitReady(UserId("ann"), ThreadId("t"), timeout,
+                                 [this](absl::StatusOr<ReadyState> state) {
+                                   ++answers_;
+                                   status_ = state.status();
+                                   if (state.ok()) state_ = *std::move(state);
+                                 });
   }
   int answers_ = 0;
+  absl::Status status_;
   ReadyState state_;
 };
 
@@ -251,18 +254,23 @@ TEST_F(ReadinessTest, CancelledIsNeverAnswered) {
 TEST_F(ReadinessTest, AnsweredOrCancelledTheCallbackIsLetGo) {
   const auto held = std::make_shared<int>();
   auto answered = delivery().AwaitReady(UserId("ann"), ThreadId("t"), std::chrono::seconds(1),
-                                        [held](ReadyState) {});
+                                        [held](const absl::StatusOr<ReadyState>&) {});
   auto cancelled = delivery().AwaitReady(UserId("ann"), ThreadId("t"), std::chrono::seconds(9),
-                                         [held](ReadyState) {});
+                                         [held](const absl::StatusOr<ReadyState>&) {});
   scheduler_.Advance(std::chrono::seconds(1));
   cancelled.reset();
   EXPECT_EQ(held.use_count(), 1);
 }
 
-TEST_F(ReadinessTest, StoppingAnswersThoseWhoWait) {
+TEST_F(ReadinessTest, StoppingTellsThoseWhoWaitAndThoseWhoComeTooLate) {
   auto waiting = Await();
   delivery().Stop();
   EXPECT_EQ(answers_, 1);
+  EXPECT_EQ(ReasonOf(status_), Reason::kNotInitialized);
+  status_ = absl::OkStatus();
+  auto late = Await();
+  EXPECT_EQ(answers_, 2);
+  EXPECT_EQ(ReasonOf(status_), Reason::kNotInitialized);
 }
 
 TEST_F(ReadinessTest, StepsAreBounded) {

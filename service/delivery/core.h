@@ -48,7 +48,7 @@ class Core final : public log::Follower,
   uint32_t Subscriptions(const ThreadId& thread) const;
   std::unique_ptr<Cancellation> AwaitReady(const UserId& user, const ThreadId& thread,
                                            std::chrono::nanoseconds timeout,
-                                           std::function<void(ReadyState)> done);
+                                           std::function<void(absl::StatusOr<ReadyState>)> done);
   void BindThread(const UserId& user, const ThreadId& thread, std::chrono::nanoseconds timeout,
                   std::function<void(std::vector<v1::BoundConnection>)> done);
   std::vector<v1::Connection> GetConnections(const UserId& user, const ThreadId& thread,

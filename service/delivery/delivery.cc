@@ -44,9 +44,9 @@ class DeliveryHandle final : public Delivery {
   uint32_t Subscriptions(const ThreadId& thread) const override {
     return core_->Subscriptions(thread);
   }
-  std::unique_ptr<Cancellation> AwaitReady(const UserId& user, const ThreadId& thread,
-                                           std::chrono::nanoseconds timeout,
-                                           std::function<void(ReadyState)> done) override {
+  std::unique_ptr<Cancellation> AwaitReady(
+      const UserId& user, const ThreadId& thread, std::chrono::nanoseconds timeout,
+      std::function<void(absl::StatusOr<ReadyState>)> done) override {
     return core_->AwaitReady(user, thread, timeout, std::move(done));
   }
   void BindThread(const UserId& user, const ThreadId& thread, std::chrono::nanoseconds timeout,
@@ -72,6 +72,10 @@ class DeliveryHandle final : public Delivery {
  private:
   const std::shared_ptr<Core> core_;
 };
+
+absl::Status Stopping() {
+  return MakeError(Reason::kNotInitialized, "the service is stopping");
+}
 
 }  // namespace
 
@@ -113,9 +117,9 @@ void Core::TellWaiters(const UserId& user, const ThreadId* thread, Deferred& aft
   readiness_.Changed(user, thread, facts, after);
 }
 
-std::unique_ptr<Cancellation> Core::AwaitReady(const UserId& user, const ThreadId& thread,
-                                               std::chrono::nanoseconds timeout,
-                                               std::function<void(ReadyState)> done) {
+std::unique_ptr<Cancellation> Core::AwaitReady(
+    const UserId& user, const ThreadId& thread, std::chrono::nanoseconds timeout,
+    std::function<void(absl::StatusOr<ReadyState>)> done) {
   auto waiter = std::make_shared<Waiter>();
   waiter->user = user;
   waiter->thread = thread;
@@ -124,7 +128,9 @@ std::unique_ptr<Cancellation> Core::AwaitReady(const UserId& user, const ThreadI
   MutexLock lock(mutex_);
   const ReadyFacts facts = FactsOf(user, thread);
   readiness_.Note(*waiter, facts);
-  if (facts.ready() || timeout <= std::chrono::nanoseconds::zero() || stopped_) {
+  if (stopped_) {
+    readiness_.End(waiter, Stopping(), after);
+  } else if (facts.ready() || timeout <= std::chrono::nanoseconds::zero()) {
     readiness_.Answer(waiter, after);
   } else {
     readiness_.Add(waiter);
@@ -141,7 +147,7 @@ std::unique_ptr<Cancellation> Core::AwaitReady(const UserId& user, const ThreadI
 
 void Core::Cancel(const std::shared_ptr<Waiter>& waiter) {
   waiter->gate.Shut();
-  std::function<void(ReadyState)> dropped;  // destroyed without the lock
+  std::function<void(absl::StatusOr<ReadyState>)> dropped;  // destroyed without the lock
   MutexLock lock(mutex_);
   dropped.swap(waiter->done);
   if (std::exchange(waiter->answered, true)) return;
@@ -318,7 +324,7 @@ void Core::Stop() {
   Deferred after;
   MutexLock lock(mutex_);
   if (stopped_) return;
-  const absl::Status status = MakeError(Reason::kNotInitialized, "the service is stopping");
+  const absl::Status status = Stopping();
   std::vector<std::shared_ptr<Attached>> attachments = strangers_;
   for (const auto& [id, attached] : gateways_) attachments.push_back(attached);
   for (const auto& attached : attachments) {
@@ -326,7 +332,7 @@ void Core::Stop() {
     after.Add([carrier = attached->carrier, status] { carrier->Close(status); });
   }
   stopped_ = true;  // from here on the log is not asked any more
-  readiness_.AnswerAll(after);
+  readiness_.EndAll(status, after);
   binding_.AnswerAll(after);
   watchers_.EndAll(status, after);
   canaries_.clear();

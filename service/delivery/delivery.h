@@ -84,10 +84,11 @@ class Delivery : public link::Service {
   virtual uint32_t Subscriptions(const ThreadId& thread) const = 0;
 
   // Waits until `user` has a confirmed subscription of `thread`. `done` gets what was reached when
-  // that is so or the time is over (readiness NONE then); nothing once it is cancelled.
+  // that is so or the time is over (readiness NONE then), or NOT_INITIALIZED when the service
+  // stops; nothing once it is cancelled.
   [[nodiscard]] virtual std::unique_ptr<Cancellation> AwaitReady(
       const UserId& user, const ThreadId& thread, std::chrono::nanoseconds timeout,
-      std::function<void(ReadyState)> done) = 0;
+      std::function<void(absl::StatusOr<ReadyState>)> done) = 0;
 
   // Ties the user's open connections to the thread (which must be the user's).
   virtual void BindThread(const UserId& user, const ThreadId& thread,

@@ -172,7 +172,8 @@ class Server : public GrpcLinkServer {
       stopped_ = true;
       streams.assign(streams_.begin(), streams_.end());
     }
-    for (const auto& stream : streams) stream->Close(absl::UnavailableError("the service stops"));
+    const absl::Status status = MakeError(Reason::kNotInitialized, "the service is stopping");
+    for (const auto& stream : streams) stream->Close(status);
   }
 
   void Forget(const std::shared_ptr<Stream>& stream) {
@@ -229,7 +230,8 @@ Reactor* Stream::Begin(Service* service) {
     if (service != nullptr) adapter->StartSendInitialMetadata();
   }
   if (service != nullptr) session_ = service->OnAttached(shared_from_this());
-  if (session_ == nullptr) Close(absl::UnavailableError("the service takes no gateways now"));
+  if (session_ == nullptr)
+    Close(MakeError(Reason::kNotInitialized, "the service takes no gateways now"));
   adapter->StartRead(&received_);
   WatchSilence();
   return adapter;

@@ -45,25 +45,34 @@ void Readiness::Changed(const UserId& user, const ThreadId* thread,
   }
 }
 
-bool Readiness::Answer(const std::shared_ptr<Waiter>& waiter, Deferred& after) {
-  if (std::exchange(waiter->answered, true)) return false;
+void Readiness::Answer(const std::shared_ptr<Waiter>& waiter, Deferred& after) {
+  Tell(waiter, std::move(waiter->seen), after);
+}
+
+void Readiness::End(const std::shared_ptr<Waiter>& waiter, const absl::Status& status,
+                    Deferred& after) {
+  Tell(waiter, status, after);
+}
+
+void Readiness::EndAll(const absl::Status& status, Deferred& after) {
+  const auto all = std::exchange(waiters_, {});
+  for (const auto& [user, waiters] : all) {
+    for (const auto& waiter : waiters) Tell(waiter, status, after);
+  }
+}
+
+void Readiness::Tell(const std::shared_ptr<Waiter>& waiter, absl::StatusOr<ReadyState> what,
+                     Deferred& after) {
+  if (std::exchange(waiter->answered, true)) return;
   Remove(waiter);
-  after.Add([waiter, scheduler = scheduler_] {
+  after.Add([waiter, what = std::move(what), scheduler = scheduler_]() mutable {
     if (waiter->timer != 0) scheduler->Cancel(waiter->timer);
     if (!waiter->gate.Enter()) return;
     // Taken out: what it keeps alive may itself hold the Cancellation, and so the waiter.
     const auto done = std::move(waiter->done);
-    done(std::move(waiter->seen));
+    done(std::move(what));
     waiter->gate.Leave();
   });
-  return true;
-}
-
-void Readiness::AnswerAll(Deferred& after) {
-  const auto all = std::exchange(waiters_, {});
-  for (const auto& [user, waiters] : all) {
-    for (const auto& waiter : waiters) Answer(waiter, after);
-  }
 }
 
 }  // namespace clarion::delivery

@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "proto/base/scheduler.h"
 #include "service/delivery/deferred.h"
 #include "service/delivery/delivery.h"
@@ -26,11 +28,11 @@ struct ReadyFacts {
 struct Waiter {
   UserId user;
   ThreadId thread;
-  std::function<void(ReadyState)> done;
+  std::function<void(absl::StatusOr<ReadyState>)> done;
   ReadyState seen;
   Scheduler::TimerId timer = 0;
   bool answered = false;
-  Gate gate;
+  CallbackGate gate;
 };
 
 class Readiness {
@@ -47,11 +49,16 @@ class Readiness {
   // it.
   void Changed(const UserId& user, const ThreadId* thread,
                const std::function<ReadyFacts(const ThreadId&)>& facts, Deferred& after);
-  // `done` gets what was reached. Once; false: somebody was faster.
-  bool Answer(const std::shared_ptr<Waiter>& waiter, Deferred& after);
-  void AnswerAll(Deferred& after);
+  // `done` gets what was reached, unless it got something before.
+  void Answer(const std::shared_ptr<Waiter>& waiter, Deferred& after);
+  // `done` gets `status`, unless it got something before.
+  void End(const std::shared_ptr<Waiter>& waiter, const absl::Status& status, Deferred& after);
+  void EndAll(const absl::Status& status, Deferred& after);
 
  private:
+  void Tell(const std::shared_ptr<Waiter>& waiter, absl::StatusOr<ReadyState> what,
+            Deferred& after);
+
   Scheduler* const scheduler_;
   absl::flat_hash_map<UserId, std::vector<std::shared_ptr<Waiter>>> waiters_;
 };

@@ -105,7 +105,8 @@ TEST(DeliveryStressTest, AttachSubscribeAppendWatchAndWaitFromManyThreads) {
     for (int i = 0; i < 200; ++i) {
       auto watch = delivery->WatchConnections(UserId("ann"), ThreadId(), watcher);
       auto waiting = delivery->AwaitReady(UserId("ann"), ThreadId(absl::StrCat("t", i % 4)),
-                                          std::chrono::seconds(1), [&](ReadyState) { ++answers; });
+                                          std::chrono::seconds(1),
+                                          [&](const absl::StatusOr<ReadyState>&) { ++answers; });
       delivery->BindThread(UserId("ann"), ThreadId("t0"), std::chrono::seconds(1), [](auto) {});
       delivery->GetConnections(UserId("ann"), ThreadId(), true);
       delivery->GetConnections(UserId(), ThreadId("t1"), false);
@@ -133,8 +134,9 @@ TEST(DeliveryStressTest, ACancelledCallbackNeverBeginsAfterwards) {
   auto delivery = Delivery::Create({.service_id = "s"}, &log, &scheduler);
   for (int i = 0; i < 500; ++i) {
     auto alive = std::make_unique<std::atomic<int>>(0);
-    auto waiting = delivery->AwaitReady(UserId("ann"), ThreadId("t"), std::chrono::seconds(1),
-                                        [raw = alive.get()](ReadyState) { ++*raw; });
+    auto waiting =
+        delivery->AwaitReady(UserId("ann"), ThreadId("t"), std::chrono::seconds(1),
+                             [raw = alive.get()](const absl::StatusOr<ReadyState>&) { ++*raw; });
     std::thread clock([&] { scheduler.Advance(std::chrono::seconds(1)); });
     waiting.reset();
     alive.reset();  // a callback from here on would touch freed memory

@@ -75,7 +75,11 @@ class Core {
   delivery::Delivery* const delivery;
   Scheduler* const scheduler;
   runs::Intake intake;
+  // Calls that may still use what is below them.
   clarion::Gate gate;
+  // Calls whose events the log has taken and not answered. Entered before Serving() is asked, so
+  // that a stop overlooks none.
+  clarion::Gate unanswered;
 
   // NOT_INITIALIZED before StartServing and after StopServing.
   absl::Status Serving() const;

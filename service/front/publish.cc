@@ -62,6 +62,7 @@ grpc::ServerUnaryReactor* Publish(Core& core, grpc::CallbackServerContext* conte
     reactor->Finish(core.Fail(status, ContextOf(*request, facts)));
     return reactor;
   };
+  clarion::Gate::Pass unanswered(core.unanswered);
   if (absl::Status status = core.Serving(); !status.ok()) return fail(status);
   auto item = Prepare(core, Own(request), facts);
   if (!item.ok()) return fail(item.status());
@@ -71,22 +72,22 @@ grpc::ServerUnaryReactor* Publish(Core& core, grpc::CallbackServerContext* conte
   append.owner = UserId(request->event().user_id());
   const bool critical = item->critical;
   append.items.push_back(*std::move(item));
-  core.log->Append(
-      std::move(append), [&core, reactor, request, response, critical,
-                          facts = std::move(facts)](absl::StatusOr<log::AppendResult> result) {
-        const auto refuse = [&](const absl::Status& status) {
-          reactor->Finish(core.Fail(status, ContextOf(*request, facts)));
-        };
-        if (!result.ok()) return refuse(result.status());
-        const log::AppendedItem& appended = result->items.front();
-        if (!runs::IsAccepted(appended.outcome)) {
-          return refuse(runs::RefusalOf(appended.outcome, {}));
-        }
-        *response =
-            core.intake.Accepted(appended, *result, critical,
-                                 core.intake.Subscriptions(ThreadId(request->event().thread_id())));
-        reactor->Finish(grpc::Status::OK);
-      });
+  core.log->Append(std::move(append),
+                   [&core, reactor, request, response, critical, facts = std::move(facts),
+                    unanswered = std::move(unanswered)](absl::StatusOr<log::AppendResult> result) {
+                     const auto refuse = [&](const absl::Status& status) {
+                       reactor->Finish(core.Fail(status, ContextOf(*request, facts)));
+                     };
+                     if (!result.ok()) return refuse(result.status());
+                     const log::AppendedItem& appended = result->items.front();
+                     if (!runs::IsAccepted(appended.outcome)) {
+                       return refuse(runs::RefusalOf(appended.outcome, {}));
+                     }
+                     *response = core.intake.Accepted(
+                         appended, *result, critical,
+                         core.intake.Subscriptions(ThreadId(request->event().thread_id())));
+                     reactor->Finish(grpc::Status::OK);
+                   });
   return reactor;
 }
 

@@ -1,7 +1,9 @@
 #include "service/front/publish_stream.h"
 
+#include <algorithm>
 #include <list>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -126,6 +128,7 @@ class Stream final : public PublishStreamReactor,
       MutexLock lock(mutex_);
       ended_ = true;
       if (status_.ok()) status_ = status;
+      unanswered_.emplace(core_.unanswered);
       steps = Plan({});
     }
     CarryOut(std::move(steps));
@@ -256,6 +259,10 @@ class Stream final : public PublishStreamReactor,
     Steps steps;
     for (const ThreadId& thread : touched) {
       if (auto append = threads_.Next(thread)) steps.appends.push_back(*std::move(append));
+    }
+    if (unanswered_ && std::all_of(batches_.begin(), batches_.end(),
+                                   [](const StreamBatch& batch) { return batch.open == 0; })) {
+      unanswered_.reset();
     }
     steps.write = Gather();
     steps.read = !reading_ && !ended_ && events_ < core_.options.stream_events &&
@@ -416,8 +423,10 @@ class Stream final : public PublishStreamReactor,
   size_t response_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   bool reading_ ABSL_GUARDED_BY(mutex_) = false;
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
-  bool ended_ ABSL_GUARDED_BY(mutex_) = false;     // nothing more is read
-  bool broken_ ABSL_GUARDED_BY(mutex_) = false;    // nothing more is written
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;   // nothing more is read
+  bool broken_ ABSL_GUARDED_BY(mutex_) = false;  // nothing more is written
+  // Once the service stops, until the log has answered what was read.
+  std::optional<clarion::Gate::Pass> unanswered_ ABSL_GUARDED_BY(mutex_);
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;  // Finish was called
   absl::Status status_ ABSL_GUARDED_BY(mutex_);
 };

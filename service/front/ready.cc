@@ -40,15 +40,16 @@ void Wait(Core& core, const std::shared_ptr<AsyncCall>& call, const UserId& user
           const ThreadId& thread, std::chrono::nanoseconds timeout,
           v1::AwaitReadyResponse* response) {
   call->Hold(core.delivery->AwaitReady(
-      user, thread, timeout, [&core, call, response](delivery::ReadyState state) {
+      user, thread, timeout, [&core, call, response](absl::StatusOr<delivery::ReadyState> state) {
         if (!call->Claim()) return;
-        if (state.readiness < v1::READINESS_SUBSCRIBED) {
+        if (!state.ok()) return call->FailClaimed(state.status());
+        if (state->readiness < v1::READINESS_SUBSCRIBED) {
           return call->FailClaimed(
-              runs::NotReady(state, !core.delivery->Gateways().empty(), call->context()));
+              runs::NotReady(*state, !core.delivery->Gateways().empty(), call->context()));
         }
-        response->set_readiness(state.readiness);
-        response->set_subscriptions(state.subscriptions);
-        for (v1::ReadinessStep& step : state.steps) *response->add_steps() = std::move(step);
+        response->set_readiness(state->readiness);
+        response->set_subscriptions(state->subscriptions);
+        for (v1::ReadinessStep& step : state->steps) *response->add_steps() = std::move(step);
         call->Succeed();
       }));
 }

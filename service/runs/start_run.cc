@@ -95,10 +95,14 @@ class Operation : public std::enable_shared_from_this<Operation> {
       return Append(steps_.delivery->Subscriptions(thread_) > 0 ? v1::READINESS_SUBSCRIBED
                                                                 : v1::READINESS_NONE);
     }
-    Hold(steps_.delivery->AwaitReady(user_, thread_, DurationOf(call_.request.ready_timeout()),
-                                     [self = shared_from_this()](delivery::ReadyState state) {
-                                       if (!self->cancelled()) self->OnWaited(state);
-                                     }));
+    Hold(steps_.delivery->AwaitReady(
+        user_, thread_, DurationOf(call_.request.ready_timeout()),
+        [self = shared_from_this()](absl::StatusOr<delivery::ReadyState> state) {
+          if (self->cancelled()) return;
+          // The service stops: not to wait is not to start.
+          if (!state.ok()) return self->Answer(state.status());
+          self->OnWaited(*state);
+        }));
   }
 
   void OnWaited(const delivery::ReadyState& state) {
