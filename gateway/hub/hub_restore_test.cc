@@ -17,6 +17,15 @@ using testing::IsEmpty;
 
 class HubRestoreTest : public HubTest {
  protected:
+  // `t` has two events and is followed from the end.
+  void BeginLiveAndLoseTheLink() {
+    Begin();
+    link_.Append("t", 2);
+    Open(&page_);
+    Subscribe(&page_, "t", "", Live());
+    Rest();
+    link_.Down();
+  }
   // The link was away, and the test answers.
   void BeginRestoring() {
     link_.Down();
@@ -344,12 +353,7 @@ TEST_F(HubManyPagesTest, ThoseThatHaveRestedAreSaidInTheSameWay) {
 }
 
 TEST_F(HubRestoreTest, RestoredSubscriptionStaysLiveWhereItBeganLive) {
-  Begin();
-  link_.Append("t", 2);
-  Open(&page_);
-  Subscribe(&page_, "t", "", Live());
-  Rest();
-  link_.Down();
+  BeginLiveAndLoseTheLink();
   link_.Up();
   Rest();
   const v1::SubscribeThread said = Heard(v1::GatewayMessage::kSubscribe).back().subscribe();
@@ -358,12 +362,7 @@ TEST_F(HubRestoreTest, RestoredSubscriptionStaysLiveWhereItBeganLive) {
 }
 
 TEST_F(HubRestoreTest, ALiveSubscriptionStaysLiveWhenItIsAskedForAgainInPlace) {
-  Begin();
-  link_.Append("t", 2);
-  Open(&page_);
-  Subscribe(&page_, "t", "", Live());
-  Rest();
-  link_.Down();
+  BeginLiveAndLoseTheLink();
   Subscribe("t", "2");
   for (int i = 0; i < 2; ++i) {
     link_.Up();
