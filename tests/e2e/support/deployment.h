@@ -34,7 +34,7 @@ class Deployment {
   uint16_t gateway_admin_port() const { return gateway_admin_port_; }
   std::string target() const { return "ipv4:127.0.0.1:" + std::to_string(grpc_port_); }
 
-  // A channel of its own, which tries again quickly after a restart.
+  // A channel of its own, connected, which tries again quickly after a restart.
   std::shared_ptr<grpc::Channel> Channel() const;
   std::unique_ptr<v1::EventService::Stub> Stub() const;
 
