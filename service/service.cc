@@ -130,9 +130,12 @@ class App final : public ServiceApp {
     if (link_server_) link_server_->Stop();
     if (delivery_) delivery_->Stop();
     if (server_) {
-      if (!core_->unanswered.WaitUntilEmptyFor(kCallPatience)) {
-        Log(Severity::kError, "the service stops with events that its log has not answered",
-            {{"cause", std::string(log_->Writable().message())}});
+      if (!core_->unanswered.WasEmptyWithin(kCallPatience)) {
+        const absl::Status writable = log_->Writable();
+        Log(Severity::kError,
+            "the log has not answered everything it took: calls are ended, the stop waits for it",
+            {{"cause", writable.ok() ? "a read from the disk takes long"
+                                     : std::string(writable.message())}});
       }
       std::this_thread::sleep_for(options_.last_answers);
       server_->Shutdown(std::chrono::system_clock::now() + kPeerPatience);

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <utility>
 
 #include "proto/base/mutex.h"
@@ -37,13 +38,15 @@ class Gate {
     MutexLock lock(mutex_);
     while (inside_ > 0) empty_.Wait(mutex_);
   }
-  // False: somebody still was inside when the time was over.
-  bool WaitUntilEmptyFor(std::chrono::nanoseconds time) {
+  // True: there was a moment at which nobody was inside; who enters after it does not count. False:
+  // there was none before the time was over.
+  bool WasEmptyWithin(std::chrono::nanoseconds time) {
     const auto end = std::chrono::steady_clock::now() + time;
     MutexLock lock(mutex_);
-    while (inside_ > 0 && empty_.WaitUntil(mutex_, end)) {
+    const uint64_t before = times_empty_;
+    while (inside_ > 0 && times_empty_ == before && empty_.WaitUntil(mutex_, end)) {
     }
-    return inside_ == 0;
+    return inside_ == 0 || times_empty_ != before;
   }
 
  private:
@@ -51,15 +54,18 @@ class Gate {
     MutexLock lock(mutex_);
     ++inside_;
   }
-  // The last that is done with the gate: once it has unlocked, the gate may be gone.
+  // Notifies under the lock: once the last has left and unlocked, the gate may be gone.
   void Leave() {
     MutexLock lock(mutex_);
-    if (--inside_ == 0) empty_.NotifyAll();
+    if (--inside_ > 0) return;
+    ++times_empty_;
+    empty_.NotifyAll();
   }
 
   Mutex mutex_;
   CondVar empty_;
   size_t inside_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t times_empty_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace clarion

@@ -15,12 +15,12 @@ namespace {
 TEST(GateTest, NobodyIsInsideOneThatNobodyEntered) {
   Gate gate;
   gate.WaitUntilEmpty();
-  EXPECT_TRUE(gate.WaitUntilEmptyFor(std::chrono::seconds(0)));
+  EXPECT_TRUE(gate.WasEmptyWithin(std::chrono::seconds(0)));
 }
 
 TEST(GateTest, CopyHoldsItOpenAndWhatWasMovedFromDoesNot) {
   Gate gate;
-  const auto empty = [&] { return gate.WaitUntilEmptyFor(std::chrono::milliseconds(1)); };
+  const auto empty = [&] { return gate.WasEmptyWithin(std::chrono::milliseconds(1)); };
   auto first = std::make_unique<Gate::Pass>(gate);
   auto copy = std::make_unique<Gate::Pass>(*first);
   first.reset();

@@ -21,6 +21,28 @@ bool AsyncCall::open() {
   return !claimed_;
 }
 
+bool AsyncCall::BeginWriting() {
+  MutexLock lock(mutex_);
+  if (claimed_) return false;
+  unanswered_.emplace(core_.unanswered);
+  return true;
+}
+
+void AsyncCall::End(const absl::Status& status) {
+  {
+    MutexLock lock(mutex_);
+    if (claimed_ || unanswered_) return;
+    claimed_ = true;
+  }
+  FailClaimed(status);
+}
+
+void AsyncCall::FinishClaimed(const grpc::Status& status) {
+  Finish(status);
+  MutexLock lock(mutex_);
+  unanswered_.reset();
+}
+
 void AsyncCall::Hold(std::unique_ptr<delivery::Cancellation> wait) {
   MutexLock lock(mutex_);
   // Too late: `wait` keeps it, and is destroyed after the lock is released.
@@ -35,7 +57,7 @@ std::unique_ptr<delivery::Cancellation> AsyncCall::TakeWait() {
 void AsyncCall::OnCancel() {
   if (!Claim()) return;
   // Nobody reads this status, so it is neither logged nor counted.
-  Finish(grpc::Status(grpc::StatusCode::CANCELLED, "the caller has gone"));
+  FinishClaimed(grpc::Status(grpc::StatusCode::CANCELLED, "the caller has gone"));
 }
 
 void AsyncCall::OnDone() {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "absl/status/status.h"
 #include "grpcpp/support/server_callback.h"
@@ -23,27 +24,31 @@ class AsyncCall final : public grpc::ServerUnaryReactor,
   // True once: the caller then writes the response and calls Succeed or FailClaimed. Nobody else
   // ends the call.
   [[nodiscard]] bool Claim();
-  void Succeed() { Finish(grpc::Status::OK); }
-  void FailClaimed(const absl::Status& status) { Finish(core_.Fail(status, context_)); }
+  void Succeed() { FinishClaimed(grpc::Status::OK); }
+  void FailClaimed(const absl::Status& status) { FinishClaimed(core_.Fail(status, context_)); }
   // Ends the call with an error, unless it has ended.
   void Fail(const absl::Status& status) {
     if (Claim()) FailClaimed(status);
   }
   // False: the call has ended; whoever works for it stops.
   bool open();
+  // What the call is for is now written to the log: the service's stop waits for that answer
+  // instead of ending the call. False: the call has ended, nothing is to be written.
+  [[nodiscard]] bool BeginWriting();
   // What the call waits for; destroyed when the call ends.
   void Hold(std::unique_ptr<delivery::Cancellation> wait);
 
   const ErrorContext& context() const { return context_; }
   grpc::ServerUnaryReactor* reactor() { return this; }
 
-  void End(const absl::Status& status) override { Fail(status); }
+  void End(const absl::Status& status) override;
   void OnCancel() override;
   void OnDone() override;
 
  private:
   AsyncCall(Core& core, ErrorContext context)
       : core_(core), pass_(core.gate), context_(std::move(context)) {}
+  void FinishClaimed(const grpc::Status& status);
   std::unique_ptr<delivery::Cancellation> TakeWait();
 
   Core& core_;
@@ -53,6 +58,8 @@ class AsyncCall final : public grpc::ServerUnaryReactor,
 
   Mutex mutex_;
   bool claimed_ ABSL_GUARDED_BY(mutex_) = false;
+  // From BeginWriting until the call is finished.
+  std::optional<clarion::Gate::Pass> unanswered_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<delivery::Cancellation> wait_ ABSL_GUARDED_BY(mutex_);
 };
 

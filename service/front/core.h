@@ -77,8 +77,9 @@ class Core {
   runs::Intake intake;
   // Calls that may still use what is below them.
   clarion::Gate gate;
-  // Calls whose events the log has taken and not answered. Entered before Serving() is asked, so
-  // that a stop overlooks none.
+  // Calls that have written to the log, or are about to, and do not have its answer: a stop waits
+  // for them before it ends what is left. It overlooks none: unary calls enter before they ask
+  // whether the service serves or whether they were ended; streams enter when they are ended.
   clarion::Gate unanswered;
 
   // NOT_INITIALIZED before StartServing and after StopServing.

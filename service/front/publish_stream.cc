@@ -121,7 +121,7 @@ class Stream final : public PublishStreamReactor,
     CarryOut(std::move(steps));
   }
 
-  // The service stops: what was read is answered, then the call ends.
+  // The service stops: what was taken is answered, then the call ends.
   void End(const absl::Status& status) override {
     Steps steps;
     {

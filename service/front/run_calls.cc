@@ -79,8 +79,10 @@ grpc::ServerUnaryReactor* StartRun(Core& core, grpc::CallbackServerContext* cont
     call->Fail(status);
     return call->reactor();
   }
-  runs::StartRunCall start{
-      .request = Complete(*request), .trace = std::move(facts.trace), .context = call->context()};
+  runs::StartRunCall start{.request = Complete(*request),
+                           .trace = std::move(facts.trace),
+                           .context = call->context(),
+                           .may_start = [call] { return call->BeginWriting(); }};
   call->Hold(runs::StartRun(
       {.log = core.log, .delivery = core.delivery, .intake = &core.intake, .gate = &core.gate},
       std::move(start), [call, response](absl::StatusOr<v1::StartRunResponse> started) {

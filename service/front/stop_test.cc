@@ -39,6 +39,17 @@ TEST_F(StopTest, WaitsForTheAnswerOfACallWhoseEventTheDiskHasNot) {
   stop.join();
 }
 
+TEST_F(StopTest, WaitsForTheAnswerOfARunWhoseStartTheDiskHasNot) {
+  disk_->StallSyncs();
+  auto started = std::async(std::launch::async, [this] { return StartRun(RunRequest("q1")); });
+  disk_->WaitUntilSyncStalls();
+  std::thread stop([this] { app_->Stop(); });
+  EXPECT_EQ(started.wait_for(kLong), std::future_status::timeout);
+  disk_->Go();
+  EXPECT_THAT(started.get(), IsOk());
+  stop.join();
+}
+
 TEST_F(StopTest, WaitsForTheAnswersOfAStreamWhoseEventsTheDiskHasNot) {
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + kPatience);

@@ -119,6 +119,7 @@ class Operation : public std::enable_shared_from_this<Operation> {
     v1::Event event = StartedEvent(call_.request, run_);
     auto item = steps_.intake->MakeItem(&event, call_.trace);
     if (!item.ok()) return Answer(item.status());
+    if (!call_.may_start()) return;
     item->run_data = EncodeRunFacts(facts_);
     item->fence = log::Digest::Of(facts_.producer_token);
     log::AppendRequest append;

@@ -41,6 +41,9 @@ struct StartRunCall {
   // Of the call, if the request has none.
   v1::TraceContext trace;
   ErrorContext context;
+  // Asked once, before `agent_started` is appended. False: the caller was answered otherwise, the
+  // run is not started and `done` not called.
+  std::function<bool()> may_start = [] { return true; };
 };
 
 // Begins at once. `done` is called once, on any thread, possibly inside this call, and not after

@@ -30,6 +30,7 @@ class StartRunTest : public testing::Test {
     call.request.mutable_ready_timeout()->set_seconds(60);
     call.request.set_if_not_ready(v1::IF_NOT_READY_START);
     call.request.set_if_exists(v1::IF_EXISTS_FAIL);
+    call.may_start = [this] { return may_start_; };
     handle_ = StartRun(
         {.log = &log_, .delivery = delivery_.get(), .intake = &intake_, .gate = &gate_},
         std::move(call),
@@ -43,6 +44,7 @@ class StartRunTest : public testing::Test {
       delivery::Delivery::Create({}, &log_, &scheduler_);
   Intake intake_{{}, delivery_.get(), &scheduler_};
   Gate gate_;
+  bool may_start_ = true;
   std::optional<absl::StatusOr<v1::StartRunResponse>> answer_;
   std::unique_ptr<delivery::Cancellation> handle_;
 };
@@ -55,6 +57,14 @@ TEST_F(StartRunTest, StartsOnceTheTimeIsOver) {
   ASSERT_TRUE(answer_->ok()) << answer_->status();
   EXPECT_EQ((*answer_)->readiness(), v1::READINESS_NONE);
   EXPECT_THAT(log_.Texts(ThreadId("t")), SizeIs(1));
+}
+
+TEST_F(StartRunTest, StartsNothingOnceItsCallerWasAnswered) {
+  may_start_ = false;
+  scheduler_.Advance(std::chrono::seconds(60));
+  log_.RunAll();
+  EXPECT_FALSE(answer_.has_value());
+  EXPECT_THAT(log_.Texts(ThreadId("t")), IsEmpty());
 }
 
 TEST_F(StartRunTest, StartsNothingWhenTheServiceStops) {
