@@ -1,5 +1,6 @@
 // A service that stops while its disk stands still.
 #include <chrono>
+#include <functional>
 #include <future>
 #include <memory>
 #include <thread>
@@ -12,6 +13,9 @@ namespace {
 
 using namespace std::chrono_literals;
 
+// Longer than peers are waited for that only have not looked.
+constexpr auto kLong = 2s;
+
 class StopTest : public FrontTest {
  protected:
   void SetUp() override {
@@ -22,32 +26,28 @@ class StopTest : public FrontTest {
     disk_->Go();
     FrontTest::TearDown();
   }
+
+  // `call` writes to a disk that stands still; the service stops; the disk goes on.
+  void ExpectAnswered(const std::function<grpc::Status()>& call) {
+    disk_->StallSyncs();
+    auto answer = std::async(std::launch::async, call);
+    disk_->WaitUntilSyncStalls();
+    std::thread stop([this] { app_->Stop(); });
+    EXPECT_EQ(answer.wait_for(kLong), std::future_status::timeout);
+    disk_->Go();
+    EXPECT_THAT(answer.get(), IsOk());
+    stop.join();
+  }
+
   const std::shared_ptr<log::CrashFileSystem> disk_ = log::CrashFileSystem::Make();
 };
 
-// Longer than peers are waited for that only have not looked.
-constexpr auto kLong = 2s;
-
 TEST_F(StopTest, WaitsForTheAnswerOfACallWhoseEventTheDiskHasNot) {
-  disk_->StallSyncs();
-  auto published = std::async(std::launch::async, [this] { return Publish(Started("run")); });
-  disk_->WaitUntilSyncStalls();
-  std::thread stop([this] { app_->Stop(); });
-  EXPECT_EQ(published.wait_for(kLong), std::future_status::timeout);
-  disk_->Go();
-  EXPECT_THAT(published.get(), IsOk());
-  stop.join();
+  ExpectAnswered([this] { return Publish(Started("run")); });
 }
 
 TEST_F(StopTest, WaitsForTheAnswerOfARunWhoseStartTheDiskHasNot) {
-  disk_->StallSyncs();
-  auto started = std::async(std::launch::async, [this] { return StartRun(RunRequest("q1")); });
-  disk_->WaitUntilSyncStalls();
-  std::thread stop([this] { app_->Stop(); });
-  EXPECT_EQ(started.wait_for(kLong), std::future_status::timeout);
-  disk_->Go();
-  EXPECT_THAT(started.get(), IsOk());
-  stop.join();
+  ExpectAnswered([this] { return StartRun(RunRequest("q1")); });
 }
 
 TEST_F(StopTest, WaitsForTheAnswersOfAStreamWhoseEventsTheDiskHasNot) {
