@@ -43,6 +43,7 @@ class Connection final : public Subscriber,
   Encoding encoding() const override { return encoding_; }
   void Send(FramesPtr frames, size_t first) override;
   bool HasRoom() const override;
+  bool Drained() const override { return stream().drained(); }
   void Close(CloseCode code, std::string_view message) override;
 
  private:

@@ -118,8 +118,9 @@ void Connection::OnFrame(const v1::ClientFrame& frame) {
       return context_.hub->Ack(this, frame.ack(), frame.id());
     case v1::ClientFrame::kRefresh:
       return OnRefresh(frame.refresh(), frame.id());
+    case v1::ClientFrame::kProbeReply:
+      return context_.hub->ProbeReply(this, frame.probe_reply());
     case v1::ClientFrame::kPong:
-    case v1::ClientFrame::kProbeReply:  // no probe is open
       return;
     case v1::ClientFrame::kRunInput:
       return SendError(Reason::kContextInvalid, "run_input is reserved and not served", frame.id());

@@ -44,6 +44,7 @@ TEST(ConnectionTest, FramesAboutThreadsGoToTheHub) {
   client.Send(R"({"type":"unsubscribe","id":"3","thread_id":"t"})");
   EXPECT_EQ(loop.hub.Next(), (Call{"subscribe", "t", "1", ""}));
   EXPECT_EQ(loop.hub.Next(), (Call{"ack", "t", "2", "e:5"}));
+  EXPECT_EQ(loop.hub.Next(), (Call{"probe_reply", "", "", "n"}));
   EXPECT_EQ(loop.hub.Next(), (Call{"unsubscribe", "t", "3", ""}));
 }
 

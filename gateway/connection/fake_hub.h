@@ -57,6 +57,9 @@ class FakeHub : public Hub {
   void Ack(Subscriber*, const v1::Ack& ack, const std::string& id) override {
     Note({"ack", ack.thread_id(), id, ack.epoch() + ":" + std::to_string(ack.offset())});
   }
+  void ProbeReply(Subscriber*, const v1::ProbeReply& reply) override {
+    Note({"probe_reply", "", "", reply.nonce()});
+  }
   void OnRoom(Subscriber*) override { Note({"room", "", "", ""}); }
   void Report(v1::CanaryReport report) override {
     Note({"report", "", "",

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "gateway/hub/sent_reports.h"
 #include "gateway/hub/subscription.h"
 
 namespace clarion::gateway {
@@ -239,6 +240,10 @@ void Feed::DropRecentIfUnused() {
 
 // From where the last one was found: asked after each that joins, all of them together walk the
 // list once.
+void Feed::AddToReports() {
+  reports_->Add(*this);
+}
+
 bool Feed::AnyReplaying() {
   const size_t size = subscriptions_.size();
   for (size_t i = 0; i < size; ++i) {

@@ -23,6 +23,7 @@
 
 namespace clarion::gateway {
 
+class SentReports;
 class Subscription;
 
 // Bytes of events that feeds keep for those who are about to join.
@@ -60,7 +61,8 @@ class Recent {
 
 class Feed : public boost::intrusive_ref_counter<Feed, boost::thread_unsafe_counter> {
  public:
-  Feed(ThreadId thread, RecentLimits* limits) : thread_(std::move(thread)), limits_(limits) {}
+  Feed(ThreadId thread, RecentLimits* limits, SentReports* reports)
+      : thread_(std::move(thread)), limits_(limits), reports_(reports) {}
 
   const ThreadId& thread() const { return thread_; }
   // What was offered last. Means nothing while idle.
@@ -121,6 +123,22 @@ class Feed : public boost::intrusive_ref_counter<Feed, boost::thread_unsafe_coun
   // Counts the changes of the tail's epoch.
   uint32_t turns() const { return turns_; }
 
+  // ---- What was sent; see sent_reports.h. ----
+
+  struct Sent {
+    // What the service was told.
+    Cursor reported;
+    // Somebody waits until so much was sent.
+    Offset awaited;
+    // Will be looked at.
+    bool noted = false;
+  };
+  Sent sent;
+  // Events were queued for a connection.
+  void NoteSent() {
+    if (!sent.noted) AddToReports();
+  }
+
   // In the hub's queue of those who want a page.
   bool queued = false;
   // Its pages have failed since then; {}: the last one came.
@@ -136,9 +154,11 @@ class Feed : public boost::intrusive_ref_counter<Feed, boost::thread_unsafe_coun
   void TryGoLive();
   void Keep(const EventRun& run);
   bool AnyReplaying();
+  void AddToReports();
 
   const ThreadId thread_;
   RecentLimits* const limits_;
+  SentReports* const reports_;
   absl::InlinedVector<Subscription*, 1> subscriptions_;
   Cursor tail_;
   // kPulling, not lagging: the end of what the service has sent.

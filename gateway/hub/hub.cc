@@ -21,7 +21,8 @@ HubImpl::HubImpl(HubOptions options, link::Link* link, OpenCanaryHandler canary)
       canary_(std::move(canary)),
       recent_limits_{.per_thread = options_.recent_bytes_per_thread,
                      .total = options_.recent_bytes},
-      puller_(options_, link, this) {}
+      puller_(options_, link, this),
+      sent_(options_, link) {}
 
 HubImpl::~HubImpl() {
   *alive_ = false;
@@ -42,6 +43,7 @@ void HubImpl::Close(Subscriber* subscriber, v1::ConnectionState state, std::stri
   HubConnection& connection = *found->second;
   while (!connection.subscriptions.empty()) Remove(*connection.subscriptions.back());
   for (const uint64_t ack : connection.acks) acks_.erase(ack);
+  probes_.erase(&connection);
   if (connection.all != nullptr) {
     all_asked_.erase(connection.all->asked);
     EndRestore(connection.all->asked);
@@ -108,7 +110,7 @@ Subscription& HubImpl::AddSubscription(HubConnection& connection, const std::str
                                        bool by_all) {
   Feed* feed = FindFeed(thread);
   if (feed == nullptr) {
-    FeedPtr made(new Feed(ThreadId(thread), &recent_limits_));
+    FeedPtr made(new Feed(ThreadId(thread), &recent_limits_, &sent_));
     feed = made.get();
     feeds_.insert(std::move(made));
   }

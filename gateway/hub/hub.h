@@ -36,6 +36,8 @@ class Subscriber {
   // There is room for a page of replay (the queue is below half its bound). When that becomes true
   // again the connection calls Hub::OnRoom.
   virtual bool HasRoom() const = 0;
+  // All that was sent was taken by the socket.
+  virtual bool Drained() const = 0;
   // Closes by the table, after the `error` frame. Hub::Close follows later, never inside this call.
   virtual void Close(CloseCode code, std::string_view message) = 0;
 };
@@ -103,6 +105,8 @@ class Hub : public link::LinkSink {
   virtual void Unsubscribe(Subscriber* subscriber, const v1::Unsubscribe& unsubscribe,
                            const std::string& request_id) = 0;
   virtual void Ack(Subscriber* subscriber, const v1::Ack& ack, const std::string& request_id) = 0;
+  // What is not the nonce of the connection's last `probe`, or was answered, has no effect.
+  virtual void ProbeReply(Subscriber* subscriber, const v1::ProbeReply& reply) = 0;
 
   virtual void OnRoom(Subscriber* subscriber) = 0;
 

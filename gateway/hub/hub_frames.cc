@@ -229,6 +229,17 @@ void HubImpl::Ack(Subscriber* subscriber, const v1::Ack& ack, const std::string&
   Say(std::move(message));
 }
 
+void HubImpl::ProbeReply(Subscriber* subscriber, const v1::ProbeReply& reply) {
+  const HubConnection* connection = Find(subscriber);
+  const auto asked = probes_.find(connection);
+  if (asked == probes_.end() || asked->second != reply.nonce()) return;
+  probes_.erase(asked);
+  v1::GatewayMessage message;
+  message.mutable_probe_answered()->set_connection_id(connection->info.id.str());
+  message.mutable_probe_answered()->set_nonce(reply.nonce());
+  Say(std::move(message));
+}
+
 void HubImpl::AwaitAnswer(uint64_t id) {
   waiting_.push_back(id);
   if (waiting_armed_) return;

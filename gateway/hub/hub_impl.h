@@ -12,6 +12,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "gateway/hub/hub.h"
 #include "gateway/hub/puller.h"
+#include "gateway/hub/sent_reports.h"
 #include "gateway/hub/subscription.h"
 #include "proto/contract/reason.h"
 #include "telemetry/failure_limiter.h"
@@ -31,6 +32,7 @@ class HubImpl final : public Hub, private PullHandler {
   void Unsubscribe(Subscriber* subscriber, const v1::Unsubscribe& unsubscribe,
                    const std::string& request_id) override;
   void Ack(Subscriber* subscriber, const v1::Ack& ack, const std::string& request_id) override;
+  void ProbeReply(Subscriber* subscriber, const v1::ProbeReply& reply) override;
   void OnRoom(Subscriber* subscriber) override;
   void Report(v1::CanaryReport report) override;
   uint64_t replay_pages() const override { return puller_.pages(); }
@@ -166,6 +168,7 @@ class HubImpl final : public Hub, private PullHandler {
   void OnBind(const v1::Bind& bind);
   void OnAckResult(const v1::AckResult& result);
   void OnFloorRaised(const v1::FloorRaised& raised);
+  void OnProbe(const v1::ProbeConnection& probe);
 
   const HubOptions options_;
   link::Link* const link_;
@@ -173,6 +176,7 @@ class HubImpl final : public Hub, private PullHandler {
   const std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
   RecentLimits recent_limits_;
   Puller puller_;
+  SentReports sent_;
   absl::flat_hash_map<Subscriber*, std::unique_ptr<HubConnection>> connections_;
   absl::flat_hash_map<std::string_view, HubConnection*> connections_by_id_;
   absl::flat_hash_set<FeedPtr, FeedHash, FeedEq> feeds_;
@@ -180,6 +184,8 @@ class HubImpl final : public Hub, private PullHandler {
   absl::flat_hash_map<uint64_t, PendingAck> acks_;
   absl::flat_hash_map<uint64_t, Query> queries_;             // by subscription_id
   absl::flat_hash_map<uint64_t, HubConnection*> all_asked_;  // by AllThreads::asked
+  // Nonces of probes that were not answered.
+  absl::flat_hash_map<const HubConnection*, std::string> probes_;
   // Usually all threads are in the same epoch: one name for all.
   SharedEpoch newest_epoch_;
   // Ids of subscriptions that wait for an answer: those of this half of the time-out, and of the

@@ -111,6 +111,7 @@ void HubImpl::OnDown(const absl::Status& status) {
   for (const auto& [subscriber, connection] : connections_) connection->opened = false;
   if (ReasonOf(status) == Reason::kGatewayDisplaced) SendAway();
   puller_.OnDown();
+  probes_.clear();
   for (const FeedPtr& feed : feeds_) feed->OnLinkDown();
   for (const auto& [id, subscription] : subscriptions_) {
     subscription->join.Interrupt();
@@ -173,6 +174,14 @@ void HubImpl::OnMessage(const v1::ServiceMessage& message) {
       return OnAckResult(message.ack_result());
     case v1::ServiceMessage::kFloorRaised:
       return OnFloorRaised(message.floor_raised());
+    case v1::ServiceMessage::kProbe:
+      return OnProbe(message.probe());
+    case v1::ServiceMessage::kAwaitSent: {
+      const v1::AwaitSent& await = message.await_sent();
+      Feed* feed = FindFeed(await.thread_id());
+      if (feed != nullptr) sent_.Await(*feed, Offset(await.position().offset()));
+      return;
+    }
     case v1::ServiceMessage::kOpenCanary:
       if (canary_) canary_(message.open_canary());
       return;
@@ -325,6 +334,16 @@ void HubImpl::OnLagging(const v1::Lagging& lagging) {
 
 void HubImpl::OnFloorRaised(const v1::FloorRaised& raised) {
   if (Feed* feed = FindFeed(raised.thread_id())) feed->OnFloorRaised(Offset(raised.floor()));
+}
+
+void HubImpl::OnProbe(const v1::ProbeConnection& probe) {
+  const auto found = connections_by_id_.find(probe.connection_id());
+  if (found == connections_by_id_.end()) return;
+  const HubConnection& connection = *found->second;
+  probes_.insert_or_assign(&connection, probe.nonce());
+  v1::ServerFrame frame;
+  frame.mutable_probe()->set_nonce(probe.nonce());
+  connection.subscriber->Send(Frames::OfMessage(connection.subscriber->encoding(), frame), 0);
 }
 
 void HubImpl::OnBind(const v1::Bind& bind) {

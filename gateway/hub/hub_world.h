@@ -41,9 +41,12 @@ class FakeSubscriber : public Subscriber {
     ++asked_for_room;
     return room && (bound == 0 || queued < bound / 2);
   }
+  bool Drained() const override { return drained; }
   void Close(CloseCode code, std::string_view /*message*/) override { closed = code; }
 
   bool room = true;
+  // Its socket has taken all that was sent.
+  bool drained = true;
   // Bytes that may wait for its socket, which takes nothing before the test empties the queue; 0:
   // any.
   size_t bound = 0;

@@ -139,6 +139,7 @@ class Subscription final
   void OnMissed(const v1::Missed& missed) override;
   void OnEvents(const EventRun& run, size_t skip) override {
     subscriber()->Send(run.frames(subscriber()->encoding()), skip);
+    feed->NoteSent();
   }
   void OnCaughtUp(Offset offset) override;
 };

@@ -181,6 +181,15 @@ absl::Status WithDebug(absl::Status status, std::string_view detail) {
   return FromDetails(status.code(), ToStd(status.message()), std::move(rpc));
 }
 
+absl::Status WithDetail(absl::Status status, const google::protobuf::Message& detail) {
+  if (status.ok()) return status;
+  v1::RpcStatus rpc = DetailsOf(status);
+  google::protobuf::Any& any = *rpc.add_details();
+  any.set_type_url(Concat("type.googleapis.com/", detail.GetTypeName()));
+  any.set_value(detail.SerializeAsString());
+  return FromDetails(status.code(), ToStd(status.message()), std::move(rpc));
+}
+
 std::optional<Reason> ReasonOf(const absl::Status& status) {
   if (status.ok()) return std::nullopt;
   const auto info = InfoOf(DetailsOf(status));

@@ -15,6 +15,7 @@
 
 #include "absl/status/status.h"
 #include "clarion/v1/error_details.pb.h"
+#include "google/protobuf/message.h"
 #include "grpcpp/support/status.h"
 #include "proto/contract/reason.h"
 
@@ -58,6 +59,9 @@ absl::Status WithPlace(const absl::Status& status, std::string_view place);
 absl::Status WithRetryAfter(absl::Status status, std::chrono::milliseconds delay);
 // Adds DebugInfo: the chain of causes. Not with --production.
 absl::Status WithDebug(absl::Status status, std::string_view detail);
+
+// Adds a message of our own, such as the response that a failed call would have had.
+absl::Status WithDetail(absl::Status status, const google::protobuf::Message& detail);
 
 // Nothing for OK and for a status not made here.
 std::optional<Reason> ReasonOf(const absl::Status& status);

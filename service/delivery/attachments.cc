@@ -75,7 +75,7 @@ std::shared_ptr<link::GatewaySession> Core::OnAttached(std::shared_ptr<link::Att
   MutexLock lock(mutex_);
   strangers_.push_back(attached);
   if (stopped_) {
-    End(*attached, MakeError(Reason::kNotInitialized, "the service is stopping"), after);
+    End(*attached, Stopping(), after);
   }
   return std::make_shared<Session>(shared_from_this(), attached);
 }
@@ -137,6 +137,10 @@ void Core::Handle(Attached& attached, v1::GatewayMessage& message, Deferred& aft
     case Kind::kBindResult:
       return binding_.OnResult(attached, message.bind_result().bind_id(),
                                message.bind_result().outcome(), after);
+    case Kind::kProbeAnswered:
+      return OnProbeAnswered(attached, message.probe_answered(), after);
+    case Kind::kEventsSent:
+      return OnEventsSent(attached, message.events_sent(), after);
     case Kind::kCanaryReport:
       return ReportCanary(attached, std::move(*message.mutable_canary_report()), after);
     case Kind::kHeartbeat: {
@@ -267,6 +271,7 @@ void Core::CloseConnection(Connection& connection, v1::ConnectionState state,
     connection.followed.erase(std::prev(connection.followed.end()));
   }
   binding_.OnGone(connection, after);
+  probes_.OnGone(connection);
   registry_.Close(connection, state, reason);
   watchers_.Changed(connection, nullptr, after);
   TellWaiters(connection.user, nullptr, after);

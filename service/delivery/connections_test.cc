@@ -179,7 +179,7 @@ TEST_F(ConnectionsTest, OfCanariesAreNeverSeen) {
 class ReadinessTest : public DeliveryTest {
  protected:
   std::unique_ptr<Cancellation> Await(std::chrono::seconds timeout = std::chrono::seconds(10)) {
-    return delivery().AwaitReady(UserId("ann"), ThreadId("t"), timeout,
+    return delivery().AwaitReady(UserId("ann"), ThreadId("t"), v1::READINESS_SUBSCRIBED, timeout,
                                  [this](absl::StatusOr<ReadyState> state) {
                                    ++answers_;
                                    status_ = state.status();
@@ -253,10 +253,12 @@ TEST_F(ReadinessTest, CancelledIsNeverAnswered) {
 
 TEST_F(ReadinessTest, AnsweredOrCancelledTheCallbackIsLetGo) {
   const auto held = std::make_shared<int>();
-  auto answered = delivery().AwaitReady(UserId("ann"), ThreadId("t"), std::chrono::seconds(1),
-                                        [held](const absl::StatusOr<ReadyState>&) {});
-  auto cancelled = delivery().AwaitReady(UserId("ann"), ThreadId("t"), std::chrono::seconds(9),
-                                         [held](const absl::StatusOr<ReadyState>&) {});
+  auto answered =
+      delivery().AwaitReady(UserId("ann"), ThreadId("t"), v1::READINESS_SUBSCRIBED,
+                            std::chrono::seconds(1), [held](const absl::StatusOr<ReadyState>&) {});
+  auto cancelled =
+      delivery().AwaitReady(UserId("ann"), ThreadId("t"), v1::READINESS_SUBSCRIBED,
+                            std::chrono::seconds(9), [held](const absl::StatusOr<ReadyState>&) {});
   scheduler_.Advance(std::chrono::seconds(1));
   cancelled.reset();
   EXPECT_EQ(held.use_count(), 1);

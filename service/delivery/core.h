@@ -19,6 +19,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -29,7 +30,10 @@
 #include "service/delivery/deferred.h"
 #include "service/delivery/delivery.h"
 #include "service/delivery/feeds.h"
+#include "service/delivery/probes.h"
+#include "service/delivery/progress.h"
 #include "service/delivery/readiness.h"
+#include "service/delivery/receipts.h"
 #include "service/delivery/records.h"
 #include "service/delivery/registry.h"
 #include "service/delivery/watch.h"
@@ -47,8 +51,14 @@ class Core final : public log::Follower,
   void ReadPage(v1::ReadPageRequest request, link::PageCallback done);
   uint32_t Subscriptions(const ThreadId& thread) const;
   std::unique_ptr<Cancellation> AwaitReady(const UserId& user, const ThreadId& thread,
-                                           std::chrono::nanoseconds timeout,
+                                           v1::Readiness wanted, std::chrono::nanoseconds timeout,
                                            std::function<void(absl::StatusOr<ReadyState>)> done);
+  std::unique_ptr<Cancellation> AwaitReceipt(const ThreadId& thread, const Position& position,
+                                             v1::WaitFor wanted, std::chrono::nanoseconds timeout,
+                                             std::function<void(v1::WaitOutcome)> done);
+  Milestones MilestonesOf(const ThreadId& thread, Offset offset) const;
+  std::unique_ptr<Cancellation> WatchReceipts(const ThreadId& thread,
+                                              std::shared_ptr<ReceiptWatcher> watcher);
   void BindThread(const UserId& user, const ThreadId& thread, std::chrono::nanoseconds timeout,
                   std::function<void(std::vector<v1::BoundConnection>)> done);
   std::vector<v1::Connection> GetConnections(const UserId& user, const ThreadId& thread,
@@ -60,7 +70,7 @@ class Core final : public log::Follower,
                   std::function<void(v1::CanaryReport)> report);
   void Stop();
 
-  // ---- log::OwnerWatcher, log::Follower (subscriptions.cc) ----
+  // ---- log::OwnerWatcher, log::Follower (subscriptions.cc; OnAcknowledged: receiving.cc) ----
   void OnThreadOwned(const ThreadId& thread, const UserId& owner) override;
   void OnAppended(const ThreadId& thread, const log::EventRun& run) override;
   void OnFloorRaised(const ThreadId& thread, Offset floor, log::FloorReason reason) override;
@@ -73,6 +83,8 @@ class Core final : public log::Follower,
 
   void Cancel(const std::shared_ptr<Waiter>& waiter);
   void Cancel(const std::shared_ptr<Watch>& watch);
+  void Cancel(const std::shared_ptr<ReceiptWait>& wait);
+  void Cancel(const std::shared_ptr<ReceiptWatch>& watch);
 
  private:
   // Attachments and connections (attachments.cc).
@@ -134,6 +146,8 @@ class Core final : public log::Follower,
   void UnfollowIfIdle(Followed& thread, Deferred& after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnUnfollowed(const ThreadId& id);
   Followed* FindThread(const ThreadId& id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Begins it if need be.
+  Followed& FollowedOf(const ThreadId& id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // Acks (acks.cc).
   void Ack(Attached& attached, const v1::AckThread& ack, Deferred& after)
@@ -142,6 +156,24 @@ class Core final : public log::Follower,
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Answers those that wait for the start of a subscription that ends before it.
   static void RefuseAcks(Subscription& subscription, Reason reason, std::string_view why);
+
+  // What pages have got and seen (receiving.cc).
+  // Asks the pages that follow the thread.
+  void ProbePages(const UserId& user, const ThreadId& thread) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Probe(const Connection& connection) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void OnProbeAnswered(const Attached& attached, const v1::ProbeAnswered& answered, Deferred& after)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void OnEventsSent(const Attached& attached, const v1::EventsSent& sent, Deferred& after)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void BeginWait(const std::shared_ptr<ReceiptWait>& wait, const log::ThreadState& state,
+                 std::chrono::nanoseconds timeout, Deferred& after)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // What stands in its way now.
+  v1::WaitOutcome OutcomeOf(const ReceiptWait& wait) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  static void SayAwaitSent(Attached& attached, const ThreadId& thread, const Position& position);
+  // `at`: when the ack that moved W was committed; nothing: it may have moved at any time.
+  void TellReceipt(const Followed& thread, std::optional<Scheduler::Wall> at, Deferred& after)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // Pages (pages.cc).
   struct PageRead;
@@ -175,6 +207,9 @@ class Core final : public log::Follower,
   Readiness readiness_ ABSL_GUARDED_BY(mutex_);
   Binding binding_ ABSL_GUARDED_BY(mutex_);
   Watchers watchers_ ABSL_GUARDED_BY(mutex_);
+  Probes probes_ ABSL_GUARDED_BY(mutex_);
+  Receipts receipts_ ABSL_GUARDED_BY(mutex_);
+  Progress progress_ ABSL_GUARDED_BY(mutex_);
   uint64_t last_all_generation_ ABSL_GUARDED_BY(mutex_) = 0;
   struct CanaryCheck {
     std::shared_ptr<std::function<void(v1::CanaryReport)>> report;
@@ -184,5 +219,21 @@ class Core final : public log::Follower,
   // By gateway and check_id.
   std::map<std::pair<GatewayId, std::string>, CanaryCheck> canaries_ ABSL_GUARDED_BY(mutex_);
 };
+
+// What a caller holds.
+template <class T>
+class CoreCancellation final : public Cancellation {
+ public:
+  CoreCancellation(std::shared_ptr<Core> core, std::shared_ptr<T> what)
+      : core_(std::move(core)), what_(std::move(what)) {}
+  ~CoreCancellation() override { core_->Cancel(what_); }
+
+ private:
+  const std::shared_ptr<Core> core_;
+  const std::shared_ptr<T> what_;
+};
+
+// What whoever waits is told when the service stops.
+absl::Status Stopping();
 
 }  // namespace clarion::delivery

@@ -16,18 +16,6 @@ constexpr size_t kMaxListed = 10'000;
 constexpr size_t kDescribedAtOnce = 256;
 constexpr std::chrono::seconds kRetryDelay{1};
 
-template <class T>
-class CoreCancellation final : public Cancellation {
- public:
-  CoreCancellation(std::shared_ptr<Core> core, std::shared_ptr<T> what)
-      : core_(std::move(core)), what_(std::move(what)) {}
-  ~CoreCancellation() override { core_->Cancel(what_); }
-
- private:
-  const std::shared_ptr<Core> core_;
-  const std::shared_ptr<T> what_;
-};
-
 // Owns the core, which sessions, timers and the log's callbacks keep alive as long as they need it.
 class DeliveryHandle final : public Delivery {
  public:
@@ -45,9 +33,22 @@ class DeliveryHandle final : public Delivery {
     return core_->Subscriptions(thread);
   }
   std::unique_ptr<Cancellation> AwaitReady(
-      const UserId& user, const ThreadId& thread, std::chrono::nanoseconds timeout,
+      const UserId& user, const ThreadId& thread, v1::Readiness wanted,
+      std::chrono::nanoseconds timeout,
       std::function<void(absl::StatusOr<ReadyState>)> done) override {
-    return core_->AwaitReady(user, thread, timeout, std::move(done));
+    return core_->AwaitReady(user, thread, wanted, timeout, std::move(done));
+  }
+  std::unique_ptr<Cancellation> AwaitReceipt(const ThreadId& thread, const Position& position,
+                                             v1::WaitFor wanted, std::chrono::nanoseconds timeout,
+                                             std::function<void(v1::WaitOutcome)> done) override {
+    return core_->AwaitReceipt(thread, position, wanted, timeout, std::move(done));
+  }
+  Milestones MilestonesOf(const ThreadId& thread, Offset offset) const override {
+    return core_->MilestonesOf(thread, offset);
+  }
+  std::unique_ptr<Cancellation> WatchReceipts(const ThreadId& thread,
+                                              std::shared_ptr<ReceiptWatcher> watcher) override {
+    return core_->WatchReceipts(thread, std::move(watcher));
   }
   void BindThread(const UserId& user, const ThreadId& thread, std::chrono::nanoseconds timeout,
                   std::function<void(std::vector<v1::BoundConnection>)> done) override {
@@ -73,11 +74,11 @@ class DeliveryHandle final : public Delivery {
   const std::shared_ptr<Core> core_;
 };
 
+}  // namespace
+
 absl::Status Stopping() {
   return MakeError(Reason::kNotInitialized, "the service is stopping");
 }
-
-}  // namespace
 
 std::unique_ptr<Delivery> Delivery::Create(Options options, log::Log* log, Scheduler* scheduler) {
   auto core = std::make_shared<Core>(std::move(options), log, scheduler);
@@ -94,7 +95,9 @@ Core::Core(Options options, log::Log* log, Scheduler* scheduler)
                  .memory_entries = options_.connection_memory_entries},
                 scheduler),
       readiness_(scheduler),
-      binding_(scheduler) {}
+      binding_(scheduler),
+      receipts_(scheduler),
+      progress_(options_.remembered_threads) {}
 
 uint32_t Core::Subscriptions(const ThreadId& id) const {
   MutexLock lock(mutex_);
@@ -115,25 +118,29 @@ void Core::TellWaiters(const UserId& user, const ThreadId* thread, Deferred& aft
     return FactsOf(user, id);
   };
   readiness_.Changed(user, thread, facts, after);
+  if (thread != nullptr && readiness_.WantsProof(user, *thread)) ProbePages(user, *thread);
 }
 
 std::unique_ptr<Cancellation> Core::AwaitReady(
-    const UserId& user, const ThreadId& thread, std::chrono::nanoseconds timeout,
-    std::function<void(absl::StatusOr<ReadyState>)> done) {
+    const UserId& user, const ThreadId& thread, v1::Readiness wanted,
+    std::chrono::nanoseconds timeout, std::function<void(absl::StatusOr<ReadyState>)> done) {
   auto waiter = std::make_shared<Waiter>();
   waiter->user = user;
   waiter->thread = thread;
+  waiter->wanted = wanted;
   waiter->done = std::move(done);
   Deferred after;
   MutexLock lock(mutex_);
   const ReadyFacts facts = FactsOf(user, thread);
+  const bool reached = facts.ready() && wanted == v1::READINESS_SUBSCRIBED;
   readiness_.Note(*waiter, facts);
   if (stopped_) {
     readiness_.End(waiter, Stopping(), after);
-  } else if (facts.ready() || timeout <= std::chrono::nanoseconds::zero()) {
+  } else if (reached || timeout <= std::chrono::nanoseconds::zero()) {
     readiness_.Answer(waiter, after);
   } else {
     readiness_.Add(waiter);
+    if (wanted == v1::READINESS_VERIFIED) ProbePages(user, thread);
     waiter->timer = scheduler_->After(timeout, [core = weak_from_this(), waiter] {
       const std::shared_ptr<Core> self = core.lock();
       if (self == nullptr) return;
@@ -262,7 +269,7 @@ std::unique_ptr<Cancellation> Core::WatchConnections(const UserId& user, const T
     for (const auto& [sequence, connection] : ordered) look(*connection);
   }
   if (stopped_) {
-    watch->End(MakeError(Reason::kNotInitialized, "the service is stopping"));
+    watch->End(Stopping());
   } else {
     watchers_.Add(watch);
   }
@@ -335,6 +342,7 @@ void Core::Stop() {
   readiness_.EndAll(status, after);
   binding_.AnswerAll(after);
   watchers_.EndAll(status, after);
+  receipts_.EndAll(status, after);
   canaries_.clear();
 }
 

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -41,6 +42,8 @@ struct Options {
   size_t watch_queue = 4096;
   // Threads that `subscribe` {all} follows at most; its page is told which is the first left out.
   size_t all_threads = 10'000;
+  // Threads of which it is remembered when their events were sent and acknowledged.
+  size_t remembered_threads = 10'000;
 };
 
 // Stops what it stands for when it is destroyed; the callback it belongs to never begins after
@@ -68,6 +71,31 @@ class ConnectionWatcher {
   virtual void OnEnded(const absl::Status& /*status*/) {}
 };
 
+// How far a thread is acknowledged.
+struct Receipt {
+  UserId owner;         // empty: nobody's yet
+  Offset acknowledged;  // W
+  Position last;
+  // When the ack was committed; nothing: the first picture.
+  std::optional<Scheduler::Wall> at;
+};
+
+class ReceiptWatcher {
+ public:
+  virtual ~ReceiptWatcher() = default;
+  // A first picture, then each time W moved. Calls come one at a time, in order, without any lock
+  // of delivery's; they may call delivery.
+  virtual void OnReceipt(const Receipt& receipt) = 0;
+  // The last call: NOT_INITIALIZED, the service stops.
+  virtual void OnEnded(const absl::Status& /*status*/) {}
+};
+
+// When an event came how far; nothing: it did not yet, or that is not remembered.
+struct Milestones {
+  std::optional<Scheduler::Wall> first_sent;
+  std::optional<Scheduler::Wall> acknowledged;
+};
+
 // One attached gateway loop.
 struct GatewayInfo {
   GatewayId id;
@@ -83,12 +111,24 @@ class Delivery : public link::Service {
   // Confirmed subscriptions of the thread now.
   virtual uint32_t Subscriptions(const ThreadId& thread) const = 0;
 
-  // Waits until `user` has a confirmed subscription of `thread`. `done` gets what was reached when
-  // that is so or the time is over (readiness NONE then), or NOT_INITIALIZED when the service
-  // stops; nothing once it is cancelled.
+  // Waits until `user` has a confirmed subscription of `thread` (SUBSCRIBED), and until the page of
+  // one has answered a probe that was sent while this waits or less than a second before
+  // (VERIFIED). `done` gets what was reached when that is so or the time is over, or
+  // NOT_INITIALIZED when the service stops; nothing once it is cancelled.
   [[nodiscard]] virtual std::unique_ptr<Cancellation> AwaitReady(
-      const UserId& user, const ThreadId& thread, std::chrono::nanoseconds timeout,
-      std::function<void(absl::StatusOr<ReadyState>)> done) = 0;
+      const UserId& user, const ThreadId& thread, v1::Readiness wanted,
+      std::chrono::nanoseconds timeout, std::function<void(absl::StatusOr<ReadyState>)> done) = 0;
+
+  // Waits until the event at `position`, which was committed, is SENT or ACKNOWLEDGED. `done` gets
+  // REACHED as soon as it is, or what stood in the way when the time is over (see WaitOutcome);
+  // TIMED_OUT when the service stops; nothing once it is cancelled.
+  [[nodiscard]] virtual std::unique_ptr<Cancellation> AwaitReceipt(
+      const ThreadId& thread, const Position& position, v1::WaitFor wanted,
+      std::chrono::nanoseconds timeout, std::function<void(v1::WaitOutcome)> done) = 0;
+  virtual Milestones MilestonesOf(const ThreadId& thread, Offset offset) const = 0;
+  // `watcher` gets its calls until the Cancellation is destroyed; OnEnded is the last.
+  [[nodiscard]] virtual std::unique_ptr<Cancellation> WatchReceipts(
+      const ThreadId& thread, std::shared_ptr<ReceiptWatcher> watcher) = 0;
 
   // Ties the user's open connections to the thread (which must be the user's).
   virtual void BindThread(const UserId& user, const ThreadId& thread,

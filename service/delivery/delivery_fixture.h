@@ -92,6 +92,12 @@ inline std::string Describe(const link::ToGateway& said) {
       return absl::StrCat("canary ", message.open_canary().check_id());
     case v1::ServiceMessage::kHeartbeat:
       return "heartbeat";
+    case v1::ServiceMessage::kProbe:
+      return absl::StrCat("probe ", message.probe().connection_id());
+    case v1::ServiceMessage::kAwaitSent:
+      return absl::StrCat("await ", message.await_sent().thread_id(), " ",
+                          message.await_sent().position().epoch(), ":",
+                          message.await_sent().position().offset());
     default:
       return "?";
   }
@@ -193,6 +199,29 @@ class TestGateway {
     message.mutable_bind_result()->set_bind_id(bind_id);
     message.mutable_bind_result()->set_outcome(outcome);
     Say(message);
+  }
+
+  void AnswerProbe(const std::string& connection, const std::string& nonce) {
+    v1::GatewayMessage message;
+    message.mutable_probe_answered()->set_connection_id(connection);
+    message.mutable_probe_answered()->set_nonce(nonce);
+    Say(message);
+  }
+  void Sent(const std::string& thread, v1::Position position) {
+    v1::GatewayMessage message;
+    v1::SentThread& sent = *message.mutable_events_sent()->add_threads();
+    sent.set_thread_id(thread);
+    *sent.mutable_position() = std::move(position);
+    Say(message);
+  }
+  // Of the probes that came since what was heard last: the last one's.
+  std::string TakeNonce() {
+    std::string nonce;
+    for (const auto& said : carrier_->TakeAll()) {
+      const auto* message = std::get_if<v1::ServiceMessage>(&said);
+      if (message != nullptr && message->has_probe()) nonce = message->probe().nonce();
+    }
+    return nonce;
   }
 
   // What was heard since the last call, as texts.

@@ -5,6 +5,7 @@
 // only enqueue.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -81,18 +82,24 @@ class Followed {
   void Resume(Attached* attached, const Position& position);
 
   const std::vector<Feed>& feeds() const { return feeds_; }
+  bool FeedsTo(const Attached* attached) const {
+    return std::any_of(feeds_.begin(), feeds_.end(),
+                       [&](const Feed& feed) { return feed.attached == attached; });
+  }
 
   void Add(Subscription* subscription);
   void Remove(Subscription* subscription);
   // Moves it from waiting() to started().
   void MarkStarted(Subscription* subscription);
-  bool idle() const { return waiting_.empty() && started_.empty(); }
+  bool idle() const { return waiting_.empty() && started_.empty() && watches == 0; }
   // Those that wait for a state, and claims.
   const std::vector<Subscription*>& waiting() const { return waiting_; }
   const std::vector<Subscription*>& started() const { return started_; }
 
   // Confirmed subscriptions of people (not of canaries).
   uint32_t confirmed = 0;
+  // Those who watch its receipts, subscribed or not.
+  uint32_t watches = 0;
 
   // How far the log has been asked. At most one of both is under way, so that Follow and Unfollow
   // reach the log in the order in which they were decided.

@@ -1,5 +1,6 @@
 #include "service/delivery/readiness.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "proto/contract/timestamp.h"
@@ -23,8 +24,12 @@ void Readiness::Note(Waiter& waiter, ReadyFacts facts) const {
   step.set_connections(facts.connections);
   step.set_subscriptions(facts.subscriptions);
   step.set_readiness(facts.ready() ? v1::READINESS_SUBSCRIBED : v1::READINESS_NONE);
+  Add(waiter, std::move(step));
+}
+
+void Readiness::Add(Waiter& waiter, v1::ReadinessStep step) {
   waiter.seen.readiness = step.readiness();
-  waiter.seen.subscriptions = facts.subscriptions;
+  waiter.seen.subscriptions = step.subscriptions();
   if (waiter.seen.steps.size() < kMaxSteps) {
     waiter.seen.steps.push_back(std::move(step));
   } else {
@@ -41,7 +46,30 @@ void Readiness::Changed(const UserId& user, const ThreadId* thread,
     if (thread != nullptr && waiter->thread != *thread) continue;
     const ReadyFacts now = facts(waiter->thread);
     Note(*waiter, now);
-    if (now.ready()) Answer(waiter, after);
+    if (now.ready() && waiter->wanted == v1::READINESS_SUBSCRIBED) Answer(waiter, after);
+  }
+}
+
+bool Readiness::WantsProof(const UserId& user, const ThreadId& thread) const {
+  const auto found = waiters_.find(user);
+  return found != waiters_.end() &&
+         std::any_of(found->second.begin(), found->second.end(), [&](const auto& waiter) {
+           return waiter->wanted == v1::READINESS_VERIFIED && waiter->thread == thread;
+         });
+}
+
+void Readiness::Verified(const UserId& user, const std::function<bool(const ThreadId&)>& follows,
+                         Deferred& after) {
+  const auto found = waiters_.find(user);
+  if (found == waiters_.end()) return;
+  const auto waiters = found->second;  // Answer() takes out of the list
+  for (const auto& waiter : waiters) {
+    if (waiter->wanted != v1::READINESS_VERIFIED || !follows(waiter->thread)) continue;
+    v1::ReadinessStep step = waiter->seen.steps.back();
+    *step.mutable_at() = ToTimestamp(scheduler_->wall_now());
+    step.set_readiness(v1::READINESS_VERIFIED);
+    Add(*waiter, std::move(step));
+    Answer(waiter, after);
   }
 }
 

@@ -28,6 +28,8 @@ struct ReadyFacts {
 struct Waiter {
   UserId user;
   ThreadId thread;
+  // SUBSCRIBED or VERIFIED.
+  v1::Readiness wanted = v1::READINESS_SUBSCRIBED;
   std::function<void(absl::StatusOr<ReadyState>)> done;
   ReadyState seen;
   Scheduler::TimerId timer = 0;
@@ -49,6 +51,11 @@ class Readiness {
   // it.
   void Changed(const UserId& user, const ThreadId* thread,
                const std::function<ReadyFacts(const ThreadId&)>& facts, Deferred& after);
+  // Somebody waits until a page of the user's on this thread has answered a probe.
+  bool WantsProof(const UserId& user, const ThreadId& thread) const;
+  // A page that follows these threads answered one.
+  void Verified(const UserId& user, const std::function<bool(const ThreadId&)>& follows,
+                Deferred& after);
   // `done` gets what was reached, unless it got something before.
   void Answer(const std::shared_ptr<Waiter>& waiter, Deferred& after);
   // `done` gets `status`, unless it got something before.
@@ -56,6 +63,7 @@ class Readiness {
   void EndAll(const absl::Status& status, Deferred& after);
 
  private:
+  static void Add(Waiter& waiter, v1::ReadinessStep step);
   void Tell(const std::shared_ptr<Waiter>& waiter, absl::StatusOr<ReadyState> what,
             Deferred& after);
 

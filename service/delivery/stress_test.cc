@@ -9,6 +9,11 @@
 namespace clarion::delivery {
 namespace {
 
+class ReceiptWatcherForNobody : public ReceiptWatcher {
+ public:
+  void OnReceipt(const Receipt&) override {}
+};
+
 class CountingWatcher : public ConnectionWatcher {
  public:
   void OnChange(const v1::Connection&, bool) override {
@@ -104,9 +109,16 @@ TEST(DeliveryStressTest, AttachSubscribeAppendWatchAndWaitFromManyThreads) {
   workers.emplace_back([&] {
     for (int i = 0; i < 200; ++i) {
       auto watch = delivery->WatchConnections(UserId("ann"), ThreadId(), watcher);
-      auto waiting = delivery->AwaitReady(UserId("ann"), ThreadId(absl::StrCat("t", i % 4)),
+      const auto wanted = i % 2 == 0 ? v1::READINESS_SUBSCRIBED : v1::READINESS_VERIFIED;
+      auto waiting = delivery->AwaitReady(UserId("ann"), ThreadId(absl::StrCat("t", i % 4)), wanted,
                                           std::chrono::seconds(1),
                                           [&](const absl::StatusOr<ReadyState>&) { ++answers; });
+      auto receipt = delivery->AwaitReceipt(
+          ThreadId(absl::StrCat("t", i % 4)), {Epoch("e1"), Offset(static_cast<uint64_t>(i) + 1)},
+          i % 2 == 0 ? v1::WAIT_FOR_SENT : v1::WAIT_FOR_ACKNOWLEDGED,
+          std::chrono::milliseconds(300), [](v1::WaitOutcome) {});
+      auto receipts = delivery->WatchReceipts(ThreadId(absl::StrCat("t", i % 4)),
+                                              std::make_shared<ReceiptWatcherForNobody>());
       delivery->BindThread(UserId("ann"), ThreadId("t0"), std::chrono::seconds(1), [](auto) {});
       delivery->GetConnections(UserId("ann"), ThreadId(), true);
       delivery->GetConnections(UserId(), ThreadId("t1"), false);
@@ -134,9 +146,9 @@ TEST(DeliveryStressTest, ACancelledCallbackNeverBeginsAfterwards) {
   auto delivery = Delivery::Create({.service_id = "s"}, &log, &scheduler);
   for (int i = 0; i < 500; ++i) {
     auto alive = std::make_unique<std::atomic<int>>(0);
-    auto waiting =
-        delivery->AwaitReady(UserId("ann"), ThreadId("t"), std::chrono::seconds(1),
-                             [raw = alive.get()](const absl::StatusOr<ReadyState>&) { ++*raw; });
+    auto waiting = delivery->AwaitReady(
+        UserId("ann"), ThreadId("t"), v1::READINESS_SUBSCRIBED, std::chrono::seconds(1),
+        [raw = alive.get()](const absl::StatusOr<ReadyState>&) { ++*raw; });
     std::thread clock([&] { scheduler.Advance(std::chrono::seconds(1)); });
     waiting.reset();
     alive.reset();  // a callback from here on would touch freed memory

@@ -57,6 +57,12 @@ Followed* Core::FindThread(const ThreadId& id) const {
   return found == threads_.end() ? nullptr : found->second.get();
 }
 
+Followed& Core::FollowedOf(const ThreadId& id) {
+  auto& thread = threads_[id];
+  if (thread == nullptr) thread = std::make_unique<Followed>(id, &tail_budget_);
+  return *thread;
+}
+
 void Core::Subscribe(Attached& attached, const v1::SubscribeThread& subscribe, Deferred& after) {
   const uint64_t id = subscribe.subscription_id();
   const auto connection = attached.connections.find(ConnectionId(subscribe.connection_id()));
@@ -79,16 +85,13 @@ void Core::Subscribe(Attached& attached, const v1::SubscribeThread& subscribe, D
   subscription.start = StartOf(subscribe);
   subscription.live = subscribe.from() == v1::START_FROM_LIVE;
   subscription.restored = subscribe.restored();
-  auto& thread = threads_[ThreadId(subscribe.thread_id())];
-  if (thread == nullptr) {
-    thread = std::make_unique<Followed>(ThreadId(subscribe.thread_id()), &tail_budget_);
-  }
-  subscription.thread = thread.get();
-  thread->Add(&subscription);
+  Followed& thread = FollowedOf(ThreadId(subscribe.thread_id()));
+  subscription.thread = &thread;
+  thread.Add(&subscription);
   std::vector<Subscription*>& of_connection = subscription.connection->subscriptions;
   subscription.place_in_connection = of_connection.size();
   of_connection.push_back(&subscription);
-  AskLog(*thread, after);
+  AskLog(thread, after);
 }
 
 void Core::AskLog(Followed& thread, Deferred& after) {
@@ -111,6 +114,7 @@ void Core::OnState(const ThreadId& id, absl::StatusOr<log::ThreadState> state) {
   if (!state.ok()) return OnNoState(*thread, state.status(), after);
   thread->Refresh(*std::move(state));
   ServeWaiting(*thread, after);
+  TellReceipt(*thread, std::nullopt, after);
   thread->state().runs = {};
   if (std::exchange(thread->ask_again, false) && !thread->idle()) return AskLog(*thread, after);
   UnfollowIfIdle(*thread, after);
@@ -189,6 +193,9 @@ void Core::StartSubscription(Subscription& subscription, Deferred& after) {
   for (v1::Missed& missed : resolution.missed) *started.add_missed() = std::move(missed);
   AddActiveRuns(state, &started);
   subscription.attached->Say(std::move(message));
+  if (const Position* awaited = receipts_.Awaited(thread.id())) {
+    SayAwaitSent(*subscription.attached, thread.id(), *awaited);
+  }
 
   // Its browser knows already, unless it had only been told of a claim.
   if (subscription.restored && subscription.start.after) Confirm(subscription, after);
@@ -294,18 +301,15 @@ void Core::OnThreadOwned(const ThreadId& id, const UserId& owner) {
 void Core::OnAppended(const ThreadId& id, const log::EventRun& run) {
   if (run.events.empty()) return;
   MutexLock lock(mutex_);
-  if (Followed* thread = FindThread(id); thread != nullptr) thread->Append(run);
+  Followed* thread = FindThread(id);
+  if (thread == nullptr) return;
+  if (thread->state().end().epoch != run.epoch) progress_.FallBack(id, run.first.prev());
+  thread->Append(run);
 }
 
 void Core::OnFloorRaised(const ThreadId& id, Offset floor, log::FloorReason reason) {
   MutexLock lock(mutex_);
   if (Followed* thread = FindThread(id); thread != nullptr) thread->RaiseFloor(floor, reason);
-}
-
-void Core::OnAcknowledged(const ThreadId& id, Offset acknowledged) {
-  MutexLock lock(mutex_);
-  if (Followed* thread = FindThread(id); thread != nullptr)
-    thread->state().acknowledged = acknowledged;
 }
 
 void Core::OnInterrupted(const ThreadId& id) {

@@ -28,19 +28,34 @@ bool AsyncCall::BeginWriting() {
   return true;
 }
 
+bool AsyncCall::EndWriting(std::function<void()> at_stop) {
+  {
+    MutexLock lock(mutex_);
+    if (!claimed_) at_stop_.swap(at_stop);
+    unanswered_.reset();
+  }
+  // A stop that began before found the call writing and left it alone.
+  return core_.Serving().ok();
+}
+
 void AsyncCall::End(const absl::Status& status) {
+  std::function<void()> at_stop;
   {
     MutexLock lock(mutex_);
     if (claimed_ || unanswered_) return;
     claimed_ = true;
+    at_stop.swap(at_stop_);
   }
+  if (at_stop) return at_stop();
   FailClaimed(status);
 }
 
 void AsyncCall::FinishClaimed(const grpc::Status& status) {
+  std::function<void()> unused;  // it may hold the call; destroyed without the lock
   Finish(status);
   MutexLock lock(mutex_);
   unanswered_.reset();
+  unused.swap(at_stop_);
 }
 
 void AsyncCall::Hold(std::unique_ptr<delivery::Cancellation> wait) {

@@ -2,6 +2,7 @@
 // cancellation and the service's stop ends, whichever comes first.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 
@@ -35,6 +36,10 @@ class AsyncCall final : public grpc::ServerUnaryReactor,
   // What the call is for is now written to the log: the service's stop waits for that answer
   // instead of ending the call. False: the call has ended, nothing is to be written.
   [[nodiscard]] bool BeginWriting();
+  // The log has answered, and the call goes on waiting: if the service stops meanwhile, it is
+  // claimed and `at_stop` ends it, rather than an error. False: the service stops already, nothing
+  // was kept.
+  [[nodiscard]] bool EndWriting(std::function<void()> at_stop);
   // What the call waits for; destroyed when the call ends.
   void Hold(std::unique_ptr<delivery::Cancellation> wait);
 
@@ -58,8 +63,9 @@ class AsyncCall final : public grpc::ServerUnaryReactor,
 
   Mutex mutex_;
   bool claimed_ ABSL_GUARDED_BY(mutex_) = false;
-  // From BeginWriting until the call is finished.
+  // From BeginWriting until EndWriting or until the call is finished.
   std::optional<clarion::Gate::Pass> unanswered_ ABSL_GUARDED_BY(mutex_);
+  std::function<void()> at_stop_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<delivery::Cancellation> wait_ ABSL_GUARDED_BY(mutex_);
 };
 

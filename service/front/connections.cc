@@ -1,13 +1,12 @@
 #include "service/front/connections.h"
 
 #include <chrono>
-#include <deque>
 #include <memory>
 #include <utility>
 
-#include "proto/base/mutex.h"
 #include "proto/base/text.h"
 #include "service/front/request.h"
+#include "service/front/write_call.h"
 
 namespace clarion::front {
 namespace {
@@ -27,58 +26,20 @@ absl::Status Check(const Request& request, const ErrorContext& context) {
 // How long a caller that lags too far behind has to take what is under way, and learn why.
 constexpr std::chrono::seconds kGrace{2};
 
-// One call of WatchConnections. Delivery says what changed, on its threads; gRPC takes one message
-// at a time; the queue between them is bounded, and its overflow ends the call: with
-// BUFFER_OVERFLOW, or CANCELLED for a caller that does not read at all.
-class Watch final : public grpc::ServerWriteReactor<v1::WatchConnectionsResponse>,
-                    public LastingCall,
-                    public std::enable_shared_from_this<Watch> {
+// One call of WatchConnections. Its queue is bounded; an overflow ends it: with BUFFER_OVERFLOW, or
+// CANCELLED for a caller that does not read at all.
+class Watch final : public WriteCall<v1::WatchConnectionsResponse> {
  public:
-  Watch(Core& core, grpc::CallbackServerContext* call, ErrorContext context)
-      : core_(core), pass_(core.gate), call_(call), context_(std::move(context)) {}
+  using WriteCall::WriteCall;
 
   void Begin(const v1::WatchConnectionsRequest& request) {
-    self_ = shared_from_this();
-    if (!core_.Serving().ok() || !core_.Add(self_)) return End(NotServing());
-    if (absl::Status status = Check(request, context_); !status.ok()) return End(status);
-    {
-      // Until the metadata is sent; whatever ends the call before that waits for OnTaken.
-      MutexLock lock(mutex_);
-      busy_ = true;
-    }
-    auto watching =
-        core_.delivery->WatchConnections(UserId(request.user_id()), ThreadId(request.thread_id()),
-                                         std::make_shared<Listener>(weak_from_this()));
-    {
-      MutexLock lock(mutex_);
-      if (!ended_) watching_.swap(watching);
-    }
-    // The caller learns at once that the watch stands, also when there is nothing to tell yet.
-    StartSendInitialMetadata();
-  }
-
-  // The first end counts; what comes after it is no failure of its own.
-  void End(const absl::Status& status) override {
-    if (MayEnd()) EndWith(core_.Fail(status, context_));
-  }
-  void OnCancel() override {
-    if (MayEnd()) EndWith(grpc::Status(grpc::StatusCode::CANCELLED, "the caller has gone"));
-  }
-  void OnSendInitialMetadataDone(bool ok) override { OnTaken(ok); }
-  void OnWriteDone(bool ok) override {
-    {
-      MutexLock lock(mutex_);
-      if (!queue_.empty()) queue_.pop_front();
-    }
-    OnTaken(ok);
-  }
-  void OnDone() override {
-    core_.Remove(this);
-    {
-      MutexLock lock(mutex_);
-      done_ = true;
-    }
-    const std::shared_ptr<Watch> last = std::move(self_);
+    if (!Open()) return;
+    if (absl::Status status = Check(request, context()); !status.ok()) return End(status);
+    // The caller learns that the watch stands when it does, also when there is nothing to tell yet.
+    HoldMetadata();
+    Hold(core().delivery->WatchConnections(UserId(request.user_id()), ThreadId(request.thread_id()),
+                                           std::make_shared<Listener>(weak_self<Watch>())));
+    SendMetadata();
   }
 
  private:
@@ -97,111 +58,32 @@ class Watch final : public grpc::ServerWriteReactor<v1::WatchConnectionsResponse
     const std::weak_ptr<Watch> watch_;
   };
 
+  // One at a time.
   void OnChange(const v1::Connection& connection, bool snapshot) {
-    bool overflow = false;
-    const v1::WatchConnectionsResponse* next = nullptr;
-    {
-      MutexLock lock(mutex_);
-      if (ended_) return;
-      v1::WatchConnectionsResponse& change = queue_.emplace_back();
-      change.set_sequence(++sequence_);
-      *change.mutable_connection() = connection;
-      change.set_snapshot(snapshot);
-      // The first picture has its own bound (GetConnections); what follows must be read.
-      if (snapshot) {
-        ++snapshots_;
-      } else {
-        overflow = queue_.size() > core_.options.watch_queue + snapshots_;
-      }
-      next = NextToWrite();
-    }
-    if (next != nullptr) StartWrite(next);
-    if (overflow) {
-      End(MakeError(Reason::kBufferOverflow,
-                    Concat("the caller lags more than ", core_.options.watch_queue,
-                           " changes behind; watch again")));
-      core_.scheduler->After(kGrace, [weak = weak_from_this()] {
-        if (const auto self = weak.lock()) self->CancelUnlessDone();
-      });
+    v1::WatchConnectionsResponse change;
+    change.set_sequence(++sequence_);
+    *change.mutable_connection() = connection;
+    change.set_snapshot(snapshot);
+    const size_t queued = Push(std::move(change));
+    // The first picture has its own bound (GetConnections); what follows must be read.
+    if (snapshot) {
+      ++snapshots_;
+    } else if (queued > core().options.watch_queue + snapshots_) {
+      OnOverflow();
     }
   }
 
-  // A caller that does not read would hold the last write, and the end behind it, for ever.
-  void CancelUnlessDone() {
-    MutexLock lock(mutex_);
-    if (!done_) call_->TryCancel();
+  void OnOverflow() {
+    End(MakeError(Reason::kBufferOverflow,
+                  Concat("the caller lags more than ", core().options.watch_queue,
+                         " changes behind; watch again")));
+    core().scheduler->After(kGrace, [weak = weak_self<Watch>()] {
+      if (const auto self = weak.lock()) self->CancelUnlessDone();
+    });
   }
 
-  // gRPC took what was given to it.
-  void OnTaken(bool ok) {
-    const v1::WatchConnectionsResponse* next = nullptr;
-    bool finish = false;
-    {
-      MutexLock lock(mutex_);
-      busy_ = false;
-      if (!ok) ended_ = true;
-      next = NextToWrite();
-      finish = TakeFinish();
-    }
-    if (next != nullptr) StartWrite(next);
-    if (finish) Finish(final_status());
-  }
-
-  // The message being written stays at the front of the queue, where it does not move.
-  const v1::WatchConnectionsResponse* NextToWrite() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    if (busy_ || ended_ || queue_.empty()) return nullptr;
-    busy_ = true;
-    return &queue_.front();
-  }
-
-  // True once: nothing is with gRPC and the call has ended.
-  bool TakeFinish() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    if (!ended_ || busy_ || finished_) return false;
-    finished_ = true;
-    return true;
-  }
-
-  bool MayEnd() {
-    MutexLock lock(mutex_);
-    return !ended_ && !std::exchange(ending_, true);
-  }
-
-  void EndWith(grpc::Status status) {
-    std::unique_ptr<delivery::Cancellation> watching;
-    bool finish = false;
-    {
-      MutexLock lock(mutex_);
-      if (ended_) return;
-      ended_ = true;
-      status_ = std::move(status);
-      watching.swap(watching_);
-      finish = TakeFinish();
-    }
-    if (finish) Finish(final_status());
-  }
-
-  grpc::Status final_status() {
-    MutexLock lock(mutex_);
-    return status_;
-  }
-
-  Core& core_;
-  const clarion::Gate::Pass pass_;
-  grpc::CallbackServerContext* const call_;  // valid until OnDone
-  const ErrorContext context_;
-  std::shared_ptr<Watch> self_;  // gRPC's reference: from Begin to OnDone
-
-  Mutex mutex_;
-  std::deque<v1::WatchConnectionsResponse> queue_ ABSL_GUARDED_BY(mutex_);
-  uint64_t sequence_ ABSL_GUARDED_BY(mutex_) = 0;
-  size_t snapshots_ ABSL_GUARDED_BY(mutex_) = 0;
-  bool busy_ ABSL_GUARDED_BY(mutex_) = false;
-  bool ending_ ABSL_GUARDED_BY(mutex_) = false;    // somebody ends it
-  bool ended_ ABSL_GUARDED_BY(mutex_) = false;     // nothing more is queued
-  bool finished_ ABSL_GUARDED_BY(mutex_) = false;  // Finish was called
-  bool done_ ABSL_GUARDED_BY(mutex_) = false;      // gRPC has let go
-  grpc::Status status_ ABSL_GUARDED_BY(mutex_);
-  std::unique_ptr<delivery::Cancellation> watching_ ABSL_GUARDED_BY(mutex_);
+  uint64_t sequence_ = 0;
+  size_t snapshots_ = 0;
 };
 
 }  // namespace

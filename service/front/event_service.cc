@@ -6,6 +6,7 @@
 #include "service/front/publish_stream.h"
 #include "service/front/read.h"
 #include "service/front/ready.h"
+#include "service/front/receipts.h"
 #include "service/front/run_calls.h"
 #include "service/front/wiring.h"
 
@@ -41,6 +42,7 @@ EventService::EventService(Core* core) : core_(*core) {
   Serve("ListThreads", front::ListThreads);
   Serve("ListEvents", front::ListEvents);
   Serve("GetEvent", front::GetEvent);
+  Serve("WatchReceipts", front::WatchReceipts);
   Serve("CheckWiring", front::CheckWiring);
 }
 

@@ -72,6 +72,23 @@ void FakeGateway::Subscribe(const std::string& connection, const std::string& th
   }
   message.mutable_subscribe()->set_connection_id(connection);
   message.mutable_subscribe()->set_thread_id(thread);
+  Note(thread, message.subscribe().subscription_id());
+  Say(std::move(message));
+}
+
+void FakeGateway::Note(const std::string& thread, uint64_t subscription) {
+  std::lock_guard lock(mutex_);
+  subscriptions_[thread] = subscription;
+}
+
+void FakeGateway::Acknowledge(const std::string& thread, const v1::Position& position) {
+  v1::GatewayMessage message;
+  {
+    std::lock_guard lock(mutex_);
+    message.mutable_ack()->set_subscription_id(subscriptions_[thread]);
+  }
+  *message.mutable_ack()->mutable_position() = position;
+  message.mutable_ack()->set_last_sent_offset(position.offset());
   Say(std::move(message));
 }
 
@@ -147,9 +164,19 @@ void FakeGateway::HandleControl(const v1::ServiceMessage& message) {
       subscription = ++last_subscription_;
     }
     binds_[subscription] = message.bind().bind_id();
+    Note(message.bind().thread_id(), subscription);
     answer.mutable_subscribe()->set_subscription_id(subscription);
     answer.mutable_subscribe()->set_connection_id(message.bind().connection_id());
     answer.mutable_subscribe()->set_thread_id(message.bind().thread_id());
+    Say(answer);
+  } else if (message.has_probe() && behaviour_.answers_probes) {
+    answer.mutable_probe_answered()->set_connection_id(message.probe().connection_id());
+    answer.mutable_probe_answered()->set_nonce(message.probe().nonce());
+    Say(answer);
+  } else if (message.has_await_sent() && behaviour_.sends) {
+    v1::SentThread& sent = *answer.mutable_events_sent()->add_threads();
+    sent.set_thread_id(message.await_sent().thread_id());
+    *sent.mutable_position() = message.await_sent().position();
     Say(answer);
   } else if (message.has_open_canary()) {
     OpenCanary(message.open_canary());

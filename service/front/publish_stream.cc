@@ -90,7 +90,7 @@ class Stream final : public PublishStreamReactor,
     std::vector<absl::StatusOr<log::AppendItem>> items;
     if (ok && fault.ok()) {
       for (v1::PublishRequest& request : *request().mutable_events()) {
-        items.push_back(Prepare(core_, &request, facts_));
+        items.push_back(Prepare(core_, &request, Waiting::kRefused, facts_));
         if (items.back().ok()) continue;
         items.back() = core_.Note(items.back().status(), ContextOf(request, facts_));
       }

@@ -174,20 +174,6 @@ TEST_F(PublishTest, RefusesFieldsThatItDoesNotKnowWhereverTheyStand) {
   EXPECT_THAT(Publish(request), NamesField("event.agent_message_delta.#999"));
 }
 
-TEST_F(PublishTest, RefusesWhatIsNotServedYet) {
-  v1::PublishRequest request = Delta("e1");
-  request.set_wait_for(v1::WAIT_FOR_SENT);
-  EXPECT_THAT(Publish(request), NamesField("wait_for"));
-  request.set_wait_for(static_cast<v1::WaitFor>(77));
-  EXPECT_THAT(Publish(request), NamesField("wait_for"));
-  request = Delta("e1");
-  request.mutable_timeout()->set_seconds(1);
-  EXPECT_THAT(Publish(request), NamesField("timeout"));
-  request = Delta("e1");
-  request.set_fail_unless_reached(true);
-  EXPECT_THAT(Publish(request), NamesField("fail_unless_reached"));
-}
-
 TEST_F(PublishTest, RefusesReservedIdsAndMissingParts) {
   EXPECT_THAT(Publish(v1::PublishRequest()), NamesField("event"));
   EXPECT_THAT(Publish(Delta("_mine")), NamesField("event.event_id"));

@@ -18,11 +18,10 @@ absl::Status Check(const v1::AwaitReadyRequest& request, const ErrorContext& con
   fields.Known(request)
       .User("user_id", request.user_id())
       .Id("thread_id", request.thread_id())
-      .NotServed("min_readiness", request.min_readiness() == v1::READINESS_VERIFIED)
       .Duration("timeout", request.timeout(), kMaxReady);
   if (request.min_readiness() != v1::READINESS_SUBSCRIBED &&
       request.min_readiness() != v1::READINESS_VERIFIED) {
-    fields.Fault("min_readiness", "required: SUBSCRIBED");
+    fields.Fault("min_readiness", "required: SUBSCRIBED or VERIFIED");
   }
   return fields.ok() ? absl::OkStatus() : fields.Refusal(context);
 }
@@ -37,13 +36,14 @@ absl::Status Check(const v1::BindThreadRequest& request, const ErrorContext& con
 }
 
 void Wait(Core& core, const std::shared_ptr<AsyncCall>& call, const UserId& user,
-          const ThreadId& thread, std::chrono::nanoseconds timeout,
+          const ThreadId& thread, v1::Readiness wanted, std::chrono::nanoseconds timeout,
           v1::AwaitReadyResponse* response) {
   call->Hold(core.delivery->AwaitReady(
-      user, thread, timeout, [&core, call, response](absl::StatusOr<delivery::ReadyState> state) {
+      user, thread, wanted, timeout,
+      [&core, call, wanted, response](absl::StatusOr<delivery::ReadyState> state) {
         if (!call->Claim()) return;
         if (!state.ok()) return call->FailClaimed(state.status());
-        if (state->readiness < v1::READINESS_SUBSCRIBED) {
+        if (state->readiness < wanted) {
           return call->FailClaimed(
               runs::NotReady(*state, !core.delivery->Gateways().empty(), call->context()));
         }
@@ -82,7 +82,7 @@ grpc::ServerUnaryReactor* AwaitReady(Core& core, grpc::CallbackServerContext* co
   const auto timeout = request->has_timeout() ? ToNanoseconds(request->timeout()) : kDefaultReady;
   UserId user(request->user_id());
   ThreadId thread(request->thread_id());
-  core.log->GetState(thread, [&core, call, user, thread, timeout,
+  core.log->GetState(thread, [&core, call, user, thread, wanted = request->min_readiness(), timeout,
                               response](absl::StatusOr<log::ThreadState> state) {
     if (!call->open()) return;
     if (!state.ok()) return call->Fail(state.status());
@@ -90,7 +90,7 @@ grpc::ServerUnaryReactor* AwaitReady(Core& core, grpc::CallbackServerContext* co
     if (!state->owner.empty() && state->owner != user) {
       return call->Fail(runs::RefusalOf(log::AppendOutcome::kNotOwner, call->context()));
     }
-    Wait(core, call, user, thread, timeout, response);
+    Wait(core, call, user, thread, wanted, timeout, response);
   });
   return call->reactor();
 }

@@ -44,6 +44,27 @@ TEST_F(ReadyTest, SaysWhenTheUserFollowsTheThread) {
   EXPECT_GT(response.steps_size(), 0);
 }
 
+TEST_F(ReadyTest, SaysWhenThePageHasAnsweredAProbeAndWhenItDoesNot) {
+  v1::AwaitReadyRequest request = Await(std::chrono::seconds(10));
+  request.set_min_readiness(v1::READINESS_VERIFIED);
+  v1::AwaitReadyResponse response;
+  {
+    auto gateway = Gateway("g");
+    gateway->Connect(kUser, "c");
+    ASSERT_THAT(Call(&Stub::BindThread, BindRequest()), IsOk());
+    ASSERT_THAT(Call(&Stub::AwaitReady, request, &response), IsOk());
+    EXPECT_EQ(response.readiness(), v1::READINESS_VERIFIED);
+    gateway->Detach();
+  }
+  auto silent = Gateway("g2", {.answers_probes = false});
+  silent->Connect(kUser, "c2");
+  ASSERT_THAT(Call(&Stub::BindThread, BindRequest()), IsOk());
+  *request.mutable_timeout() = Await(std::chrono::milliseconds(20)).timeout();
+  const grpc::Status status = AwaitReady(request);
+  EXPECT_THAT(status, RefusedAs(Reason::kNotReady));
+  EXPECT_THAT(status.error_message(), HasSubstr("no page answered the probe"));
+}
+
 TEST_F(ReadyTest, FailsWithTheStatesSeenWhenTheTimeIsOver) {
   const grpc::Status status = AwaitReady(Await(std::chrono::milliseconds(10)));
   EXPECT_THAT(status, RefusedAs(Reason::kNotReady));
@@ -74,7 +95,7 @@ TEST_F(ReadyTest, ChecksTheFieldsOfAwaitReady) {
   request = Await(std::chrono::seconds(1));
   request.mutable_timeout()->set_nanos(-5);
   EXPECT_THAT(AwaitReady(request), NamesField("timeout"));
-  request.set_min_readiness(v1::READINESS_VERIFIED);
+  request.set_min_readiness(static_cast<v1::Readiness>(9));
   EXPECT_THAT(AwaitReady(request), NamesField("min_readiness"));
   request.clear_min_readiness();
   EXPECT_THAT(AwaitReady(request), NamesField("min_readiness"));

@@ -41,11 +41,9 @@ absl::Status Check(const v1::StartRunRequest& request, const ErrorContext& conte
       .OptionalId("run_id", request.run_id())
       .Duration("ready_timeout", request.ready_timeout(), kMaxReady)
       .NotServed("lease", request.has_lease())
-      .NotServed("min_readiness", request.min_readiness() > v1::READINESS_SUBSCRIBED)
       .NotServed("if_exists", request.if_exists() == v1::IF_EXISTS_TAKE_OVER);
-  if (!v1::Readiness_IsValid(request.min_readiness()) && request.min_readiness() < 0) {
+  if (!v1::Readiness_IsValid(request.min_readiness()))
     fields.Fault("min_readiness", "no such value");
-  }
   if (!v1::IfNotReady_IsValid(request.if_not_ready()))
     fields.Fault("if_not_ready", "no such value");
   if (!v1::IfExists_IsValid(request.if_exists())) fields.Fault("if_exists", "no such value");

@@ -1,4 +1,6 @@
 // StartRun: waiting, repetition, runs that exist.
+#include <thread>
+
 #include "service/front/front_testing.h"
 
 namespace clarion::front {
@@ -137,6 +139,40 @@ TEST_F(StartRunTest, GivesTwoCallersAtOnceOneRun) {
   }
 }
 
+TEST_F(StartRunTest, TwoBackendsThatWaitForThePageStartTheRunOnce) {
+  auto gateway = Gateway("g");
+  gateway->Connect(kUser, "c");
+  for (int round = 0; round < 30; ++round) {
+    v1::StartRunRequest requests[2];
+    v1::StartRunResponse answers[2];
+    for (int i = 0; i < 2; ++i) {
+      requests[i] = RunRequest("q" + std::to_string(2 * round + i), "run" + std::to_string(round));
+      requests[i].set_min_readiness(v1::READINESS_VERIFIED);
+      requests[i].set_if_exists(v1::IF_EXISTS_RETURN);
+    }
+    std::thread other([&] { answers[1] = MustStartRun(requests[1]); });
+    answers[0] = MustStartRun(requests[0]);
+    other.join();
+    EXPECT_NE(answers[0].existed(), answers[1].existed());
+    EXPECT_NE(answers[0].producer_token().empty(), answers[1].producer_token().empty());
+    EXPECT_EQ(answers[0].started().offset(), answers[1].started().offset());
+    EXPECT_EQ(answers[0].readiness(), v1::READINESS_VERIFIED);
+    EXPECT_EQ(answers[1].readiness(), v1::READINESS_VERIFIED);
+  }
+  EXPECT_EQ(Events().events_size(), 30);
+}
+
+TEST_F(StartRunTest, StartsWithASilentPageOrFailsAsItIsTold) {
+  auto gateway = Gateway("g", {.answers_probes = false});
+  gateway->Connect(kUser, "c");
+  v1::StartRunRequest request =
+      Waiting("q1", std::chrono::milliseconds(200), v1::IF_NOT_READY_FAIL);
+  request.set_min_readiness(v1::READINESS_VERIFIED);
+  EXPECT_THAT(StartRun(request), RefusedAs(Reason::kNotReady));
+  request.set_if_not_ready(v1::IF_NOT_READY_START);
+  EXPECT_EQ(MustStartRun(request).readiness(), v1::READINESS_SUBSCRIBED);
+}
+
 TEST_F(StartRunTest, TreatsARunOfAnotherRequestAsIfExistsSays) {
   const auto first = MustStartRun(RunRequest("q1"));
   EXPECT_THAT(StartRun(RunRequest("q2")), RefusedAs(Reason::kRunProtocol));
@@ -171,7 +207,7 @@ TEST_F(StartRunTest, RefusesAThreadOfAnotherUserBeforeAnythingElse) {
 TEST_F(StartRunTest, NamesEveryFieldThatIsWrong) {
   v1::StartRunRequest request;
   request.set_run_id("two words");
-  request.set_min_readiness(v1::READINESS_VERIFIED);
+  request.set_min_readiness(static_cast<v1::Readiness>(9));
   request.set_if_exists(v1::IF_EXISTS_TAKE_OVER);
   request.mutable_lease()->set_seconds(30);
   request.mutable_ready_timeout()->set_seconds(121);

@@ -88,7 +88,9 @@ absl::Status NotReady(const delivery::ReadyState& state, bool gateways,
                       const ErrorContext& context) {
   constexpr int kStepsSaid = 8;
   std::string message = gateways ? "" : "no gateway is attached; ";
-  message += "no browser of the user follows the thread; seen:";
+  message += state.subscriptions > 0
+                 ? "browsers of the user follow the thread, but no page answered the probe; seen:"
+                 : "no browser of the user follows the thread; seen:";
   const int steps = static_cast<int>(state.steps.size());
   if (steps == 0) message += " nothing";
   if (steps > kStepsSaid) absl::StrAppend(&message, " (", steps - kStepsSaid, " earlier)");

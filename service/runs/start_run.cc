@@ -96,7 +96,7 @@ class Operation : public std::enable_shared_from_this<Operation> {
                                                                 : v1::READINESS_NONE);
     }
     Hold(steps_.delivery->AwaitReady(
-        user_, thread_, DurationOf(call_.request.ready_timeout()),
+        user_, thread_, call_.request.min_readiness(), DurationOf(call_.request.ready_timeout()),
         [self = shared_from_this()](absl::StatusOr<delivery::ReadyState> state) {
           if (self->cancelled()) return;
           // The service stops: not to wait is not to start.
@@ -106,7 +106,7 @@ class Operation : public std::enable_shared_from_this<Operation> {
   }
 
   void OnWaited(const delivery::ReadyState& state) {
-    if (state.readiness < v1::READINESS_SUBSCRIBED &&
+    if (state.readiness < call_.request.min_readiness() &&
         call_.request.if_not_ready() == v1::IF_NOT_READY_FAIL) {
       return Answer(NotReady(state, !steps_.delivery->Gateways().empty(), call_.context));
     }

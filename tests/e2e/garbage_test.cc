@@ -283,12 +283,15 @@ TEST_P(GarbageTest, OversizedEventIsRefused) {
 }
 
 TEST_P(GarbageTest, FieldsThatAreNotServedYetAreRefusedNotIgnored) {
-  v1::PublishRequest request;
-  *request.mutable_event() = Thinking("ada", "t", "e");
-  request.set_wait_for(v1::WAIT_FOR_SENT);
+  v1::StartRunRequest request;
+  request.set_request_id("q");
+  request.set_user_id("ada");
+  request.set_thread_id("t");
+  request.set_agent_name("agent");
+  request.mutable_lease()->set_seconds(30);
   grpc::ClientContext context;
-  v1::PublishResponse response;
-  EXPECT_EQ(ReasonOf(FromGrpc(stub_->Publish(&context, request, &response))),
+  v1::StartRunResponse response;
+  EXPECT_EQ(ReasonOf(FromGrpc(stub_->StartRun(&context, request, &response))),
             Reason::kContextInvalid);
 }
 

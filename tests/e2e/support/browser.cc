@@ -122,6 +122,9 @@ class Browser : public std::enable_shared_from_this<Browser> {
       }
       if (type == "ping") self->Write({{"type", "pong"}});
       const json::object& frame = value.as_object();
+      if (type == "probe" && self->options_.answer_probes) {
+        self->Write({{"type", "probe_reply"}, {"nonce", Text(frame, "nonce")}});
+      }
       if (type == "error" && Text(frame, "id") == kSubscribeId &&
           frame.contains("retry_after_ms")) {
         const std::chrono::milliseconds delay(Number(frame, "retry_after_ms"));

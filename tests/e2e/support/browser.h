@@ -51,6 +51,8 @@ struct BrowserOptions {
   // Used for the first subscribe; later ones resume.
   std::string from = "unfinished";
   bool reconnect = true;
+  // Answer `probe`, as a page does whose code runs.
+  bool answer_probes = true;
   // Acknowledge every this many events; 0: never.
   int ack_every = 0;
   // Waits injected before the connection, between `connected` and `subscribe`, and before reading

@@ -1,0 +1,72 @@
+// How far threads have come, and when: written to a browser's socket, acknowledged by the user.
+//
+// Not thread-safe: guarded by Core's lock. In memory only, and bounded: the threads that moved last
+// are remembered, and of each the newest times.
+#pragma once
+
+#include <cstddef>
+#include <deque>
+#include <list>
+#include <optional>
+
+#include "absl/container/flat_hash_map.h"
+#include "proto/base/scheduler.h"
+#include "proto/contract/ids.h"
+#include "service/delivery/delivery.h"
+
+namespace clarion::delivery {
+
+// A mark that moves forward, and when it passed which offset.
+class History {
+ public:
+  static constexpr size_t kTimes = 64;
+
+  // What lies up to `known` is said nothing of.
+  explicit History(Offset known) : forgotten_(known), furthest_(known) {}
+
+  void Reach(Offset offset, Scheduler::Wall at);
+  // What lies beyond `last` was lost.
+  void FallBack(Offset last);
+  Offset furthest() const { return furthest_; }
+  // When it passed `offset`; nothing: not yet, or that is forgotten.
+  std::optional<Scheduler::Wall> When(Offset offset) const;
+
+ private:
+  struct Time {
+    Offset reached;
+    Scheduler::Wall at;
+  };
+  Offset forgotten_;
+  Offset furthest_;
+  std::deque<Time> times_;  // ascending
+};
+
+class Progress {
+ public:
+  explicit Progress(size_t threads) : limit_(threads) {}
+
+  // `acknowledged` is W before this: of what lies below it nothing is known.
+  void Sent(const ThreadId& thread, Offset offset, Scheduler::Wall at, Offset acknowledged);
+  void Acknowledged(const ThreadId& thread, Offset offset, Scheduler::Wall at, Offset before);
+  void FallBack(const ThreadId& thread, Offset last);
+
+  // Everything up to here was sent; 0: not known.
+  Offset SentUpTo(const ThreadId& thread) const;
+  Milestones Of(const ThreadId& thread, Offset offset) const;
+
+ private:
+  struct Entry {
+    ThreadId thread;
+    History sent;
+    History acknowledged;
+  };
+  // Makes it the newest; the oldest goes if there are too many.
+  Entry& Touch(const ThreadId& thread, Offset known);
+  const Entry* Find(const ThreadId& thread) const;
+
+  const size_t limit_;
+  std::list<Entry> entries_;  // newest first
+  absl::flat_hash_map<ThreadId, std::list<Entry>::iterator> by_thread_;
+};
+
+}  // namespace clarion::delivery
