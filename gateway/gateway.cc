@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <random>
 #include <thread>
 #include <tuple>
@@ -36,7 +37,7 @@ constexpr auto kUseTuple = asio::as_tuple_t<asio::use_awaitable_t<Executor>>();
 constexpr size_t kOtherDescriptors = 200;
 // After a failure to accept, out of descriptors for instance.
 constexpr std::chrono::milliseconds kAcceptPause{100};
-// How long stopping waits for browsers to take leave.
+// How long stopping waits for browsers to take leave, once all were told.
 constexpr std::chrono::milliseconds kStopGrace{2'000};
 // A browser that takes no more than this leaves the rest in our queue, which has a bound.
 constexpr int kUnsentInKernelBytes = 128 * 1024;
@@ -108,6 +109,7 @@ class GatewayImpl final : public Gateway {
   size_t next_loop_ = 0;  // of the accepting thread
   std::thread accepting_thread_;
   std::unique_ptr<AdminServer> admin_;
+  std::atomic<bool> draining_{false};
   bool stopped_ = false;
 };
 
@@ -163,6 +165,7 @@ absl::Status GatewayImpl::OpenAdmin(const HostPort& listen) {
 }
 
 absl::Status GatewayImpl::Ready() {
+  if (draining_.load()) return absl::UnavailableError("the gateway stops: it sends browsers away");
   for (const auto& loop : loops_) {
     if (absl::Status status = loop->Ready(); !status.ok()) return status;
   }
@@ -200,16 +203,25 @@ void GatewayImpl::Distribute(Loop& loop, Socket socket) {
 
 void GatewayImpl::Stop() {
   if (std::exchange(stopped_, true)) return;
+  draining_.store(true);
   // The accept under way holds a socket of a loop: it ends before the loops do.
   asio::post(accepting_, [this] {
     boost::system::error_code ignored;
     acceptor_.close(ignored);
   });
   if (accepting_thread_.joinable()) accepting_thread_.join();
+  const GatewayOptions& options = shared_.options;
+  const auto now = std::chrono::steady_clock::now();
+  const DrainPlan plan{.begin = now,
+                       .end = now + std::chrono::seconds(options.drain_seconds),
+                       .per_second = static_cast<double>(options.drain_per_second) /
+                                     static_cast<double>(loops_.size())};
+  Log(Severity::kInfo, "gateway stops",
+      {{"gateway_id", options.gateway_id},
+       {"connections", Concat(shared_.connections.load(std::memory_order_relaxed))}});
+  for (const auto& loop : loops_) loop->BeginStop(plan);
+  for (const auto& loop : loops_) loop->FinishStop(plan.end + kStopGrace);
   admin_.reset();
-  const auto give_up_at = std::chrono::steady_clock::now() + kStopGrace;
-  for (const auto& loop : loops_) loop->BeginStop();
-  for (const auto& loop : loops_) loop->FinishStop(give_up_at);
 }
 
 }  // namespace

@@ -48,6 +48,10 @@ struct GatewayOptions {
   size_t max_connections = 15'000;
   size_t max_connections_per_user = 100;
   size_t subscriptions_per_connection = 128;
+  // A stop sends so many connections away per second, for so long at most; whoever is left then
+  // goes at once and is told to come back later.
+  uint32_t drain_per_second = 500;
+  uint32_t drain_seconds = 20;
   uint32_t max_frames_per_second = 200;  // from one connection; five times that at once
 
   // What stands before `listen` and `admin-listen` in flags and sentences about them: empty, or
@@ -71,6 +75,8 @@ class Gateway {
   virtual ~Gateway() = default;  // Stop() first
   virtual uint16_t port() const = 0;
   virtual uint16_t admin_port() const = 0;
+  // Readiness ends at once; returns when the browsers have gone, after drain_seconds and two more
+  // at most.
   virtual void Stop() = 0;
 };
 

@@ -247,6 +247,23 @@ TEST_F(GatewayTest, StopTellsBrowsersAndTheService) {
   seen_.WaitFor("closed CONNECTION_STATE_DISCONNECTED");
 }
 
+TEST_F(GatewayTest, IsNotReadyWhileItSendsBrowsersAway) {
+  GatewayOptions options = Options();
+  options.drain_per_second = 1;
+  Start(options);
+  TestClient first(gateway_->port());
+  first.Connect(TestClient::Token(kSecret, "ada"));
+  TestClient second(gateway_->port());
+  second.Connect(TestClient::Token(kSecret, "bob"));
+  std::thread stopping([this] { gateway_->Stop(); });
+  EXPECT_EQ(first.Next().at("type"), "going_away");
+  // The other one has a second before its turn comes.
+  EXPECT_THAT(Get(gateway_->admin_port(), "/readyz"),
+              ::testing::AllOf(HasSubstr("503"), HasSubstr("sends browsers away")));
+  EXPECT_EQ(second.Next().at("type"), "going_away");
+  stopping.join();
+}
+
 TEST_F(GatewayTest, MoreConnectionsThanAllowedAreToldToComeBack) {
   GatewayOptions options = Options();
   options.max_connections = 1;
@@ -313,6 +330,12 @@ TEST_F(GatewayTest, MistakesInFlagsAreNamed) {
   options = Options();
   options.token_max_days = 36'501;
   EXPECT_THAT(Refusal(options), HasSubstr("--token-max-days"));
+  options = Options();
+  options.drain_per_second = 0;
+  EXPECT_THAT(Refusal(options), HasSubstr("--drain-per-second"));
+  options = Options();
+  options.drain_seconds = 3'601;
+  EXPECT_THAT(Refusal(options), HasSubstr("--drain-seconds"));
   options = Options();
   options.token_secret.clear();
   options.dev = true;

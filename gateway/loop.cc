@@ -81,7 +81,7 @@ Loop::Loop(Shared& shared, std::string gateway_id, const LinkFactory& link,
       .upgrade =
           [this](Socket socket, HttpRequest request, Encoding encoding,
                  std::function<void()> on_end) {
-            if (stopping_) return on_end();
+            if (drain_ != nullptr) return on_end();
             Connection::Start(*connections_, std::move(socket), std::move(request), encoding,
                               std::move(on_end));
           },
@@ -90,6 +90,7 @@ Loop::Loop(Shared& shared, std::string gateway_id, const LinkFactory& link,
 
 Loop::~Loop() {
   connections_->hub = nullptr;  // connections that are still there have nobody to tell
+  drain_.reset();
   hub_.reset();
   link_.reset();
   tick_.reset();
@@ -115,6 +116,10 @@ void Loop::Tick() {
   tick_->async_wait([this](const boost::system::error_code& error) {
     if (error) return;
     wheel_.Advance(std::chrono::steady_clock::now());
+    if (drain_ != nullptr) {
+      drain_->Advance(std::chrono::steady_clock::now());
+      TellIfDrained();
+    }
     Tick();
   });
 }
@@ -123,7 +128,7 @@ void Loop::Take(Socket socket) {
   // Beyond the limit a few are still told so; the rest are closed unheard.
   constexpr size_t kToldWhenFull = 100;
   const size_t before = shared_.connections.fetch_add(1, std::memory_order_relaxed);
-  if (stopping_ || before >= shared_.options.max_connections + kToldWhenFull) {
+  if (drain_ != nullptr || before >= shared_.options.max_connections + kToldWhenFull) {
     shared_.connections.fetch_sub(1, std::memory_order_relaxed);
     return;
   }
@@ -134,8 +139,12 @@ void Loop::Take(Socket socket) {
 
 void Loop::OnConnectionEnd() {
   shared_.connections.fetch_sub(1, std::memory_order_relaxed);
+  if (drain_ != nullptr) TellIfDrained();
+}
+
+void Loop::TellIfDrained() {
   // Sockets that only speak HTTP are not waited for.
-  if (!stopping_ || !connections_->connections.empty()) return;
+  if (!drain_->done() || !connections_->connections.empty()) return;
   MutexLock lock(mutex_);
   drained_ = true;
   changed_.NotifyAll();
@@ -154,21 +163,11 @@ absl::Status Loop::Ready() {
       absl::StrCat("the link to the service is down: ", status.message()));
 }
 
-void Loop::BeginStop() {
-  asio::post(*io_, [this] {
-    stopping_ = true;
-    ConnectionList leaving;
-    leaving.swap(connections_->connections);
-    while (!leaving.empty()) {
-      ConnectionListHook& connection = leaving.front();
-      leaving.pop_front();
-      connections_->connections.push_back(connection);
-      connection.GoAway();
-    }
-    if (!connections_->connections.empty()) return;
-    MutexLock lock(mutex_);
-    drained_ = true;
-    changed_.NotifyAll();
+void Loop::BeginStop(const DrainPlan& plan) {
+  asio::post(*io_, [this, plan] {
+    hub_->BeginDrain();
+    drain_ = std::make_unique<Drain>(plan, connections_->connections);
+    TellIfDrained();
   });
 }
 

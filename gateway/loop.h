@@ -14,6 +14,7 @@
 #include "gateway/connection/canary.h"
 #include "gateway/connection/context.h"
 #include "gateway/connection/frame_stream.h"
+#include "gateway/drain.h"
 #include "gateway/gateway.h"
 #include "gateway/http/http_session.h"
 #include "gateway/http/responder.h"
@@ -51,14 +52,16 @@ class Loop {
   // OK: the link is up and the loop turns.
   absl::Status Ready();
 
-  // Tells every connection to go, waits until they have or `grace` is over, ends the thread. The
-  // two steps are apart so that loops say goodbye at the same time.
-  void BeginStop();
+  // Sends every connection away (see drain.h), waits until they have gone or it is time to give up,
+  // ends the thread. The two steps are apart so that loops say goodbye at the same time.
+  void BeginStop(const DrainPlan& plan);
   void FinishStop(std::chrono::steady_clock::time_point give_up_at);
 
  private:
   void Tick();
   void OnConnectionEnd();
+  // Nobody is left, or to be told.
+  void TellIfDrained();
 
   Shared& shared_;
   std::unique_ptr<boost::asio::io_context> io_;
@@ -71,7 +74,7 @@ class Loop {
   std::unique_ptr<link::Link> link_;
   std::unique_ptr<Hub> hub_;
   std::unique_ptr<boost::asio::steady_timer> tick_;
-  bool stopping_ = false;
+  std::unique_ptr<Drain> drain_;  // not null: stopping
 
   Mutex mutex_;
   CondVar changed_;

@@ -10,6 +10,7 @@
 namespace clarion::gateway {
 namespace {
 
+constexpr uint32_t kMaxDrainSeconds = 3'600;
 constexpr size_t kMaxLoops = 64;
 constexpr uint64_t kMaxTokenDays = 36'500;
 
@@ -44,6 +45,10 @@ absl::Status CheckLimits(const GatewayOptions& options) {
     return Mistake("--subscriptions-per-connection must be above 0");
   }
   if (options.max_frames_per_second == 0) return Mistake("--max-frames-per-second must be above 0");
+  if (options.drain_per_second == 0) return Mistake("--drain-per-second must be above 0");
+  if (options.drain_seconds > kMaxDrainSeconds) {
+    return Mistake("--drain-seconds must be at most 3600");
+  }
   return absl::OkStatus();
 }
 
@@ -105,6 +110,10 @@ void GatewayOptions::AddFlags(Flags& flags) {
             "Subscriptions of one connection");
   flags.Add("--max-frames-per-second", max_frames_per_second,
             "Frames from one connection on average; five times as many at once");
+  flags.Add("--drain-per-second", drain_per_second,
+            "Connections that a stop sends away each second");
+  flags.Add("--drain-seconds", drain_seconds,
+            "Seconds until a stop sends away who is left, to come back later");
 }
 
 absl::StatusOr<CheckedOptions> CheckOptions(const GatewayOptions& options) {

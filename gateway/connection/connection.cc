@@ -307,14 +307,26 @@ void Connection::OnTimer(TimerWheel::Time now) {
 // ---- Ending ----
 
 void Connection::Close(CloseCode code, std::string_view message) {
-  if (state_ == State::kClosing) return;
   const CloseRow& row = RowOf(code);
+  CloseBy(row, message, row.retry_after_ms);
+}
+
+void Connection::GoAway(uint32_t reconnect_after_ms) {
+  CloseBy(RowOf(CloseCode::kGoingAway), "the gateway stops", reconnect_after_ms);
+}
+
+bool Connection::FollowsOpenRun() const {
+  return in_hub_ && context_.hub != nullptr && context_.hub->FollowsOpenRun(this);
+}
+
+void Connection::CloseBy(const CloseRow& row, std::string_view message, uint32_t retry_after_ms) {
+  if (state_ == State::kClosing) return;
   Closes(row).Add();
   closed_as_ = &row;
-  const bool fault = code != CloseCode::kNormal && code != CloseCode::kGoingAway;
+  const bool fault = row.code != CloseCode::kNormal && row.code != CloseCode::kGoingAway;
   if (fault) CountFailure(NameOf(row.reason));
   BeginClosing(row.name, fault ? v1::CONNECTION_STATE_ERROR : v1::CONNECTION_STATE_DISCONNECTED,
-               Farewell(encoding_, row, message));
+               Farewell(encoding_, row, message, retry_after_ms));
 }
 
 void Connection::OnBeastClose(uint16_t code) {

@@ -79,7 +79,8 @@ class Connection final : public Subscriber,
   void OnTimer(TimerWheel::Time now) override;
   void ArmNext();
   // ConnectionListHook.
-  void GoAway() override { Close(CloseCode::kGoingAway, "the gateway stops"); }
+  void GoAway(uint32_t reconnect_after_ms) override;
+  bool FollowsOpenRun() const override;
   void Abort() override { stream().Abort(); }
 
   // Reading.
@@ -106,6 +107,7 @@ class Connection final : public Subscriber,
   void SendError(Reason reason, std::string_view message, const std::string& request_id);
 
   // Ending.
+  void CloseBy(const CloseRow& row, std::string_view message, uint32_t retry_after_ms);
   void BeginClosing(std::string_view reason, v1::ConnectionState state, FramesPtr last_words);
   void LeaveHub();
   void ShutDownWhenDrained();

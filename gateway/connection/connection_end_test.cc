@@ -52,7 +52,7 @@ struct Promise {
   uint32_t least_ms;
 };
 constexpr std::array kPromises = {
-    Promise{1000, false, 0},   Promise{1001, true, 500},  Promise{4400, false, 0},
+    Promise{1000, false, 0},   Promise{1001, true, 100},  Promise{4400, false, 0},
     Promise{4401, true, 0},    Promise{4403, false, 0},   Promise{4408, true, 0},
     Promise{4413, false, 0},   Promise{4429, true, 5000}, Promise{4500, true, 1000},
     Promise{4503, true, 1000}, Promise{4507, true, 0},

@@ -35,8 +35,10 @@ struct ConnectionOptions {
 class ConnectionListHook : public boost::intrusive::list_base_hook<
                                boost::intrusive::link_mode<boost::intrusive::auto_unlink>> {
  public:
-  // The gateway stops.
-  virtual void GoAway() = 0;
+  // The gateway stops: come back after so long, not here.
+  virtual void GoAway(uint32_t reconnect_after_ms) = 0;
+  // See Hub::FollowsOpenRun.
+  virtual bool FollowsOpenRun() const = 0;
   // The gateway waits no longer.
   virtual void Abort() = 0;
 

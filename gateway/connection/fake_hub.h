@@ -60,6 +60,8 @@ class FakeHub : public Hub {
   void ProbeReply(Subscriber*, const v1::ProbeReply& reply) override {
     Note({"probe_reply", "", "", reply.nonce()});
   }
+  void BeginDrain() override { Note({"drain", "", "", ""}); }
+  bool FollowsOpenRun(const Subscriber*) const override { return false; }
   void OnRoom(Subscriber*) override { Note({"room", "", "", ""}); }
   void Report(v1::CanaryReport report) override {
     Note({"report", "", "",
@@ -174,7 +176,7 @@ class TestLoop {
   }
   void GoAway() {
     Do([this] {
-      for (ConnectionListHook& connection : context_.connections) connection.GoAway();
+      for (ConnectionListHook& connection : context_.connections) connection.GoAway(500);
     });
   }
   // Waits until `count` sockets have come and gone, all told.

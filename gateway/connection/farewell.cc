@@ -18,11 +18,11 @@ std::string CloseFrame(uint16_t code, std::string_view reason) {
   return frame.append(reason);
 }
 
-v1::ServerFrame ErrorByRow(const CloseRow& row, std::string_view message) {
+v1::ServerFrame ErrorByRow(const CloseRow& row, std::string_view message, uint32_t retry_after_ms) {
   v1::ServerFrame frame = ErrorFrame(row.reason, message, "", "");
   frame.mutable_error()->set_user_message(std::string(row.user_message));
   frame.mutable_error()->set_reconnect(row.reconnect != Reconnect::kNo);
-  frame.mutable_error()->set_retry_after_ms(row.retry_after_ms);
+  frame.mutable_error()->set_retry_after_ms(retry_after_ms);
   return frame;
 }
 
@@ -40,15 +40,16 @@ v1::ServerFrame ErrorFrame(Reason reason, std::string_view message, std::string_
   return frame;
 }
 
-FramesPtr Farewell(Encoding encoding, const CloseRow& row, std::string_view message) {
+FramesPtr Farewell(Encoding encoding, const CloseRow& row, std::string_view message,
+                   uint32_t retry_after_ms) {
   std::string bytes;
   if (row.code == CloseCode::kGoingAway) {
     v1::ServerFrame frame;
-    frame.mutable_going_away()->set_reconnect_after_ms(row.retry_after_ms);
+    frame.mutable_going_away()->set_reconnect_after_ms(retry_after_ms);
     bytes.append(Frames::OfMessage(encoding, frame)->bytes());
   }
   if (row.code != CloseCode::kNormal) {
-    bytes.append(Frames::OfMessage(encoding, ErrorByRow(row, message))->bytes());
+    bytes.append(Frames::OfMessage(encoding, ErrorByRow(row, message, retry_after_ms))->bytes());
   }
   bytes.append(CloseFrame(static_cast<uint16_t>(row.code), row.name));
   return Frames::OfBytes(std::move(bytes));

@@ -13,8 +13,10 @@ v1::ServerFrame ErrorFrame(Reason reason, std::string_view message, std::string_
                            std::string_view request_id);
 
 // `error` by the row, then the row's close frame, whose reason is the row's name. For kGoingAway
-// `going_away` stands before them. kNormal: the close frame alone.
-FramesPtr Farewell(Encoding encoding, const CloseRow& row, std::string_view message);
+// `going_away` stands before them. kNormal: the close frame alone. `retry_after_ms`: at least the
+// row's.
+FramesPtr Farewell(Encoding encoding, const CloseRow& row, std::string_view message,
+                   uint32_t retry_after_ms);
 
 // A close frame with this code, and nothing before it; 1005: without a code.
 FramesPtr BareClose(uint16_t code);

@@ -139,6 +139,8 @@ class Feed : public boost::intrusive_ref_counter<Feed, boost::thread_unsafe_coun
     if (!sent.noted) AddToReports();
   }
 
+  // The service said, when this gateway began to drain, that a run is open.
+  bool busy = false;
   // In the hub's queue of those who want a page.
   bool queued = false;
   // Its pages have failed since then; {}: the last one came.

@@ -79,7 +79,20 @@ void HubImpl::Report(v1::CanaryReport report) {
   Say(std::move(message));
 }
 
-HubConnection* HubImpl::Find(Subscriber* subscriber) const {
+void HubImpl::BeginDrain() {
+  v1::GatewayMessage message;
+  message.mutable_draining();
+  Say(std::move(message));
+}
+
+bool HubImpl::FollowsOpenRun(const Subscriber* subscriber) const {
+  const HubConnection* connection = Find(subscriber);
+  return connection != nullptr &&
+         std::any_of(connection->subscriptions.begin(), connection->subscriptions.end(),
+                     [](const Subscription* subscription) { return subscription->feed->busy; });
+}
+
+HubConnection* HubImpl::Find(const Subscriber* subscriber) const {
   const auto found = connections_.find(subscriber);
   return found == connections_.end() ? nullptr : found->second.get();
 }

@@ -110,6 +110,12 @@ class Hub : public link::LinkSink {
 
   virtual void OnRoom(Subscriber* subscriber) = 0;
 
+  // The connections of this loop will be sent away: the service is asked which threads have open
+  // runs.
+  virtual void BeginDrain() = 0;
+  // The connection follows a thread with an open run, as far as is known by then.
+  virtual bool FollowsOpenRun(const Subscriber* subscriber) const = 0;
+
   // For canaries.
   virtual void Report(v1::CanaryReport report) = 0;
 

@@ -34,6 +34,8 @@ class HubImpl final : public Hub, private PullHandler {
   void Ack(Subscriber* subscriber, const v1::Ack& ack, const std::string& request_id) override;
   void ProbeReply(Subscriber* subscriber, const v1::ProbeReply& reply) override;
   void OnRoom(Subscriber* subscriber) override;
+  void BeginDrain() override;
+  bool FollowsOpenRun(const Subscriber* subscriber) const override;
   void Report(v1::CanaryReport report) override;
   uint64_t replay_pages() const override { return puller_.pages(); }
   absl::Status attached() const override { return attached_; }
@@ -97,7 +99,7 @@ class HubImpl final : public Hub, private PullHandler {
   void OnUnreadable(Feed& feed, const absl::Status& status) override;
 
   // ---- hub.cc ----
-  HubConnection* Find(Subscriber* subscriber) const;
+  HubConnection* Find(const Subscriber* subscriber) const;
   Feed* FindFeed(std::string_view thread) const;
   Subscription* FindSubscription(const HubConnection& connection, std::string_view thread) const;
   Subscription& AddSubscription(HubConnection& connection, const std::string& thread, bool by_all);
@@ -177,7 +179,7 @@ class HubImpl final : public Hub, private PullHandler {
   RecentLimits recent_limits_;
   Puller puller_;
   SentReports sent_;
-  absl::flat_hash_map<Subscriber*, std::unique_ptr<HubConnection>> connections_;
+  absl::flat_hash_map<const Subscriber*, std::unique_ptr<HubConnection>> connections_;
   absl::flat_hash_map<std::string_view, HubConnection*> connections_by_id_;
   absl::flat_hash_set<FeedPtr, FeedHash, FeedEq> feeds_;
   absl::flat_hash_map<uint64_t, SubscriptionPtr> subscriptions_;

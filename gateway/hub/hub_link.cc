@@ -50,7 +50,8 @@ void HubImpl::OnUp() {
   hello.set_want_json(true);
   hello.set_want_proto(true);
   Say(std::move(message));
-  for (const auto& [subscriber, connection] : connections_) unopened_.push_back(subscriber);
+  for (const auto& [subscriber, connection] : connections_)
+    unopened_.push_back(connection->subscriber);
   Restore();
 }
 
@@ -137,7 +138,8 @@ void HubImpl::OnDown(const absl::Status& status) {
 // Nothing will come for them here, perhaps for long: they may find the gateway that is attached.
 void HubImpl::SendAway() {
   for (const auto& [subscriber, connection] : connections_) {
-    subscriber->Close(CloseCode::kUnavailable, "another gateway took the place of this one");
+    connection->subscriber->Close(CloseCode::kUnavailable,
+                                  "another gateway took the place of this one");
   }
 }
 
@@ -182,6 +184,9 @@ void HubImpl::OnMessage(const v1::ServiceMessage& message) {
       if (feed != nullptr) sent_.Await(*feed, Offset(await.position().offset()));
       return;
     }
+    case v1::ServiceMessage::kThreadBusy:
+      if (Feed* feed = FindFeed(message.thread_busy().thread_id())) feed->busy = true;
+      return;
     case v1::ServiceMessage::kOpenCanary:
       if (canary_) canary_(message.open_canary());
       return;

@@ -37,6 +37,7 @@ class HubReceiptsTest : public HubTest {
   }
   // What the service has heard since the last call.
   std::vector<std::string> TakeSent() {
+    Rest();
     std::vector<std::string> sent;
     for (const auto& m : Heard(v1::GatewayMessage::kEventsSent)) {
       for (const v1::SentThread& thread : m.events_sent().threads()) {
@@ -47,7 +48,8 @@ class HubReceiptsTest : public HubTest {
     heard_.clear();
     return sent;
   }
-  std::vector<std::string> Answers() const {
+  std::vector<std::string> Answers() {
+    Rest();
     std::vector<std::string> answers;
     for (const auto& m : Heard(v1::GatewayMessage::kProbeAnswered)) {
       answers.push_back(m.probe_answered().connection_id() + " " + m.probe_answered().nonce());
@@ -144,6 +146,7 @@ TEST_F(HubReceiptsTest, ManyThreadsAreSaidInMessagesOfBoundedSize) {
     Bind(static_cast<uint64_t>(i + 1), thread, true);
   }
   timers_.Advance(milliseconds(200));
+  Rest();
   EXPECT_EQ(Heard(v1::GatewayMessage::kEventsSent).size(), 2u);
   EXPECT_EQ(TakeSent().size(), 1500u);
 }

@@ -42,7 +42,7 @@ inline constexpr std::array kCloseRows = {
     CloseRow{CloseCode::kNormal, "normal", Reason::kNotFound, Reconnect::kNo, 0,
              "The connection was closed."},
     CloseRow{CloseCode::kGoingAway, "going_away", Reason::kGatewayUnavailable,
-             Reconnect::kAfterDelay, 500, "The service is restarting. Reconnecting."},
+             Reconnect::kAfterDelay, 100, "The service is restarting. Reconnecting."},
     CloseRow{CloseCode::kBadRequest, "bad_request", Reason::kContextInvalid, Reconnect::kNo, 0,
              "This page sent what the service does not understand. Please reload it."},
     CloseRow{CloseCode::kUnauthenticated, "unauthenticated", Reason::kUnauthenticated,

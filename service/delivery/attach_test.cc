@@ -160,5 +160,23 @@ TEST_F(SameIdTest, ManyDisplacedAreRefusedToo) {
   EXPECT_THAT(Start("0")->Heard(), ElementsAre("welcome 1"));
 }
 
+TEST_F(HelloTest, AGatewayThatDrainsIsToldWhichOfItsThreadsHaveOpenRuns) {
+  GiveTo("t", "ann");
+  GiveTo("u", "ann");
+  log_.AppendText(ThreadId("t"), UserId("ann"), "begins", log::RunEffect::kStart);
+  Append("u", "ann", {"one"});
+  auto gateway = AttachSubscribed("ann", "t");
+  Subscribed(*gateway, "c", 2, "u");
+  auto other = Attach("h");
+  other->Open("d", "ann");
+  Subscribed(*other, "d", 1, "t");
+  gateway->Heard();
+  other->Heard();
+  gateway->Drain();
+  log_.RunAll();
+  EXPECT_THAT(gateway->Heard(), ElementsAre("busy t"));
+  EXPECT_THAT(other->Heard(), IsEmpty());
+}
+
 }  // namespace
 }  // namespace clarion::delivery

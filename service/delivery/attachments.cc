@@ -17,6 +17,9 @@ constexpr uint32_t kVersion = 1;
 // Threads that are remembered with a connection that went.
 constexpr size_t kMaxRememberedThreads = 64;
 
+// Threads whose runs a gateway that drains is told of: the log's queue has room for that many.
+constexpr size_t kMaxAskedForRuns = 4'096;
+
 // Of one gateway_id. Far more than anybody starts by mistake.
 constexpr size_t kMaxDisplaced = 256;
 
@@ -141,6 +144,8 @@ void Core::Handle(Attached& attached, v1::GatewayMessage& message, Deferred& aft
       return OnProbeAnswered(attached, message.probe_answered(), after);
     case Kind::kEventsSent:
       return OnEventsSent(attached, message.events_sent(), after);
+    case Kind::kDraining:
+      return OnDraining(attached, after);
     case Kind::kCanaryReport:
       return ReportCanary(attached, std::move(*message.mutable_canary_report()), after);
     case Kind::kHeartbeat: {
@@ -276,6 +281,16 @@ void Core::CloseConnection(Connection& connection, v1::ConnectionState state,
   watchers_.Changed(connection, nullptr, after);
   TellWaiters(connection.user, nullptr, after);
   registry_.Forget();
+}
+
+void Core::OnDraining(Attached& attached, Deferred& after) {
+  attached.draining = true;
+  size_t asked = 0;
+  for (const auto& [id, thread] : threads_) {
+    if (!thread->FeedsTo(&attached)) continue;
+    AskLog(*thread, after);  // which runs are open only the log knows
+    if (++asked == kMaxAskedForRuns) return;
+  }
 }
 
 void Core::ReportCanary(const Attached& attached, v1::CanaryReport report, Deferred& after) {

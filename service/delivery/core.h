@@ -111,6 +111,7 @@ class Core final : public log::Follower,
   // In order of opening, canaries' left out.
   std::vector<ConnectionId> FindConnections(const UserId& user, const ThreadId& thread,
                                             bool include_gone) const;
+  void OnDraining(Attached& attached, Deferred& after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void ReportCanary(const Attached& attached, v1::CanaryReport report, Deferred& after)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -144,6 +145,8 @@ class Core final : public log::Follower,
   void Refuse(Subscription& subscription, Reason reason, std::string_view message, Deferred& after)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void UnfollowIfIdle(Followed& thread, Deferred& after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // To gateways that drain, if a run is open. With a fresh state.
+  static void SayBusy(const Followed& thread);
   void OnUnfollowed(const ThreadId& id);
   Followed* FindThread(const ThreadId& id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Begins it if need be.

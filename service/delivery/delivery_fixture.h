@@ -92,6 +92,8 @@ inline std::string Describe(const link::ToGateway& said) {
       return absl::StrCat("canary ", message.open_canary().check_id());
     case v1::ServiceMessage::kHeartbeat:
       return "heartbeat";
+    case v1::ServiceMessage::kThreadBusy:
+      return absl::StrCat("busy ", message.thread_busy().thread_id());
     case v1::ServiceMessage::kProbe:
       return absl::StrCat("probe ", message.probe().connection_id());
     case v1::ServiceMessage::kAwaitSent:
@@ -205,6 +207,11 @@ class TestGateway {
     v1::GatewayMessage message;
     message.mutable_probe_answered()->set_connection_id(connection);
     message.mutable_probe_answered()->set_nonce(nonce);
+    Say(message);
+  }
+  void Drain() {
+    v1::GatewayMessage message;
+    message.mutable_draining();
     Say(message);
   }
   void Sent(const std::string& thread, v1::Position position) {

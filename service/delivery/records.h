@@ -33,6 +33,8 @@ struct Attached {
   // the newest of them, oldest first.
   std::vector<std::string> displaced;
   bool greeted = false;
+  // It sends its connections away, and wants to know of open runs.
+  bool draining = false;
   // Nothing it says counts any more, and nothing is said to it.
   bool over = false;
   absl::flat_hash_map<ConnectionId, Connection*> connections;

@@ -115,6 +115,7 @@ void Core::OnState(const ThreadId& id, absl::StatusOr<log::ThreadState> state) {
   thread->Refresh(*std::move(state));
   ServeWaiting(*thread, after);
   TellReceipt(*thread, std::nullopt, after);
+  SayBusy(*thread);
   thread->state().runs = {};
   if (std::exchange(thread->ask_again, false) && !thread->idle()) return AskLog(*thread, after);
   UnfollowIfIdle(*thread, after);
@@ -255,6 +256,19 @@ void Core::Confirm(Subscription& subscription, Deferred& after) {
   if (IsCanary(connection.user)) return;
   ++thread.confirmed;
   TellWaiters(connection.user, &thread.id(), after);
+}
+
+void Core::SayBusy(const Followed& thread) {
+  const auto& runs = thread.state().runs;
+  const bool busy = std::any_of(runs.begin(), runs.end(),
+                                [](const log::RunRecord& run) { return run.end == Offset(0); });
+  if (!busy) return;
+  for (const Feed& feed : thread.feeds()) {
+    if (!feed.attached->draining) continue;
+    v1::ServiceMessage message;
+    message.mutable_thread_busy()->set_thread_id(thread.id().str());
+    feed.attached->Say(std::move(message));
+  }
 }
 
 void Core::UnfollowIfIdle(Followed& thread, Deferred& after) {

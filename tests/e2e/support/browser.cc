@@ -31,7 +31,8 @@ class Browser : public std::enable_shared_from_this<Browser> {
       self->stream_.reset();
       self->owner_->changed_.notify_all();
       if (!self->options_.reconnect || self->leaving_) break;
-      co_await self->Sleep(std::chrono::milliseconds(20));
+      co_await self->Sleep(self->away_for_);
+      self->away_for_ = kPause;
     }
   }
 
@@ -43,6 +44,11 @@ class Browser : public std::enable_shared_from_this<Browser> {
     leaving_ = true;
     timer_.cancel();
     Drop();
+  }
+
+  void SetPause(std::chrono::milliseconds pause) {
+    pause_ = pause;
+    if (pause.count() == 0) timer_.cancel();
   }
 
   void Write(json::object frame) {
@@ -61,6 +67,7 @@ class Browser : public std::enable_shared_from_this<Browser> {
 
  private:
   using Stream = websocket::stream<tcp::socket>;
+  static constexpr std::chrono::milliseconds kPause{20};
   static constexpr const char* kSubscribeId = "subscribe";
 
   asio::awaitable<void> Sleep(std::chrono::milliseconds time) {
@@ -88,15 +95,16 @@ class Browser : public std::enable_shared_from_this<Browser> {
     boost::system::error_code error;
     auto stream = std::make_shared<Stream>(self->owner_->context_);
     tcp::socket& socket = stream->next_layer();
-    co_await socket.async_connect({asio::ip::address_v4::loopback(), self->options_.port},
+    const uint16_t port = self->NextPort();
+    co_await socket.async_connect({asio::ip::address_v4::loopback(), port},
                                   asio::redirect_error(asio::use_awaitable, error));
     if (error) co_return;
+    self->NoteAttempt();
     socket.set_option(tcp::no_delay(true));
     stream->set_option(websocket::stream_base::decorator([](websocket::request_type& request) {
       request.set(beast::http::field::sec_websocket_protocol, "clarion.v1.json");
     }));
-    co_await stream->async_handshake("127.0.0.1:" + std::to_string(self->options_.port),
-                                     "/v1/stream",
+    co_await stream->async_handshake("127.0.0.1:" + std::to_string(port), "/v1/stream",
                                      asio::redirect_error(asio::use_awaitable, error));
     if (error) co_return;
     stream->read_message_max(4 * 1024 * 1024);
@@ -122,6 +130,9 @@ class Browser : public std::enable_shared_from_this<Browser> {
       }
       if (type == "ping") self->Write({{"type", "pong"}});
       const json::object& frame = value.as_object();
+      if (type == "going_away" && self->options_.heed_going_away) {
+        self->away_for_ = std::chrono::milliseconds(Number(frame, "reconnect_after_ms"));
+      }
       if (type == "probe" && self->options_.answer_probes) {
         self->Write({{"type", "probe_reply"}, {"nonce", Text(frame, "nonce")}});
       }
@@ -133,9 +144,20 @@ class Browser : public std::enable_shared_from_this<Browser> {
       }
       self->Record(type, std::move(value.as_object()));
       self->owner_->changed_.notify_all();
+      co_await self->Sleep(self->pause_);
     }
     std::lock_guard lock(self->owner_->mutex_);
     if (error == websocket::error::closed) self->close_code = stream->reason().code;
+  }
+
+  uint16_t NextPort() {
+    const size_t turn = next_port_++ % (1 + options_.more_ports.size());
+    return turn == 0 ? options_.port : options_.more_ports[turn - 1];
+  }
+
+  void NoteAttempt() {
+    std::lock_guard lock(owner_->mutex_);
+    owner_->attempts_.push_back(std::chrono::steady_clock::now());
   }
 
   void SubscribeAll() {
@@ -212,6 +234,7 @@ class Browser : public std::enable_shared_from_this<Browser> {
         {view.epoch, offset, Text(frame, "event_id"), type, std::chrono::steady_clock::now()});
     if (options_.ack_every > 0 && view.events.size() % options_.ack_every == 0) {
       Write({{"type", "ack"}, {"thread_id", thread}, {"epoch", view.epoch}, {"offset", offset}});
+      view.acked = offset;
     }
   }
 
@@ -229,7 +252,10 @@ class Browser : public std::enable_shared_from_this<Browser> {
         Fault(view,
               "subscribed from " + std::to_string(from) + " after " + std::to_string(view.last));
       }
-      if (view.subscribed == 0) view.last = from == 0 ? 0 : from - 1;
+      if (view.subscribed == 0) {
+        view.last = from == 0 ? 0 : from - 1;
+        view.begin = from;
+      }
       ++view.subscribed;
       view.epoch = Text(frame, "epoch");
     } else if (type == "missed") {
@@ -250,6 +276,9 @@ class Browser : public std::enable_shared_from_this<Browser> {
   asio::steady_timer timer_;
   std::shared_ptr<Stream> stream_;
   std::vector<std::string> outbox_;
+  std::chrono::milliseconds away_for_ = kPause;
+  std::chrono::milliseconds pause_{0};
+  size_t next_port_ = 0;
   bool writing_ = false;
   bool leaving_ = false;
 };
@@ -310,9 +339,18 @@ int Browsers::connections(size_t browser) const {
   return browsers_[browser]->connections;
 }
 
+std::vector<std::chrono::steady_clock::time_point> Browsers::attempts() const {
+  std::lock_guard lock(mutex_);
+  return attempts_;
+}
+
 std::optional<int> Browsers::close_code(size_t browser) const {
   std::lock_guard lock(mutex_);
   return browsers_[browser]->close_code;
+}
+
+void Browsers::SetPause(size_t browser, std::chrono::milliseconds pause) {
+  asio::post(context_, [b = browsers_[browser], pause] { b->SetPause(pause); });
 }
 
 size_t Browsers::size() const {

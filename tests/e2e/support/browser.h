@@ -35,7 +35,9 @@ struct ThreadView {
   // left out: subscribed, missed, caught_up, bound ...
   std::vector<boost::json::object> control;
   std::string epoch;
-  uint64_t last = 0;  // the position to resume from
+  uint64_t last = 0;   // the position to resume from
+  uint64_t begin = 0;  // from_offset of the first `subscribed`; 0: there was none
+  uint64_t acked = 0;  // the furthest that it acknowledged
   int subscribed = 0;
   int caught_up = 0;
   uint64_t caught_up_offset = 0;
@@ -45,12 +47,17 @@ struct ThreadView {
 
 struct BrowserOptions {
   uint16_t port = 0;
+  // Other gateways; tried in turn, from `port` on, each time it connects.
+  std::vector<uint16_t> more_ports;
   std::function<std::string()> token;
   std::vector<std::string> threads;
   bool all = false;
   // Used for the first subscribe; later ones resume.
   std::string from = "unfinished";
   bool reconnect = true;
+  // Wait as long as `going_away` says before connecting again; otherwise, and after anything else:
+  // 20 ms.
+  bool heed_going_away = false;
   // Answer `probe`, as a page does whose code runs.
   bool answer_probes = true;
   // Acknowledge every this many events; 0: never.
@@ -78,11 +85,15 @@ class Browsers {
   // Leaves for good.
   void Leave(size_t browser);
   void Send(size_t browser, boost::json::object frame);
+  // From now on it waits so long after each frame before it reads the next.
+  void SetPause(size_t browser, std::chrono::milliseconds pause);
 
   ThreadView View(size_t browser, const std::string& thread) const;
   // Frames that belong to no thread: connected, error, going_away ...
   std::vector<boost::json::object> Frames(size_t browser) const;
   int connections(size_t browser) const;  // how many times it was `connected`
+  // When browsers asked to connect, all of them, in order.
+  std::vector<std::chrono::steady_clock::time_point> attempts() const;
   std::optional<int> close_code(size_t browser) const;
   size_t size() const;
 
@@ -96,6 +107,7 @@ class Browsers {
   friend class Browser;
   mutable std::mutex mutex_;  // guards what the browsers recorded
   mutable std::condition_variable changed_;
+  std::vector<std::chrono::steady_clock::time_point> attempts_;
   boost::asio::io_context context_{1};
   std::vector<std::shared_ptr<Browser>> browsers_;
   std::thread thread_;

@@ -51,7 +51,8 @@ std::string SignToken(const std::string& secret, const std::string& claims_json)
 }
 
 Deployment::Deployment(Form form, std::vector<std::string> service_arguments,
-                       std::vector<std::string> gateway_arguments)
+                       std::vector<std::string> gateway_arguments,
+                       std::filesystem::path service_program)
     : secret_("a secret of thirty-two bytes, at least"),
       grpc_port_(FreePort()),
       stream_port_(FreePort()),
@@ -74,8 +75,8 @@ Deployment::Deployment(Form form, std::vector<std::string> service_arguments,
   }
   Append(gateway, {"--listen", Loopback(stream_port_), "--admin-listen",
                    Loopback(gateway_admin_port_), "--service", Loopback(grpc_port_)});
-  service_ = std::make_unique<Program>(bin / "service" / "clarion-service", service,
-                                       dir() / "service.log");
+  if (service_program.empty()) service_program = bin / "service" / "clarion-service";
+  service_ = std::make_unique<Program>(service_program, service, dir() / "service.log");
   gateway_ = std::make_unique<Program>(bin / "gateway" / "clarion-gateway", gateway,
                                        dir() / "gateway.log");
 }
@@ -94,6 +95,27 @@ void Deployment::StartService() {
 void Deployment::StartGateway() {
   gateway_->Start();
   WaitUntilServing(*gateway_, gateway_admin_port_, "/readyz");
+}
+
+void Deployment::Gateway::Start() {
+  program->Start();
+  WaitUntilServing(*program, admin_port, "/readyz");
+}
+
+Deployment::Gateway& Deployment::AddGateway(const std::vector<std::string>& arguments) {
+  Gateway& gateway = more_gateways_.emplace_back();
+  gateway.stream_port = FreePort();
+  gateway.admin_port = FreePort();
+  std::vector<std::string> all = {"--token-secret", secret_,
+                                  "--listen",       Loopback(gateway.stream_port),
+                                  "--admin-listen", Loopback(gateway.admin_port),
+                                  "--service",      Loopback(grpc_port_)};
+  Append(all, arguments);
+  const std::string log = "gateway-" + std::to_string(more_gateways_.size() + 1) + ".log";
+  gateway.program = std::make_unique<Program>(
+      std::filesystem::path(CLARION_BIN_DIR) / "gateway" / "clarion-gateway", all, dir() / log);
+  gateway.Start();
+  return gateway;
 }
 
 std::shared_ptr<grpc::Channel> Deployment::Channel() const {

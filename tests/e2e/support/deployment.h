@@ -1,6 +1,7 @@
 // Clarion as it is shipped, on free ports of this machine: one process, or the two halves.
 #pragma once
 
+#include <deque>
 #include <memory>
 #include <string>
 #include <vector>
@@ -16,9 +17,11 @@ std::string NameOf(Form form);
 
 class Deployment {
  public:
-  // Arguments go to the half they are for; in one process to that one.
+  // Arguments go to the half they are for; in one process to that one. `service_program` stands for
+  // clarion-service.
   explicit Deployment(Form form, std::vector<std::string> service_arguments = {},
-                      std::vector<std::string> gateway_arguments = {});
+                      std::vector<std::string> gateway_arguments = {},
+                      std::filesystem::path service_program = {});
 
   void Start();
   // The process that holds the log, and the one that holds the browsers: the same with kOneProcess.
@@ -27,6 +30,14 @@ class Deployment {
   Program& service() { return *service_; }
   Program& gateway() { return gateway_ ? *gateway_ : *service_; }
   bool one_process() const { return gateway_ == nullptr; }
+  // One more clarion-gateway on the same service; it serves when this returns.
+  struct Gateway {
+    std::unique_ptr<Program> program;
+    uint16_t stream_port = 0;
+    uint16_t admin_port = 0;
+    void Start();
+  };
+  Gateway& AddGateway(const std::vector<std::string>& arguments = {});
 
   uint16_t grpc_port() const { return grpc_port_; }
   uint16_t stream_port() const { return stream_port_; }
@@ -49,6 +60,7 @@ class Deployment {
   uint16_t grpc_port_, stream_port_, service_admin_port_, gateway_admin_port_;
   std::unique_ptr<Program> service_;
   std::unique_ptr<Program> gateway_;
+  std::deque<Gateway> more_gateways_;
 };
 
 // A JSON Web Token over HMAC-SHA256, as any sign-in service makes them.

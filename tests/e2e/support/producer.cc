@@ -66,12 +66,14 @@ std::string AnswerRecord::fault() const {
 }
 
 Producer::Producer(const Deployment& deployment, AnswerRecord* record, Style style,
-                   std::string name, std::string user, std::vector<std::string> threads)
+                   std::string name, std::string user, std::vector<std::string> threads,
+                   int per_second)
     : record_(record),
       stub_(deployment.Stub()),
       name_(std::move(name)),
       user_(std::move(user)),
-      threads_(std::move(threads)) {
+      threads_(std::move(threads)),
+      per_second_(per_second) {
   thread_ =
       std::thread([this, style] { style == Style::kOneByOne ? RunOneByOne() : RunPipelined(); });
 }
@@ -85,7 +87,16 @@ void Producer::Stop() {
   if (thread_.joinable()) thread_.join();
 }
 
+// What was held up is made up for.
+void Producer::KeepPace() {
+  if (per_second_ == 0) return;
+  std::this_thread::sleep_until(
+      began_ + std::chrono::duration_cast<std::chrono::nanoseconds>(
+                   std::chrono::duration<double>(static_cast<double>(made_) / per_second_)));
+}
+
 v1::Event Producer::Next() {
+  KeepPace();
   const std::string& thread = threads_[made_ % threads_.size()];
   v1::Event event = Thinking(user_, thread, name_ + "-" + std::to_string(made_));
   // Every hundredth is critical: those wait for the disk.
@@ -138,7 +149,9 @@ void Producer::RunPipelined() {
     size_t sent = 0;
     bool broken = false;
     while (!broken && (!stop_ || !unanswered.empty())) {
-      while (!stop_ && unanswered.size() < kInFlight) unanswered.push_back(Next());
+      for (size_t i = 0; i < kBatch && !stop_ && unanswered.size() < kInFlight; ++i) {
+        unanswered.push_back(Next());
+      }
       while (!broken && sent < unanswered.size()) {
         v1::PublishStreamRequest request;
         for (size_t i = 0; i < kBatch && sent < unanswered.size(); ++i) {

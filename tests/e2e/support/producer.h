@@ -44,11 +44,12 @@ class AnswerRecord {
 
 enum class Style { kOneByOne, kPipelined };
 
-// Publishes to its threads in turn until stopped; then finishes what is not answered.
+// Publishes to its threads in turn until stopped, as many events a second as it may (0: as fast as
+// it goes); then finishes what is not answered.
 class Producer {
  public:
   Producer(const Deployment& deployment, AnswerRecord* record, Style style, std::string name,
-           std::string user, std::vector<std::string> threads);
+           std::string user, std::vector<std::string> threads, int per_second = 0);
   ~Producer();
   void Stop();  // returns when everything that was sent is answered
 
@@ -56,12 +57,15 @@ class Producer {
   void RunOneByOne();
   void RunPipelined();
   v1::Event Next();
+  void KeepPace();
 
   AnswerRecord* record_;
   std::unique_ptr<v1::EventService::Stub> stub_;
   std::string name_;
   std::string user_;
   std::vector<std::string> threads_;
+  const int per_second_;
+  const std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();
   uint64_t made_ = 0;
   std::atomic<bool> stop_{false};
   std::thread thread_;
