@@ -296,6 +296,8 @@ class FakeLog final : public log::Log {
 
   void ListThreads(UserId, std::string, size_t, Callback<log::ThreadPage>) override {}
 
+  void GetLedger(Callback<log::Ledger>) override {}
+
   absl::Status Writable() const override { return absl::OkStatus(); }
 
   void Close() override { RunAll(); }

@@ -265,6 +265,7 @@ void CommitLoop::JudgeOp(ThreadLog& thread, Op& op) {
           [](auto&) {},
       },
       op.what);
+  thread.counts = CountsInLedger(judge.owner());
   // Its checkpoint said that something is due: whatever came of it, the next one says it anew.
   if (std::holds_alternative<RetainOp>(op.what)) {
     upkeep_.MarkDirty(thread, sequence_ + 1, journal_bytes_);
@@ -290,13 +291,21 @@ bool CommitLoop::Commit() {
   if (in_commit_.empty()) return health_ == Health::kOpen;
   if (!WriteStaged()) return false;
   Show();
+  for (const ThreadLog* thread : touched_) {
+    if (thread->counts) engine_.metrics.duplicates.Add(thread->staged->duplicates);
+  }
   AnswerCommitted();
   ReleaseStaged();
   return true;
 }
 
 bool CommitLoop::WriteStaged() {
-  record_.Begin();
+  engine_.ledger.Begin();
+  for (const ThreadLog* thread : touched_) {
+    const Staged& staged = *thread->staged;
+    if (thread->counts) engine_.ledger.Move(staged.before, staged.effects.counters);
+  }
+  record_.Begin(engine_.ledger.next());
   batch_.Clear();
   bool sync = false;
   for (const ThreadLog* thread : touched_) {
@@ -322,6 +331,7 @@ bool CommitLoop::WriteStaged() {
 void CommitLoop::Show() {
   if (record_.empty()) return;
   ++sequence_;
+  engine_.ledger.Show();
   committed_at_ = engine_.Now();
   shown_.clear();
   for (ThreadLog* thread : touched_) {
@@ -333,8 +343,18 @@ void CommitLoop::Show() {
     const Staged& staged = *touched_[i]->staged;
     if (!staged.changed) continue;
     if (staged.effects.owner) ShowOwner(touched_[i]->id, *staged.effects.owner);
+    if (touched_[i]->counts && !staged.effects.expired.empty()) SayExpired(*touched_[i]);
     if (!followers_.empty()) ShowToFollowers(*touched_[i], shown_[i]);
   }
+}
+
+void CommitLoop::SayExpired(ThreadLog& thread) {
+  UserId owner;
+  {
+    MutexLock lock(thread.mutex);
+    owner = thread.image->owner();
+  }
+  engine_.ledger.WriteLines(thread.id, owner, thread.staged->effects.expired);
 }
 
 void CommitLoop::ShowOwner(const ThreadId& thread, const UserId& owner) {
@@ -344,11 +364,7 @@ void CommitLoop::ShowOwner(const ThreadId& thread, const UserId& owner) {
 void CommitLoop::ShowToReaders(ThreadLog& thread) {
   Staged& staged = *thread.staged;
   Effects& effects = staged.effects;
-  LogMetrics& metrics = engine_.metrics;
-  metrics.events.Add(effects.events.size());
-  metrics.event_bytes.Add(staged.event_bytes);
-  metrics.acknowledged.Add(effects.counters.acknowledged_count - staged.before.acknowledged_count);
-  metrics.expired.Add(effects.counters.expired_count - staged.before.expired_count);
+  engine_.metrics.event_bytes.Add(staged.event_bytes);
   EventRun& run = shown_.back();
   if (!effects.events.empty() && followers_.contains(thread.id)) {
     run.first = staged.before.last.next();
@@ -358,6 +374,7 @@ void CommitLoop::ShowToReaders(ThreadLog& thread) {
   MutexLock lock(thread.mutex);
   ThreadImage& image = *thread.image;
   image.Apply(effects);
+  if (thread.counts) engine_.ledger.Count(staged.before, effects.counters, effects.expired);
   if (!run.events.empty()) run.epoch = image.epochs().back().epoch;
   upkeep_.MarkDirty(thread, sequence_, journal_bytes_);
   upkeep_.Account(thread, image.memory_bytes());
@@ -383,13 +400,7 @@ void CommitLoop::ShowToFollowers(const ThreadLog& thread, const EventRun& run) {
 void CommitLoop::AnswerCommitted() {
   for (Op& op : in_commit_) {
     std::visit(Overloaded{
-                   [&](AppendOp& append) {
-                     for (const AppendedItem& item : append.result.items) {
-                       if (item.outcome == AppendOutcome::kDuplicate)
-                         engine_.metrics.duplicates.Add();
-                     }
-                     append.done(std::move(append.result));
-                   },
+                   [](AppendOp& append) { append.done(std::move(append.result)); },
                    [](AckOp& ack) { ack.done(std::move(ack.result)); },
                    [](FloorOp& floor) { floor.done(floor.result); },
                    [](AssignOp& assign) { assign.done(std::move(assign.result)); },
@@ -413,15 +424,19 @@ void CommitLoop::ReleaseStaged() {
 void CommitLoop::EraseThread(ThreadLog& thread, Op& op) {
   Effects erasure;
   erasure.erased = true;
-  record_.Begin();
-  record_.Add(thread.id, erasure);
   batch_.Clear();
   bool existed = false;
+  engine_.ledger.Begin();
   {
     MutexLock lock(thread.mutex);
     existed = !thread.image->blank();
     if (existed) AddErasure(*store_, *thread.image, batch_);
+    if (CountsInLedger(thread.image->owner())) {
+      engine_.ledger.Move(thread.image->counters(), Counters{});
+    }
   }
+  record_.Begin(engine_.ledger.next());
+  record_.Add(thread.id, erasure);
   if (existed) {
     batch_.Put(store_->family(Family::kJournal), JournalKey(sequence_ + 1), record_.bytes());
     if (absl::Status status = store_->Write(batch_, /*sync=*/false); !status.ok()) {
@@ -431,6 +446,7 @@ void CommitLoop::EraseThread(ThreadLog& thread, Op& op) {
       return;
     }
     ++sequence_;
+    engine_.ledger.Show();
     journal_bytes_ += record_.bytes().size();
     if (const auto entry = followers_.find(thread.id); entry != followers_.end()) {
       for (Follower* follower : entry->second) follower->OnInterrupted(thread.id);

@@ -69,6 +69,7 @@ class CommitLoop {
   void Show();
   void ShowToReaders(ThreadLog& thread);
   void ShowToFollowers(const ThreadLog& thread, const EventRun& run);
+  void SayExpired(ThreadLog& thread);
   void ShowOwner(const ThreadId& thread, const UserId& owner);
   void AnswerCommitted();
   void ReleaseStaged();

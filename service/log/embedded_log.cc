@@ -203,6 +203,8 @@ class EmbeddedLog : public Log {
     reader_.ListThreads(std::move(owner), std::move(page_token), page_size, std::move(done));
   }
 
+  void GetLedger(Callback<Ledger> done) override { reader_.GetLedger(std::move(done)); }
+
   absl::Status Writable() const override {
     return engine_.health.Get(engine_.options.scheduler->now());
   }

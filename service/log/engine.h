@@ -7,6 +7,7 @@
 
 #include "proto/base/mutex.h"
 #include "service/log/embedded_options.h"
+#include "service/log/ledger_keeper.h"
 #include "service/log/log_metrics.h"
 #include "service/log/op.h"
 #include "service/log/store.h"
@@ -49,6 +50,7 @@ struct Engine {
 
   const EmbeddedOptions options;
   LogMetrics metrics;
+  LedgerKeeper ledger{metrics};
   WriteHealth health;
   ThreadTable threads;
   StoreHolder store;

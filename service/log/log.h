@@ -126,6 +126,38 @@ struct EpochRecord {
   Offset first;
 };
 
+enum class FloorReason : uint8_t { kExpired, kDeleted };
+
+// Events of one epoch that the floor passed before anybody acknowledged them.
+struct ExpiredRange {
+  Epoch epoch;
+  Offset from;
+  Offset to;
+  // As many as there are from `from` to `to`, unless older ranges were drawn together: then those
+  // between that were acknowledged are not counted, and `epoch` is that of `to`.
+  uint64_t count = 0;
+  FloorReason reason = FloorReason::kExpired;
+  // When the newest of them expired.
+  WallTime at;
+};
+
+// The ledger of many threads: of `accepted` events, so many were acknowledged or expired; the rest
+// is pending.
+struct LedgerCounts {
+  uint64_t accepted = 0;
+  uint64_t acknowledged = 0;
+  uint64_t expired = 0;
+  uint64_t pending() const { return accepted - acknowledged - expired; }
+  friend bool operator==(const LedgerCounts&, const LedgerCounts&) = default;
+};
+
+// Of everybody's threads as of one commit; what belongs to the reserved user of wiring checks is
+// left out.
+struct Ledger {
+  LedgerCounts total;
+  friend bool operator==(const Ledger&, const Ledger&) = default;
+};
+
 // A thread as of one commit.
 struct ThreadState {
   ThreadId thread;
@@ -139,6 +171,10 @@ struct ThreadState {
   // The ledger: what acks and what raises of the floor counted. With pending() they add up to L.
   uint64_t acknowledged_count = 0;
   uint64_t expired_count = 0;
+  // What expired, ascending: the newest ranges, adjacent ones of one epoch and reason as one; what
+  // would be more than kMaxExpiredRanges is drawn together at the old end. Their counts add up to
+  // expired_count.
+  std::vector<ExpiredRange> expired;
   WallTime last_append;  // 1970 while nothing was appended
   // Ascending by start. A thread may keep many thousands: each call says which of them it answers.
   std::vector<RunRecord> runs;
@@ -148,6 +184,9 @@ struct ThreadState {
     return last.value() - std::max(acknowledged.value(), floor.prev().value());
   }
 };
+
+// Of one thread.
+inline constexpr size_t kMaxExpiredRanges = 16;
 
 // Contiguous events of one epoch.
 struct EventRun {
@@ -184,8 +223,6 @@ struct FoundEvent {
   // event was read from the disk.
   std::optional<WallTime> committed_at;
 };
-
-enum class FloorReason : uint8_t { kExpired, kDeleted };
 
 // Learns of everything that happens in the threads it follows. Calls come one at a time for each
 // thread, in order of commit.
@@ -280,6 +317,9 @@ class Log {
   // particular order, each on one page. Their runs are the open ones.
   virtual void ListThreads(UserId owner, std::string page_token, size_t page_size,
                            Callback<ThreadPage> done) = 0;
+
+  // The sums over all threads, kept by each commit: they cost no look at any thread.
+  virtual void GetLedger(Callback<Ledger> done) = 0;
 
   // OK while the log takes what is written to it. UNAVAILABLE: it refuses everything, or its
   // storage stands still; the text says since when or why. At once, unlike all else.

@@ -26,6 +26,7 @@ struct Recovered {
   uint64_t incarnation = 0;
   uint64_t last_sequence = 0;
   uint64_t journal_bytes = 0;
+  Ledger ledger;
   std::vector<RecoveredThread> threads;  // ascending by first_sequence
 };
 
@@ -38,7 +39,9 @@ absl::StatusOr<Recovered> Recover(const EmbeddedOptions& options, std::optional<
 // Writes the mark, durably, and all that was written before.
 absl::Status MarkCleanShutdown(Store& store);
 
-// Records that the journal before `sequence` is not needed, in `batch`.
-void AddJournalStart(Store& store, uint64_t sequence, rocksdb::WriteBatch& batch);
+// Records that the journal before `sequence` is not needed, in `batch`. `ledger`: as of the last
+// commit, as there may be no record left that says it.
+void AddJournalStart(Store& store, uint64_t sequence, const Ledger& ledger,
+                     rocksdb::WriteBatch& batch);
 
 }  // namespace clarion::log

@@ -59,6 +59,7 @@ struct StoredMeta {
   UserId owner;
   Counters counters;
   std::vector<EpochMark> epochs;
+  std::vector<ExpiredRange> expired;
   // When the oldest chunk's newest event was accepted (kLongAgo: only chunks that wait to be
   // removed are left), and the oldest critical event that is pending (1970: none, or not known
   // without the chunks): by these retention knows whether the thread is worth loading.
@@ -66,6 +67,10 @@ struct StoredMeta {
   WallTime oldest;
   WallTime oldest_critical;
 };
+
+// Adds `range`, which lies beyond those in `ranges`: to the last one if it goes on there in the
+// same epoch for the same reason. The oldest two become one where there would be more than `most`.
+void AddExpired(const ExpiredRange& range, size_t most, std::vector<ExpiredRange>& ranges);
 
 // Of an event in a chunk, what is needed to judge repetitions.
 struct StoredId {
@@ -160,6 +165,7 @@ class ThreadImage {
   UserId owner_;
   Counters counters_;
   std::vector<EpochMark> epochs_;
+  std::vector<ExpiredRange> expired_;
 
   std::map<uint64_t, RunRecord> runs_;  // by start
   absl::flat_hash_map<std::string, uint64_t> run_starts_;

@@ -197,7 +197,7 @@ void Upkeep::PlanTrim(Store& store, uint64_t sequence, uint64_t journal_bytes) {
   if (before - trimmed_bytes_ <= engine_.options.max_journal_bytes / 8) return;
   trimmed_bytes_ = before;
   trim_sequence_ = first_needed;
-  AddJournalStart(store, first_needed, batch_);
+  AddJournalStart(store, first_needed, engine_.ledger.now(), batch_);
 }
 
 void Upkeep::FinishSpills() {

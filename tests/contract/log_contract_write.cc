@@ -341,6 +341,78 @@ TEST_P(LogContractTest, LedgerCountsEveryEventOnce) {
   EXPECT_EQ(state.pending(), 1u);
 }
 
+TEST_P(LogContractTest, WhatExpiredIsRememberedAfterTheEventsAreGone) {
+  client().Add("t", "u", {"a", "b", "c", "d", "e", "f", "g"});
+  ASSERT_TRUE(client().RaiseFloor("t", 2).ok());
+  ASSERT_TRUE(client().RaiseFloor("t", 3).ok());  // goes on where the last one ended
+  ASSERT_TRUE(client().Ack("t", "u", 4).ok());
+  ASSERT_TRUE(client().RaiseFloor("t", 5).ok());  // nothing that was not acknowledged
+  ASSERT_TRUE(client().RaiseFloor("t", 7).ok());
+  ASSERT_TRUE(client().RaiseFloor("t", 8, FloorReason::kDeleted).ok());
+  under_test().Evict();
+  for (int round = 0; round < 2; ++round) {
+    const ThreadState state = client().State("t");
+    EXPECT_THAT(RangesOf(state), ElementsAre("1-2 2 expired", "5-6 2 expired", "7-7 1 deleted"));
+    EXPECT_EQ(state.expired.at(0).epoch, state.end().epoch);
+    under_test().Reopen();
+  }
+}
+
+TEST_P(LogContractTest, TimeOfARangeIsThatOfItsNewestPart) {
+  client().Add("t", "u", {"a", "b"});
+  ASSERT_TRUE(client().RaiseFloor("t", 2).ok());
+  const WallTime first = client().State("t").expired.at(0).at;
+  under_test().Pass(std::chrono::seconds(5));
+  ASSERT_TRUE(client().RaiseFloor("t", 3).ok());
+  under_test().Reopen();
+  EXPECT_EQ(client().State("t").expired.at(0).at - first, std::chrono::seconds(5));
+}
+
+TEST_P(LogContractTest, MoreRangesThanAreKeptAreDrawnTogetherAndTheirCountsStayExact) {
+  constexpr uint64_t kRounds = kMaxExpiredRanges + 4;
+  for (uint64_t n = 0; n < kRounds; ++n) {
+    const std::string id = std::to_string(n);
+    client().Add("t", "u", {"expires" + id, "seen" + id});
+    ASSERT_TRUE(client().RaiseFloor("t", 2 * n + 2).ok());
+    ASSERT_TRUE(client().Ack("t", "u", 2 * n + 2).ok());
+  }
+  under_test().Reopen();
+  const ThreadState state = client().State("t");
+  EXPECT_EQ(state.expired_count, kRounds);
+  const std::vector<std::string> ranges = RangesOf(state);
+  ASSERT_EQ(ranges.size(), kMaxExpiredRanges);
+  EXPECT_EQ(ranges.front(), "1-9 5 expired");
+  EXPECT_EQ(ranges.at(1), "11-11 1 expired");
+  EXPECT_EQ(ranges.back(), "39-39 1 expired");
+}
+
+TEST_P(LogContractTest, LedgerOfAllThreadsIsTheSumAndOutlivesReopening) {
+  const Ledger before = client().TheLedger();
+  EXPECT_EQ(before, Ledger{});
+  client().Add("t", "u", {"a", "b", "c", "d"});
+  client().Append("t", "u", Items({"a"})).status().IgnoreError();  // a repetition
+  client().Add("s", "v", {"a", "b"});
+  client().Add("canary", kCanaryUser, {"a", "b", "c"});
+  ASSERT_TRUE(client().RaiseFloor("canary", 3).ok());
+  ASSERT_TRUE(client().Ack("t", "u", 1).ok());
+  ASSERT_TRUE(client().RaiseFloor("t", 3).ok());
+  ASSERT_TRUE(client().Ack("s", "v", 2).ok());
+  const Ledger expected{.total = {.accepted = 6, .acknowledged = 3, .expired = 1}};
+  for (int round = 0; round < 3; ++round) {
+    EXPECT_EQ(client().TheLedger(), expected) << round;
+    EXPECT_EQ(client().TheLedger().total.pending(), 2u);
+    round == 0 ? under_test().Evict() : under_test().Reopen();
+  }
+}
+
+TEST_P(LogContractTest, LedgerOfAnErasedThreadIsErasedWithIt) {
+  client().Add("t", "u", {"a", "b"});
+  client().Add("s", "u", {"a"});
+  ASSERT_TRUE(*client().Erase("t"));
+  under_test().Reopen();
+  EXPECT_EQ(client().TheLedger(), (Ledger{.total = {.accepted = 1}}));
+}
+
 TEST_P(LogContractTest, ExpiredEventNeverBecomesAcknowledged) {
   client().Add("t", "u", {"a", "b"});
   ASSERT_TRUE(client().RaiseFloor("t", 3).ok());

@@ -59,6 +59,7 @@ class Traffic {
                   [this, thread, sent](absl::StatusOr<AppendResult> result) {
                     Note(thread, sent, result);
                   });
+      if (random_() % 6 == 0) MoveLedger(log, thread);
       // Sometimes a producer waits for its answer.
       if (random_() % 5 == 0) WaitForAnswers();
     }
@@ -84,6 +85,21 @@ class Traffic {
   void Begin() {
     MutexLock lock(mutex_);
     ++waiting_;
+  }
+  void Answered() {
+    MutexLock lock(mutex_);
+    --waiting_;
+    changed_.NotifyAll();
+  }
+  // A page acknowledges what it has, somewhere near the beginning.
+  void MoveLedger(Log* log, const std::string& thread) {
+    Begin();
+    log->GetState(ThreadId(thread), [this, log, thread](absl::StatusOr<ThreadState> state) {
+      if (!state.ok() || state->last == Offset{}) return Answered();
+      const Position seen{state->end().epoch, Offset(state->last.value() / 2 + 1)};
+      log->Ack(ThreadId(thread), UserId("u"), seen,
+               [this](const absl::StatusOr<AckResult>&) { Answered(); });
+    });
   }
   void Note(const std::string& thread, const std::vector<std::pair<std::string, bool>>& sent,
             const absl::StatusOr<AppendResult>& result) {
@@ -164,6 +180,25 @@ class CrashTest : public testing::Test {
     }
   }
 
+  // The sums that commits kept are those of the threads there are.
+  void ExpectLedgerBalances() {
+    LedgerCounts sum;
+    std::string token;
+    do {
+      const auto page = client().List("", token);
+      ASSERT_TRUE(page.ok()) << page.status();
+      for (const ThreadState& state : page->threads) {
+        EXPECT_EQ(state.acknowledged_count + state.expired_count + state.pending(),
+                  state.last.value());
+        sum.accepted += state.last.value();
+        sum.acknowledged += state.acknowledged_count;
+        sum.expired += state.expired_count;
+      }
+      token = page->next_page_token;
+    } while (!token.empty());
+    EXPECT_EQ(client().TheLedger().total, sum);
+  }
+
   std::shared_ptr<CrashFileSystem> fs_ = CrashFileSystem::Make();
   TemporaryFolder folder_;
   ManualScheduler clock_;
@@ -219,6 +254,7 @@ TEST_F(CrashTest, MachineCrashLosesNoCriticalEventAndNoPlaceMeansTwo) {
         // What followed a lost event is lost as well: the rest is a beginning of what was.
         EXPECT_LE(now.epochs.size(), state.epochs.size() + 1);
       }
+      ExpectLedgerBalances();
       ExpectNoPlaceMeansTwoEvents(traffic);
       if (HasFailure()) return;
     }
@@ -271,6 +307,7 @@ TEST_F(CrashTest, ProcessCrashLosesNothingAcceptedAndKeepsTheEpoch) {
       Open("the boot");
       if (HasFatalFailure()) return;
       for (const auto& [thread, places] : traffic.seen()) EXPECT_EQ(Now(thread), places);
+      ExpectLedgerBalances();
     }
     for (const auto& [thread, epoch] : epochs) {
       client().Add(thread, "u", {"after"});
@@ -345,6 +382,7 @@ TEST_P(FailingWriteTest, AcceptedEventsStayAndARepeatedAppendSortsOutTheRest) {
     }
     EXPECT_EQ(client().ReadAll("t"), expected);
     EXPECT_EQ(expected.size(), 25u);
+    ExpectLedgerBalances();
     // A follower that was not interrupted was told everything.
     const auto calls = follower.calls();
     if (std::find(calls.begin(), calls.end(), "interrupted") == calls.end()) {

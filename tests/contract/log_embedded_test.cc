@@ -263,6 +263,85 @@ TEST_F(EmbeddedLogTest, TimesOfAThreadDoNotGoBack) {
   EXPECT_EQ(client().Find("t", "b")->accepted_at - first, 5s);
 }
 
+// --- The ledger's metrics.
+
+TEST_F(EmbeddedLogTest, GaugesSayWhatBecameOfAllEventsAlsoAfterOpening) {
+  const auto events = [](const char* state) {
+    return GetGauge("clarion_events", "", {{"state", state}}).value();
+  };
+  const auto expect = [&](int64_t acknowledged, int64_t pending, int64_t expired) {
+    EXPECT_EQ(events("acknowledged"), acknowledged);
+    EXPECT_EQ(events("pending"), pending);
+    EXPECT_EQ(events("expired"), expired);
+  };
+  Open();
+  expect(0, 0, 0);
+  client().Add("t", "u", {"a", "b", "c", "d"});
+  client().Add("canary", kCanaryUser, {"a", "b"});
+  expect(0, 4, 0);
+  ASSERT_TRUE(client().Ack("t", "u", 1).ok());
+  ASSERT_TRUE(client().RaiseFloor("t", 3).ok());
+  expect(1, 2, 1);
+  EmbeddedUnderTest other;  // in this process there is one set of gauges
+  expect(0, 0, 0);
+  log().Reopen();
+  expect(1, 2, 1);
+}
+
+TEST_F(EmbeddedLogTest, CountersCountEachEventOfPeopleOnce) {
+  const Counter& accepted = GetCounter("clarion_events_accepted_total", "");
+  const Counter& duplicate = GetCounter("clarion_events_duplicate_total", "");
+  const Counter& acknowledged = GetCounter("clarion_events_acknowledged_total", "");
+  const auto expired = [](const char* reason) -> const Counter& {
+    return GetCounter("clarion_events_expired_total", "", {{"reason", reason}});
+  };
+  const auto counts = [&] {
+    return std::vector<uint64_t>{accepted.value(), duplicate.value(), acknowledged.value(),
+                                 expired("expired").value(), expired("deleted").value()};
+  };
+  Open();
+  const std::vector<uint64_t> before = counts();
+  for (const std::string_view user : {std::string_view("u"), kCanaryUser}) {
+    const std::string id = "thread" + std::to_string(user.size());
+    client().Add(id, user, {"a", "b", "c", "d", "e"});
+    client().Append(id, user, Items({"a", "e"})).status().IgnoreError();
+    ASSERT_TRUE(client().Ack(id, user, 1).ok());
+    ASSERT_TRUE(client().RaiseFloor(id, 4).ok());
+    ASSERT_TRUE(client().RaiseFloor(id, 5, FloorReason::kDeleted).ok());
+  }
+  std::vector<uint64_t> moved = counts();
+  for (size_t n = 0; n < moved.size(); ++n) moved[n] -= before[n];
+  EXPECT_THAT(moved, ElementsAre(5, 2, 1, 2, 1));
+}
+
+TEST_F(EmbeddedLogTest, LedgerIsKeptWhenNoRecordOfTheJournalIsLeft) {
+  Open([](EmbeddedOptions& options) {
+    options.max_threads = 1;
+    options.max_journal_bytes = 8;  // everything goes to chunks at once
+  });
+  for (int n = 0; n < 20; ++n) client().Add("t", "u", {"e" + std::to_string(n)});
+  log().Evict();
+  log().Close();
+  {
+    const auto store = Store::Open(log().options(), [] {});
+    ASSERT_TRUE(store.ok()) << store.status();
+    const auto start = (*store)->Get(Family::kMeta, "journal_start");
+    ASSERT_TRUE(start.ok() && start->has_value());
+    size_t records = 0;
+    ASSERT_TRUE((*store)
+                    ->Scan(Family::kJournal, "", JournalKey(static_cast<uint8_t>((**start)[0])),
+                           nullptr,
+                           [&](std::string_view, std::string_view) -> absl::StatusOr<bool> {
+                             ++records;
+                             return true;
+                           })
+                    .ok());
+    EXPECT_EQ(records, 0u) << "the test shows nothing otherwise";
+  }
+  log().Open();
+  EXPECT_EQ(client().TheLedger(), (Ledger{.total = {.accepted = 20}}));
+}
+
 // --- Incarnations and epochs.
 
 TEST_F(EmbeddedLogTest, AnotherBootWithoutCleanShutdownIsToldByCrashTests) {

@@ -263,6 +263,8 @@ class ModelRun {
     EXPECT_EQ(state.acknowledged_count, thread.Count('a'));
     EXPECT_EQ(state.expired_count, thread.Count('e'));
     EXPECT_EQ(state.pending(), thread.Count('p'));
+    EXPECT_EQ(ExpiredOffsets(state, thread), thread.Count('e'));
+    CheckLedger();
     EXPECT_LE(state.epochs.size(), 1u);
     std::map<std::string, std::pair<uint64_t, uint64_t>> runs;
     for (int n = 0; n < kRuns; ++n) {
@@ -275,6 +277,31 @@ class ModelRun {
     if (const auto follower = followers_.find(name); follower != followers_.end()) {
       follower->second->ExpectAt(thread);
     }
+  }
+
+  // Each range covers what expired in it and nothing else, unless it was drawn together. The sum.
+  static uint64_t ExpiredOffsets(const ThreadState& state, const ModelThread& thread) {
+    uint64_t sum = 0;
+    uint64_t last = 0;
+    for (const ExpiredRange& range : state.expired) {
+      EXPECT_GT(range.from.value(), last);
+      last = range.to.value();
+      const auto first = thread.fates.begin() + static_cast<ptrdiff_t>(range.from.value()) - 1;
+      EXPECT_EQ(std::count(first, thread.fates.begin() + static_cast<ptrdiff_t>(last), 'e'),
+                static_cast<ptrdiff_t>(range.count));
+      sum += range.count;
+    }
+    return sum;
+  }
+
+  void CheckLedger() {
+    LedgerCounts sum;
+    for (const auto& [name, thread] : model_) {
+      sum.accepted += thread.last();
+      sum.acknowledged += thread.Count('a');
+      sum.expired += thread.Count('e');
+    }
+    EXPECT_EQ(client().TheLedger().total, sum);
   }
 
   void Follow(const std::string& name) {

@@ -153,6 +153,13 @@ absl::StatusOr<bool> LogClient::Erase(std::string_view thread) {
       [&](Log::Callback<bool> done) { log_->Erase(ThreadId(thread), std::move(done)); });
 }
 
+Ledger LogClient::TheLedger() {
+  const absl::StatusOr<Ledger> ledger =
+      Await<Ledger>([&](Log::Callback<Ledger> done) { log_->GetLedger(std::move(done)); });
+  EXPECT_TRUE(ledger.ok()) << ledger.status();
+  return ledger.value_or(Ledger{});
+}
+
 absl::StatusOr<std::vector<std::string>> LogClient::ListIds(std::string_view owner,
                                                             std::string_view after, size_t limit) {
   const absl::StatusOr<std::vector<ThreadId>> page =
@@ -170,6 +177,16 @@ absl::StatusOr<ThreadPage> LogClient::List(std::string_view owner, std::string p
   return Await<ThreadPage>([&](Log::Callback<ThreadPage> done) {
     log_->ListThreads(UserId(owner), std::move(page_token), page_size, std::move(done));
   });
+}
+
+std::vector<std::string> RangesOf(const ThreadState& state) {
+  std::vector<std::string> ranges;
+  ranges.reserve(state.expired.size());
+  for (const ExpiredRange& range : state.expired) {
+    ranges.push_back(absl::StrCat(range.from.value(), "-", range.to.value(), " ", range.count,
+                                  range.reason == FloorReason::kDeleted ? " deleted" : " expired"));
+  }
+  return ranges;
 }
 
 std::vector<AppendOutcome> Outcomes(const AppendResult& result) {

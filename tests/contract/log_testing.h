@@ -83,6 +83,7 @@ class LogClient {
   absl::StatusOr<Offset> RaiseFloor(std::string_view thread, uint64_t floor,
                                     FloorReason reason = FloorReason::kExpired);
   absl::StatusOr<bool> Erase(std::string_view thread);
+  Ledger TheLedger();
   absl::StatusOr<std::vector<std::string>> ListIds(std::string_view owner,
                                                    std::string_view after = "", size_t limit = 100);
   absl::StatusOr<ThreadPage> List(std::string_view owner, std::string page_token = "",
@@ -91,6 +92,9 @@ class LogClient {
  private:
   Log* const log_;
 };
+
+// What the thread remembers of what expired, as "3-4 2 expired": from, to, count, reason.
+std::vector<std::string> RangesOf(const ThreadState& state);
 
 // Outcomes of an append, and where its events went.
 std::vector<AppendOutcome> Outcomes(const AppendResult& result);
