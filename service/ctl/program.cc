@@ -71,6 +71,8 @@ int Main(int argc, char** argv) {
   AddEventsCommand(program);
   AddWhereCommand(program);
   AddCheckCommand(program);
+  AddUndeliveredCommand(program);
+  AddAuditCommand(program);
   return program.Run(argc, argv);
 }
 

@@ -2,6 +2,7 @@
 
 #include "proto/contract/received.h"
 #include "service/front/connections.h"
+#include "service/front/ledger.h"
 #include "service/front/publish.h"
 #include "service/front/publish_stream.h"
 #include "service/front/read.h"
@@ -41,6 +42,8 @@ EventService::EventService(Core* core) : core_(*core) {
   Serve("ListThreads", front::ListThreads);
   Serve("ListEvents", front::ListEvents);
   Serve("GetEvent", front::GetEvent);
+  Serve("ListUndelivered", front::ListUndelivered);
+  Serve("GetLedger", front::GetLedger);
   Serve("CheckWiring", front::CheckWiring);
 }
 

@@ -69,9 +69,24 @@ void FakeGateway::Subscribe(const std::string& connection, const std::string& th
   {
     std::lock_guard lock(mutex_);
     message.mutable_subscribe()->set_subscription_id(++last_subscription_);
+    subscription_of_[thread] = last_subscription_;
   }
   message.mutable_subscribe()->set_connection_id(connection);
   message.mutable_subscribe()->set_thread_id(thread);
+  Say(std::move(message));
+}
+
+void FakeGateway::Ack(const std::string& thread, const std::string& epoch, uint64_t offset) {
+  v1::GatewayMessage message;
+  v1::AckThread& ack = *message.mutable_ack();
+  {
+    std::lock_guard lock(mutex_);
+    ack.set_subscription_id(subscription_of_.at(thread));
+    ack.set_ack_id(++last_ack_);
+  }
+  ack.mutable_position()->set_epoch(epoch);
+  ack.mutable_position()->set_offset(offset);
+  ack.set_last_sent_offset(offset);
   Say(std::move(message));
 }
 

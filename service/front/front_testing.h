@@ -51,6 +51,8 @@ class FakeGateway : public link::Attachment, public std::enable_shared_from_this
   void Connect(const std::string& user, const std::string& connection);
   void Disconnect(const std::string& connection);
   void Subscribe(const std::string& connection, const std::string& thread);
+  // By the last subscription of `thread`, as if everything up to `offset` had been sent.
+  void Ack(const std::string& thread, const std::string& epoch, uint64_t offset);
   size_t live_events();
 
   bool SendLive(link::Live live) override;
@@ -79,6 +81,8 @@ class FakeGateway : public link::Attachment, public std::enable_shared_from_this
   std::thread thread_;
   // Of the handling thread and of the test, under say_mutex_.
   uint64_t last_subscription_ = 0;
+  uint64_t last_ack_ = 0;
+  std::map<std::string, uint64_t> subscription_of_;    // by thread
   std::map<uint64_t, uint64_t> binds_;                 // subscription -> bind
   std::map<uint64_t, std::string> canary_checks_;      // subscription -> check
   std::map<std::string, std::string> canary_threads_;  // thread -> check

@@ -85,16 +85,20 @@ void ReadSection(uint8_t flags, ByteReader& in, Effects& effects) {
 }  // namespace
 
 void WriteLedger(const Ledger& ledger, ByteWriter& out) {
-  out.Varint(ledger.total.accepted);
-  out.Varint(ledger.total.acknowledged);
-  out.Varint(ledger.total.expired);
+  for (const LedgerCounts* counts : {&ledger.total, &ledger.deleted_threads}) {
+    out.Varint(counts->accepted);
+    out.Varint(counts->acknowledged);
+    out.Varint(counts->expired);
+  }
 }
 
 Ledger ReadLedger(ByteReader& in) {
   Ledger ledger;
-  ledger.total.accepted = in.Varint();
-  ledger.total.acknowledged = in.Varint();
-  ledger.total.expired = in.Varint();
+  for (LedgerCounts* counts : {&ledger.total, &ledger.deleted_threads}) {
+    counts->accepted = in.Varint();
+    counts->acknowledged = in.Varint();
+    counts->expired = in.Varint();
+  }
   return ledger;
 }
 

@@ -155,6 +155,9 @@ struct LedgerCounts {
 // left out.
 struct Ledger {
   LedgerCounts total;
+  // The part of `total` that belonged to threads which were deleted since: nothing of it is
+  // pending.
+  LedgerCounts deleted_threads;
   friend bool operator==(const Ledger&, const Ledger&) = default;
 };
 
