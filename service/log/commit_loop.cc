@@ -10,6 +10,7 @@
 #include "service/log/new_epoch.h"
 #include "service/log/retention.h"
 #include "service/log/stored_thread.h"
+#include "service/log/tombstone.h"
 #include "telemetry/log.h"
 
 namespace clarion::log {
@@ -69,6 +70,7 @@ void CommitLoop::Cycle() {
   }
   if (health_ != Health::kOpen) TryToReopen();
   for (Loaded& loaded : taken_.loaded) Install(loaded);
+  for (const Purged& purged : taken_.purged) OnPurged(purged);
   if (taken_.retention_tick) BeginRetention();
   ContinueRetention();
   for (ThreadId& thread : taken_.due) ready_.push_back({std::move(thread), 0, RetainOp{}});
@@ -85,6 +87,8 @@ void CommitLoop::Cycle() {
   const size_t budget = std::max<size_t>(kUpkeepBytes, 2 * (journal_bytes_ - journal_before));
   if (absl::Status status = upkeep_.Step(store_, sequence_, journal_bytes_, budget); !status.ok()) {
     Break(status);
+  } else if (const std::optional<uint64_t> start = upkeep_.TakePurgeable()) {
+    PostPurge(*start);
   }
 }
 
@@ -113,12 +117,10 @@ void CommitLoop::ProcessOne(Op& op) {
   if (thread == nullptr) return;
   if (std::holds_alternative<FollowOp>(op.what)) {
     follows_.push_back(std::move(op));
-  } else if (std::holds_alternative<EraseOp>(op.what)) {
-    if (Commit()) {
-      EraseThread(*thread, op);
-    } else {
-      Refuse(op, Unavailable("Erase", op.thread));
-    }
+  } else if (std::holds_alternative<EraseOp>(op.what) ||
+             std::holds_alternative<DeleteOp>(op.what)) {
+    if (!Commit()) return Refuse(op, Unavailable("write", op.thread));
+    std::holds_alternative<EraseOp>(op.what) ? EraseThread(*thread, op) : DeleteThread(*thread, op);
   } else {
     JudgeOp(*thread, op);
     in_commit_.push_back(std::move(op));
@@ -185,8 +187,12 @@ ThreadLog* CommitLoop::Admit(Op& op) {
   if (thread == nullptr) {
     // Most threads that are not in memory are new: that can be told without the disk.
     const auto stored = store_->GetFromMemory(Family::kThreads, op.thread.str());
-    if (stored.ok() && !stored->has_value()) {
-      thread = AddThread(op.thread, std::make_unique<ThreadImage>(op.thread));
+    const auto deleted = store_->GetFromMemory(Family::kMeta, TombstoneKey(op.thread));
+    const bool told = stored.ok() && deleted.ok() && !stored->has_value();
+    if (told) {
+      auto image = std::make_unique<ThreadImage>(op.thread);
+      if (deleted->has_value()) image->SetDeleted();
+      thread = AddThread(op.thread, std::move(image));
       upkeep_.Add(thread);
       blank_.push_back(thread);
     } else {
@@ -421,42 +427,6 @@ void CommitLoop::ReleaseStaged() {
   staged_bytes_ = 0;
 }
 
-void CommitLoop::EraseThread(ThreadLog& thread, Op& op) {
-  Effects erasure;
-  erasure.erased = true;
-  batch_.Clear();
-  bool existed = false;
-  engine_.ledger.Begin();
-  {
-    MutexLock lock(thread.mutex);
-    existed = !thread.image->blank();
-    if (existed) AddErasure(*store_, *thread.image, batch_);
-    if (CountsInLedger(thread.image->owner())) {
-      engine_.ledger.Move(thread.image->counters(), Counters{});
-    }
-  }
-  record_.Begin(engine_.ledger.next());
-  record_.Add(thread.id, erasure);
-  if (existed) {
-    batch_.Put(store_->family(Family::kJournal), JournalKey(sequence_ + 1), record_.bytes());
-    if (absl::Status status = store_->Write(batch_, /*sync=*/false); !status.ok()) {
-      doubtful_.insert(thread.id);
-      Break(status);
-      Refuse(op, Unavailable("Erase", op.thread));
-      return;
-    }
-    ++sequence_;
-    engine_.ledger.Show();
-    journal_bytes_ += record_.bytes().size();
-    if (const auto entry = followers_.find(thread.id); entry != followers_.end()) {
-      for (Follower* follower : entry->second) follower->OnInterrupted(thread.id);
-    }
-  }
-  upkeep_.Remove(thread);
-  std::get<EraseOp>(op.what).done(existed);
-  Answered(op);
-}
-
 // --- Answers.
 
 void CommitLoop::Refuse(Op& op, const absl::Status& status) {
@@ -490,7 +460,10 @@ void CommitLoop::BeginRetention() {
   } else {
     upkeep_.BeginRound();
   }
+  BeginPurge();
   engine_.disk.Post([this, store = store_, now = engine_.Now()] {
+    tombstone_sweep_.Run(*store, now - engine_.options.tombstone_age,
+                         engine_.options.retention_scan_threads);
     std::vector<ThreadId> due = retention_scan_.Run(*store, engine_.options, now);
     if (!due.empty()) engine_.queue.PushDue(std::move(due));
   });

@@ -42,7 +42,8 @@ struct Engine {
       : options(std::move(chosen)),
         queue(options.max_queued_ops, options.max_queued_bytes),
         disk("log-disk", options.disk_readers),
-        memory("log-memory", 1) {}
+        memory("log-memory", 1),
+        purge("log-purge", 1) {}
 
   WallTime Now() const {
     return std::chrono::floor<std::chrono::milliseconds>(options.scheduler->wall_now());
@@ -59,6 +60,8 @@ struct Engine {
   // Reads from disk; reads from memory and answers that must not come inside the call.
   Worker disk;
   Worker memory;
+  // Rewrites tables that hold what was deleted: may take long.
+  Worker purge;
 };
 
 }  // namespace clarion::log

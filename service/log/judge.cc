@@ -43,7 +43,9 @@ AppendResult Judge::Append(AppendRequest& request) {
   bool appended = false;
   for (size_t i = 0; i < request.items.size(); ++i) {
     AppendedItem& answer = result.items[i];
-    if (refused) {
+    if (image_.deleted()) {
+      answer.outcome = AppendOutcome::kDeleted;
+    } else if (refused) {
       answer.outcome = AppendOutcome::kNotOwner;
     } else {
       answer = AppendOne(request.items[i]);
@@ -221,6 +223,11 @@ void Judge::RetainWithinLimits() {
 }
 
 absl::StatusOr<bool> Judge::Assign(const UserId& user) {
+  if (image_.deleted()) {
+    return MakeError(
+        Reason::kEventDropped, "the thread was deleted",
+        {.user_id = user.str(), .thread_id = image_.id().str(), .operation = "Assign"});
+  }
   if (owner() == user) return false;
   if (!owner().empty()) {
     return MakeError(

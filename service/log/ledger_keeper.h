@@ -33,6 +33,11 @@ class LedgerKeeper {
   // --- The commit being made. The commit thread's own.
   void Begin() { next_ = now(); }
   void Move(const Counters& before, const Counters& after) { Move(before, after, next_.total); }
+  // A thread as it was, and as it ends: all of it belongs to deleted_threads from now on.
+  void Delete(const Counters& before, const Counters& after) {
+    Move(before, after, next_.total);
+    Move(Counters{}, after, next_.deleted_threads);
+  }
   const Ledger& next() const { return next_; }
   // It is written.
   void Show() { Set(next_); }

@@ -103,6 +103,7 @@ enum class AppendOutcome : uint8_t {
   kRunExists,    // kStart for a run_id that the thread has; `run` says which
   kTooManyRuns,  // more open runs than --max-open-runs
   kFenced,       // the thread keeps no run of this id with this fence
+  kDeleted,      // the thread was deleted
   kSkipped,      // stop_at_refusal
 };
 
@@ -181,6 +182,8 @@ struct ThreadState {
   WallTime last_append;  // 1970 while nothing was appended
   // Ascending by start. A thread may keep many thousands: each call says which of them it answers.
   std::vector<RunRecord> runs;
+  // It was, and Delete removed it: nothing else is set, and nothing is accepted for it.
+  bool deleted = false;
 
   Position end() const { return {epochs.empty() ? Epoch() : epochs.back().epoch, last}; }
   uint64_t pending() const {
@@ -236,6 +239,9 @@ class Follower {
   virtual void OnAppended(const ThreadId& thread, const EventRun& run) = 0;
   virtual void OnFloorRaised(const ThreadId& thread, Offset floor, FloorReason reason) = 0;
   virtual void OnAcknowledged(const ThreadId& thread, Offset acknowledged) = 0;
+  // All of it is gone, up to `last`, and it is nobody's; nothing is appended to it for as long as
+  // its tombstone stands.
+  virtual void OnDeleted(const ThreadId& thread, Offset last) = 0;
   // The engine could not keep the order (a remote one lost messages it cannot repeat): `follow
   // again`.
   virtual void OnInterrupted(const ThreadId& thread) = 0;
@@ -253,6 +259,13 @@ struct AckResult {
   Offset acknowledged;
   // The ack moved W.
   bool moved = false;
+};
+
+struct DeletedThread {
+  // It had been deleted before: nothing else is set.
+  bool already_deleted = false;
+  uint64_t events = 0;   // that were still kept
+  uint64_t expired = 0;  // those of them that nobody had acknowledged
 };
 
 struct ThreadPage {
@@ -293,7 +306,8 @@ class Log {
   // again. One watcher, before the first call; it must outlive the log's threads (see Close).
   virtual void WatchOwners(OwnerWatcher* watcher) = 0;
 
-  // Gives the thread to `owner` if it is nobody's. THREAD_OWNERSHIP if it is somebody else's.
+  // Gives the thread to `owner` if it is nobody's. THREAD_OWNERSHIP if it is somebody else's,
+  // EVENT_DROPPED if it was deleted.
   // True: it was nobody's.
   virtual void Assign(ThreadId thread, UserId owner, Callback<bool> done) = 0;
 
@@ -305,6 +319,14 @@ class Log {
   // what nobody acknowledged. The answer is the floor afterwards.
   virtual void RaiseFloor(ThreadId thread, Offset floor, FloorReason reason,
                           Callback<Offset> done) = 0;
+
+  // Deletes `user`'s thread, in one commit and on stable storage before the answer: the floor goes
+  // beyond L, the ledger counts what nobody acknowledged as expired, and events, runs, ids and
+  // owner go. Its part of the sums moves to Ledger::deleted_threads. A tombstone under a hash of
+  // its id stays for a while (engine's option), refuses whoever still writes (kDeleted,
+  // EVENT_DROPPED), and makes the repetition of this call succeed. The bytes leave the disk within
+  // a bounded time (likewise). THREAD_OWNERSHIP: it is somebody else's; NOT_FOUND: nobody's.
+  virtual void Delete(ThreadId thread, UserId user, Callback<DeletedThread> done) = 0;
 
   // Forgets the thread altogether, owner and ledger included: for canaries only.
   virtual void Erase(ThreadId thread, Callback<bool> done) = 0;

@@ -43,6 +43,12 @@ struct LogMetrics {
   Gauge& memory_bytes = GetGauge("clarion_log_memory_bytes", "Memory of the threads in memory");
   Gauge& journal_bytes =
       GetGauge("clarion_log_journal_bytes", "Journal that was not given back yet");
+  Counter& purged = GetCounter("clarion_log_purged_threads_total",
+                               "Deleted threads whose bytes are gone from the disk");
+  Counter& failed_purges = GetCounter("clarion_log_failed_purges_total",
+                                      "Times they could not be removed; it is tried again");
+  Gauge& purge_pending = GetGauge("clarion_log_purge_pending_threads",
+                                  "Deleted threads whose bytes may still be on the disk");
   Gauge& incarnation = GetGauge("clarion_log_incarnation", "Incarnation of the log");
 
  private:

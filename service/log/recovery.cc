@@ -253,6 +253,9 @@ absl::Status RecoverOpened(Recovered& recovered, const EmbeddedOptions& options,
   recovered.journal_bytes = replay.journal_bytes();
   recovered.ledger = replay.ledger();
   recovered.threads = replay.TakeThreads();
+  absl::StatusOr<std::vector<PurgeEntry>> purge = ReadPurgeEntries(store);
+  if (!purge.ok()) return purge.status();
+  recovered.purge = *std::move(purge);
   if (absl::Status status = StoreIncomplete(recovered, options); !status.ok()) return status;
   return BeginIncarnation(recovered, options, shown);
 }

@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "service/log/embedded_options.h"
+#include "service/log/purge.h"
 #include "service/log/store.h"
 #include "service/log/thread_image.h"
 
@@ -27,6 +28,7 @@ struct Recovered {
   uint64_t last_sequence = 0;
   uint64_t journal_bytes = 0;
   Ledger ledger;
+  std::vector<PurgeEntry> purge;
   std::vector<RecoveredThread> threads;  // ascending by first_sequence
 };
 

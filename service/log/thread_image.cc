@@ -158,6 +158,7 @@ const RunRecord* ThreadImage::RunAt(uint64_t start) const {
 ThreadState ThreadImage::State() const {
   ThreadState state;
   state.thread = id_;
+  state.deleted = deleted_;
   state.owner = owner_;
   state.epochs.reserve(epochs_.size());
   for (const EpochMark& mark : epochs_) state.epochs.push_back({mark.epoch, mark.first});

@@ -91,6 +91,9 @@ class ThreadImage {
   void AddChunk(const ChunkInfo& chunk, const std::vector<StoredId>& ids);
   void SetComplete() { hints_.reset(); }
   bool complete() const { return !hints_.has_value(); }
+  // There is a tombstone and nothing else.
+  void SetDeleted() { deleted_ = true; }
+  bool deleted() const { return deleted_; }
 
   // --- Commits. The ids of effects.events are in the table already: ReserveId, or IndexEvents at
   // recovery. Moves the events out of `effects`.
@@ -162,6 +165,7 @@ class ThreadImage {
   void PruneIds(uint64_t gone);
 
   const ThreadId id_;
+  bool deleted_ = false;
   UserId owner_;
   Counters counters_;
   std::vector<EpochMark> epochs_;

@@ -153,6 +153,12 @@ absl::StatusOr<bool> LogClient::Erase(std::string_view thread) {
       [&](Log::Callback<bool> done) { log_->Erase(ThreadId(thread), std::move(done)); });
 }
 
+absl::StatusOr<DeletedThread> LogClient::Delete(std::string_view thread, std::string_view user) {
+  return Await<DeletedThread>([&](Log::Callback<DeletedThread> done) {
+    log_->Delete(ThreadId(thread), UserId(user), std::move(done));
+  });
+}
+
 Ledger LogClient::TheLedger() {
   const absl::StatusOr<Ledger> ledger =
       Await<Ledger>([&](Log::Callback<Ledger> done) { log_->GetLedger(std::move(done)); });
@@ -248,6 +254,9 @@ void RecordingFollower::OnFloorRaised(const ThreadId&, Offset floor, FloorReason
 }
 void RecordingFollower::OnAcknowledged(const ThreadId&, Offset acknowledged) {
   Add(absl::StrCat("acked ", acknowledged.value()));
+}
+void RecordingFollower::OnDeleted(const ThreadId&, Offset last) {
+  Add(absl::StrCat("deleted ", last.value()));
 }
 void RecordingFollower::OnInterrupted(const ThreadId&) {
   Add("interrupted");
