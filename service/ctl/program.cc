@@ -73,6 +73,8 @@ int Main(int argc, char** argv) {
   AddCheckCommand(program);
   AddUndeliveredCommand(program);
   AddAuditCommand(program);
+  AddDeleteThreadCommand(program);
+  AddDeleteUserCommand(program);
   return program.Run(argc, argv);
 }
 

@@ -78,6 +78,8 @@ void AddWhereCommand(Program& program);
 void AddCheckCommand(Program& program);
 void AddUndeliveredCommand(Program& program);
 void AddAuditCommand(Program& program);
+void AddDeleteThreadCommand(Program& program);
+void AddDeleteUserCommand(Program& program);
 
 // main, with all of the above.
 int Main(int argc, char** argv);

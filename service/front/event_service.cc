@@ -2,6 +2,7 @@
 
 #include "proto/contract/received.h"
 #include "service/front/connections.h"
+#include "service/front/erase.h"
 #include "service/front/ledger.h"
 #include "service/front/publish.h"
 #include "service/front/publish_stream.h"
@@ -44,6 +45,8 @@ EventService::EventService(Core* core) : core_(*core) {
   Serve("GetEvent", front::GetEvent);
   Serve("ListUndelivered", front::ListUndelivered);
   Serve("GetLedger", front::GetLedger);
+  Serve("DeleteThread", front::DeleteThread);
+  Serve("DeleteUser", front::DeleteUser);
   Serve("CheckWiring", front::CheckWiring);
 }
 
