@@ -13,6 +13,8 @@ constexpr size_t kLeastEventBytes = 1024, kMostEventBytes = 1024 * 1024;
 constexpr size_t kMostOpenRuns = 100;
 // A hundred years: what is longer does not fit into times.
 constexpr uint64_t kMostRetentionHours = 876'000;
+constexpr uint64_t kMostTombstoneDays = 36'500;
+constexpr uint64_t kMostPurgeMinutes = 1'440;
 
 absl::Status Mistake(std::string_view flag, std::string_view what) {
   return absl::InvalidArgumentError(Concat(flag, ": ", what));
@@ -40,6 +42,12 @@ absl::Status CheckLimits(const ServiceOptions& options) {
     return Mistake("--max-open-runs", "must be 1 to 100");
   }
   if (options.thread_max_events == 0) return Mistake("--thread-max-events", "must be at least 1");
+  if (options.tombstone_days == 0 || options.tombstone_days > kMostTombstoneDays) {
+    return Mistake("--tombstone-days", "must be 1 to 36500");
+  }
+  if (options.purge_minutes > kMostPurgeMinutes) {
+    return Mistake("--purge-minutes", "must be at most 1440");
+  }
   return absl::OkStatus();
 }
 
@@ -92,6 +100,8 @@ void ServiceOptions::AddFlags(Flags& flags) {
             "How long unacknowledged critical events are kept");
   flags.Add("--thread-max-bytes", thread_max_bytes, "Bytes of events kept per thread, at most");
   flags.Add("--thread-max-events", thread_max_events, "Events kept per thread, at most");
+  flags.Add("--tombstone-days", tombstone_days, "How long the id of a deleted thread is refused");
+  flags.Add("--purge-minutes", purge_minutes, "When the bytes of deleted threads leave the disk");
   flags.Add("--tls-cert-file", tls_cert_file, "PEM chain of the gRPC server");
   flags.Add("--tls-key-file", tls_key_file, "PEM key of the gRPC server");
   flags.Add("--tls-client-ca-file", tls_client_ca_file,

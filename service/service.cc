@@ -60,6 +60,8 @@ log::EmbeddedOptions LogOptionsOf(const ServiceOptions& options, std::string pat
   log.retention.max_events = options.thread_max_events;
   log.retention.max_bytes = options.thread_max_bytes;
   log.max_open_runs = options.max_open_runs;
+  log.tombstone_age = std::chrono::hours(24 * options.tombstone_days);
+  log.purge_after = std::chrono::minutes(options.purge_minutes);
   return log;
 }
 

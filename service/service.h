@@ -40,6 +40,8 @@ struct ServiceOptions {
   uint64_t retention_critical_hours = 168;
   uint64_t thread_max_bytes = 64ull * 1024 * 1024;
   uint64_t thread_max_events = 1'000'000;
+  uint64_t tombstone_days = 90;
+  uint64_t purge_minutes = 10;
   std::string tls_cert_file;
   std::string tls_key_file;
   std::string tls_client_ca_file;

@@ -169,6 +169,24 @@ TEST_F(HubPageTest, NothingOfAThreadFollowsUnsubscribed) {
   EXPECT_THAT(page_.Lines(), ElementsAre("unsubscribed t #2"));
 }
 
+TEST_F(HubPageTest, ADeletedThreadIsMissedAsAWholeAndEndsWithAnError) {
+  BeginFollowing("t", 3);
+  v1::ServiceMessage deleted;
+  deleted.mutable_refused()->set_subscription_id(SubscriptionId());
+  deleted.mutable_refused()->set_reason("NOT_FOUND");
+  deleted.mutable_refused()->mutable_missed()->set_from_offset(1);
+  deleted.mutable_refused()->mutable_missed()->set_to_offset(3);
+  deleted.mutable_refused()->mutable_missed()->set_reason(v1::MISSED_REASON_DELETED);
+  Tell(deleted);
+  Rest();
+  EXPECT_EQ(page_.frames[page_.frames.size() - 2].missed().reason(), v1::MISSED_REASON_DELETED);
+  EXPECT_THAT(page_.Lines(), ElementsAre("missed 1..3", "error NOT_FOUND t"));
+  page_.TakeLines();
+  link_.Append("t", 1);
+  Rest();
+  EXPECT_THAT(page_.Lines(), IsEmpty()) << "it has ended";
+}
+
 TEST_F(HubPageTest, ARefusedSubscriptionIsAnErrorWithItsReason) {
   Begin();
   Open(&page_);

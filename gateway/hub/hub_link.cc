@@ -295,6 +295,7 @@ void HubImpl::OnRefused(const v1::SubscriptionRefused& refused) {
                                         : v1::BIND_OUTCOME_UNSPECIFIED;
     AnswerBinds(*subscription.request, outcome);
   }
+  if (refused.has_missed() && subscription.join.told()) subscription.OnMissed(refused.missed());
   EndOrRest(subscription, refused.reason(), refused.message());
 }
 

@@ -34,7 +34,8 @@ TEST(CommandLine, HelpOfEveryCommandHasExamples) {
   EXPECT_EQ(Ctl({"--help"}).exit_code, kOk);
   EXPECT_THAT(Ctl({"--help"}).out, AllOf(HasSubstr("Exit codes"), HasSubstr("CLARION_SERVICE")));
   for (const char* command :
-       {"token", "publish", "tail", "threads", "connections", "events", "where", "check"}) {
+       {"token", "publish", "tail", "threads", "connections", "events", "where", "check",
+        "undelivered", "audit", "delete-thread", "delete-user"}) {
     const Ran ran = Ctl({command, "--help"});
     EXPECT_EQ(ran.exit_code, kOk) << command;
     EXPECT_THAT(ran.out, HasSubstr(std::string("  clarionctl ") + command)) << command;
@@ -61,6 +62,10 @@ TEST(CommandLine, MistakesAreUsageErrorsThatNameTheFlag) {
   EXPECT_THAT(mistake({"tail", "t1", "--token", "x", "--after", "7"}), HasSubstr("--after"));
   EXPECT_THAT(mistake({"tail", "t1", "--token", "x", "--url", "http://h"}), HasSubstr("--url"));
   EXPECT_THAT(mistake({"publish", "--field", "a=b"}), HasSubstr("--type"));
+  EXPECT_THAT(mistake({"delete-thread", "t1", "--user", "ada"}), HasSubstr("--yes"));
+  EXPECT_THAT(mistake({"delete-thread", "t1", "--yes"}), HasSubstr("--user"));
+  EXPECT_THAT(mistake({"delete-user", "ada"}), HasSubstr("--yes"));
+  EXPECT_THAT(mistake({"undelivered", "--state", "lost"}), HasSubstr("--state"));
   EXPECT_THAT(mistake({"publish", "--type", "custom", "--field", "nonsense"}),
               HasSubstr("--field"));
   EXPECT_THAT(mistake({"publish", "/nonexistent/lines"}), HasSubstr("/nonexistent/lines"));
@@ -80,6 +85,9 @@ TEST(CommandLine, NobodyThereIsSaidWithTheAddressAndWhatToDo) {
       {"where", "e1", "--thread", "t1"},
       {"where", "e1"},
       {"check"},
+      {"undelivered"},
+      {"delete-thread", "t1", "--user", "ada", "--yes"},
+      {"delete-user", "ada", "--yes"},
       {"publish", "--user", "u", "--thread", "t", "--run", "r", "--agent", "a", "--type",
        "step_started", "--field", "step_name=s"}};
   for (std::vector<std::string> command : commands) {

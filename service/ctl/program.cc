@@ -71,6 +71,10 @@ int Main(int argc, char** argv) {
   AddEventsCommand(program);
   AddWhereCommand(program);
   AddCheckCommand(program);
+  AddUndeliveredCommand(program);
+  AddAuditCommand(program);
+  AddDeleteThreadCommand(program);
+  AddDeleteUserCommand(program);
   return program.Run(argc, argv);
 }
 

@@ -76,6 +76,10 @@ void AddConnectionsCommand(Program& program);
 void AddEventsCommand(Program& program);
 void AddWhereCommand(Program& program);
 void AddCheckCommand(Program& program);
+void AddUndeliveredCommand(Program& program);
+void AddAuditCommand(Program& program);
+void AddDeleteThreadCommand(Program& program);
+void AddDeleteUserCommand(Program& program);
 
 // main, with all of the above.
 int Main(int argc, char** argv);

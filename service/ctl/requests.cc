@@ -58,6 +58,20 @@ absl::StatusOr<v1::ListEventsRequest> EventsRequest(const EventsOptions& options
   return request;
 }
 
+absl::StatusOr<v1::ListUndeliveredRequest> UndeliveredRequest(const UndeliveredOptions& options) {
+  v1::ListUndeliveredRequest request;
+  request.set_user_id(options.user);
+  request.set_thread_id(options.thread);
+  if (options.state == "pending") {
+    request.set_state(v1::UNDELIVERED_STATE_PENDING);
+  } else if (options.state == "expired") {
+    request.set_state(v1::UNDELIVERED_STATE_EXPIRED);
+  } else if (!options.state.empty()) {
+    return absl::InvalidArgumentError("--state must be pending or expired");
+  }
+  return request;
+}
+
 v1::CheckWiringRequest CheckRequest(const CheckOptions& options) {
   v1::CheckWiringRequest request;
   for (const std::string& gateway : options.gateways) request.add_gateway_ids(gateway);

@@ -42,6 +42,15 @@ struct EventsOptions {
 // size.
 absl::StatusOr<v1::ListEventsRequest> EventsRequest(const EventsOptions& options);
 
+struct UndeliveredOptions {
+  std::string user;
+  std::string thread;
+  std::string state;
+  uint64_t limit = 1000;
+};
+// The error is one sentence that names the flag.
+absl::StatusOr<v1::ListUndeliveredRequest> UndeliveredRequest(const UndeliveredOptions& options);
+
 struct CheckOptions {
   std::vector<std::string> gateways;
   double canary_seconds = 5;

@@ -76,6 +76,7 @@ class Core final : public log::Follower,
   void OnFloorRaised(const ThreadId& thread, Offset floor, log::FloorReason reason) override;
   void OnAcknowledged(const ThreadId& thread, Offset acknowledged) override;
   void OnInterrupted(const ThreadId& thread) override;
+  void OnDeleted(const ThreadId& thread, Offset last) override;
 
   // ---- One attachment (attachments.cc) ----
   void OnMessages(Attached& attached, std::vector<v1::GatewayMessage> messages);
@@ -143,6 +144,12 @@ class Core final : public log::Follower,
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void MakeClaim(Subscription& subscription, Deferred& after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Refuse(Subscription& subscription, Reason reason, std::string_view message, Deferred& after)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The thread was deleted, which had `last`: those that run are told, and end.
+  void EndDeleted(Followed& thread, Offset last, Deferred& after)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Drops it, and what its connection is said to follow.
+  void DropAndTell(Subscription& subscription, Deferred& after)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void UnfollowIfIdle(Followed& thread, Deferred& after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // To gateways that drain, if a run is open. With a fresh state.

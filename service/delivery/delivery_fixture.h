@@ -62,8 +62,9 @@ inline std::string Describe(const link::ToGateway& said) {
       return text;
     }
     case v1::ServiceMessage::kRefused:
-      return absl::StrCat("refused ", message.refused().subscription_id(), " ",
-                          message.refused().reason());
+      return absl::StrCat(
+          "refused ", message.refused().subscription_id(), " ", message.refused().reason(),
+          message.refused().has_missed() ? " deleted=" + Describe(message.refused().missed()) : "");
     case v1::ServiceMessage::kLagging:
       return absl::StrCat("lagging ", message.lagging().thread_id(), " ",
                           message.lagging().from().epoch(), ":", message.lagging().from().offset());

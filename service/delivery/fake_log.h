@@ -278,6 +278,21 @@ class FakeLog final : public log::Log {
   }
 
   void Erase(ThreadId, Callback<bool>) override {}
+  // Of whoever asks; followers stay.
+  void Delete(ThreadId id, UserId, Callback<log::DeletedThread> done) override {
+    MutexLock lock(mutex_);
+    At(id).calls.push_back([id, done = std::move(done)](Thread& thread) {
+      const Offset last = thread.state.last;
+      thread.state = {};
+      thread.state.thread = id;
+      thread.state.deleted = true;
+      thread.events.clear();
+      for (log::Follower* follower : thread.followers) {
+        thread.calls_back.push_back([follower, id, last] { follower->OnDeleted(id, last); });
+      }
+      thread.calls_back.push_back([done] { done(log::DeletedThread{}); });
+    });
+  }
 
   void ListThreadIds(UserId owner, ThreadId after, size_t limit,
                      Callback<std::vector<ThreadId>> done) override {
@@ -295,6 +310,8 @@ class FakeLog final : public log::Log {
   }
 
   void ListThreads(UserId, std::string, size_t, Callback<log::ThreadPage>) override {}
+
+  void GetLedger(Callback<log::Ledger>) override {}
 
   absl::Status Writable() const override { return absl::OkStatus(); }
 

@@ -83,6 +83,10 @@ void Core::ReadPage(v1::ReadPageRequest request, link::PageCallback done) {
 void Core::AskStateForPage(const std::shared_ptr<PageRead>& read) {
   log_->GetState(read->thread, [read](absl::StatusOr<log::ThreadState> state) {
     if (!state.ok()) return read->Fail(state.status());
+    if (state->deleted) {
+      // The subscription hears of it on its own way; until then the page is not there.
+      return read->Fail(MakeError(Reason::kLogUnavailable, "the thread was deleted just now"));
+    }
     read->owner = state->owner;
     read->core->ReadFrom(read, *state);
   });

@@ -52,6 +52,13 @@ void Progress::FallBack(const ThreadId& thread, Offset last) {
   found->second->acknowledged.FallBack(last);
 }
 
+void Progress::Forget(const ThreadId& thread) {
+  const auto found = by_thread_.find(thread);
+  if (found == by_thread_.end()) return;
+  entries_.erase(found->second);
+  by_thread_.erase(found);
+}
+
 Offset Progress::SentUpTo(const ThreadId& thread) const {
   const Entry* entry = Find(thread);
   return entry == nullptr ? Offset(0) : entry->sent.furthest();

@@ -49,6 +49,7 @@ class Progress {
   void Sent(const ThreadId& thread, Offset offset, Scheduler::Wall at, Offset acknowledged);
   void Acknowledged(const ThreadId& thread, Offset offset, Scheduler::Wall at, Offset before);
   void FallBack(const ThreadId& thread, Offset last);
+  void Forget(const ThreadId& thread);
 
   // Everything up to here was sent; 0: not known.
   Offset SentUpTo(const ThreadId& thread) const;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "proto/contract/error.h"
+
 namespace clarion::delivery {
 namespace {
 
@@ -83,19 +85,34 @@ void Receipts::Tell(const ThreadId& thread, const Receipt& receipt, Deferred& af
   }
 }
 
+void Receipts::OnDeleted(const ThreadId& thread, Deferred& after) {
+  if (const auto waits = waits_.find(thread); waits != waits_.end()) {
+    const auto list = waits->second;  // Answer() takes out of it
+    for (const auto& wait : list) Answer(wait, v1::WAIT_OUTCOME_TIMED_OUT, after);
+  }
+  const auto watches = watches_.extract(thread);
+  if (watches.empty()) return;
+  const absl::Status gone = MakeError(Reason::kNotFound, "the thread was deleted",
+                                      {.thread_id = thread.str(), .operation = "WatchReceipts"});
+  for (const auto& watch : watches.mapped()) End(watch, gone, after);
+}
+
+void Receipts::End(const std::shared_ptr<ReceiptWatch>& watch, const absl::Status& status,
+                   Deferred& after) {
+  after.Add([watch, status] {
+    if (!watch->gate.Enter()) return;
+    watch->watcher->OnEnded(status);
+    watch->gate.Leave();
+  });
+}
+
 void Receipts::EndAll(const absl::Status& status, Deferred& after) {
   const auto waits = waits_;  // Answer() takes out of it
   for (const auto& [thread, list] : waits) {
     for (const auto& wait : list) Answer(wait, v1::WAIT_OUTCOME_TIMED_OUT, after);
   }
   for (const auto& [thread, list] : std::exchange(watches_, {})) {
-    for (const auto& watch : list) {
-      after.Add([watch, status] {
-        if (!watch->gate.Enter()) return;
-        watch->watcher->OnEnded(status);
-        watch->gate.Leave();
-      });
-    }
+    for (const auto& watch : list) End(watch, status, after);
   }
 }
 

@@ -48,6 +48,9 @@ class Receipts {
   // Everything of `thread` up to `offset` is: REACHED for whoever waits for that. What is
   // acknowledged was sent.
   void OnReached(const ThreadId& thread, Offset offset, v1::WaitFor what, Deferred& after);
+  // Nobody will see any more of the thread: those who wait have waited in vain, watchers are told
+  // NOT_FOUND.
+  void OnDeleted(const ThreadId& thread, Deferred& after);
   // `done` gets `outcome`, unless it got something before.
   void Answer(const std::shared_ptr<ReceiptWait>& wait, v1::WaitOutcome outcome, Deferred& after);
 
@@ -60,6 +63,9 @@ class Receipts {
   void EndAll(const absl::Status& status, Deferred& after);
 
  private:
+  static void End(const std::shared_ptr<ReceiptWatch>& watch, const absl::Status& status,
+                  Deferred& after);
+
   template <class T>
   using ByThread = absl::flat_hash_map<ThreadId, std::vector<std::shared_ptr<T>>>;
 

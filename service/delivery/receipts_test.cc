@@ -253,6 +253,22 @@ TEST_F(ReceiptsTest, AWatcherThatLeavesHearsNothingAndTheThreadIsLetGo) {
   EXPECT_THAT(watcher->heard, ElementsAre("first  0/0"));
 }
 
+TEST_F(ReceiptsTest, ADeletedThreadEndsThoseWhoWaitAndWatchAndIsForgotten) {
+  auto gateway = Follows(1);
+  gateway->Sent("t", PositionOf("e1", 1));
+  auto wait = Await(1, v1::WAIT_FOR_ACKNOWLEDGED);
+  auto watcher = std::make_shared<RememberingWatcher>();
+  auto watch = delivery().WatchReceipts(ThreadId("t"), watcher);
+  log_.RunAll();
+  log_.Delete(ThreadId("t"), UserId("ann"), [](const auto&) {});
+  log_.RunAll();
+  EXPECT_THAT(outcomes_, ElementsAre("TIMED_OUT"));
+  EXPECT_THAT(watcher->heard, ElementsAre("first ann 0/1", "NOT_FOUND"));
+  EXPECT_EQ(delivery().MilestonesOf(ThreadId("t"), Offset(1)).first_sent, std::nullopt);
+  EXPECT_EQ(log_.followed(), 0u);
+  watch.reset();
+}
+
 TEST_F(ReceiptsTest, StoppingTellsWatchersAndThoseWhoComeTooLate) {
   auto watcher = std::make_shared<RememberingWatcher>();
   auto watch = delivery().WatchReceipts(ThreadId("t"), watcher);

@@ -112,6 +112,8 @@ void Core::OnState(const ThreadId& id, absl::StatusOr<log::ThreadState> state) {
   if (thread == nullptr) return;  // after Stop
   thread->asking = false;
   if (!state.ok()) return OnNoState(*thread, state.status(), after);
+  // The log's word of it was lost with what was interrupted.
+  if (state->deleted) EndDeleted(*thread, thread->state().last, after);
   thread->Refresh(*std::move(state));
   ServeWaiting(*thread, after);
   TellReceipt(*thread, std::nullopt, after);
@@ -214,8 +216,10 @@ void Core::Refuse(Subscription& subscription, Reason reason, std::string_view me
 
 void Core::Unsubscribe(Attached& attached, uint64_t id, Deferred& after) {
   const auto found = attached.subscriptions.find(id);
-  if (found == attached.subscriptions.end()) return;
-  Subscription& subscription = *found->second;
+  if (found != attached.subscriptions.end()) DropAndTell(*found->second, after);
+}
+
+void Core::DropAndTell(Subscription& subscription, Deferred& after) {
   Connection& connection = *subscription.connection;
   const ThreadId thread = subscription.thread->id();
   const bool left = subscription.confirmed && !FollowsOtherwise(connection, subscription);
@@ -324,6 +328,40 @@ void Core::OnAppended(const ThreadId& id, const log::EventRun& run) {
 void Core::OnFloorRaised(const ThreadId& id, Offset floor, log::FloorReason reason) {
   MutexLock lock(mutex_);
   if (Followed* thread = FindThread(id); thread != nullptr) thread->RaiseFloor(floor, reason);
+}
+
+void Core::OnDeleted(const ThreadId& id, Offset last) {
+  Deferred after;
+  MutexLock lock(mutex_);
+  if (Followed* thread = FindThread(id); thread != nullptr) EndDeleted(*thread, last, after);
+}
+
+// Claims never heard of it and hear nothing now.
+void Core::EndDeleted(Followed& thread, Offset last, Deferred& after) {
+  for (Connection* connection : registry_.OpenOf(thread.state().owner)) {
+    if (connection->all != nullptr) connection->all->bound.erase(thread.id());
+  }
+  v1::Missed missed;
+  missed.set_epoch(thread.state().end().epoch.str());
+  missed.set_from_offset(1);
+  missed.set_to_offset(last.value());
+  missed.set_reason(v1::MISSED_REASON_DELETED);
+  thread.state() = {};
+  thread.state().thread = thread.id();
+  thread.state().deleted = true;
+  progress_.Forget(thread.id());
+  receipts_.OnDeleted(thread.id(), after);
+  thread.watches = 0;
+  // A copy: what ends leaves the list.
+  const std::vector<Subscription*> started(thread.started().begin(), thread.started().end());
+  for (Subscription* subscription : started) {
+    v1::ServiceMessage message =
+        Refusal(subscription->id, Reason::kNotFound, "the thread was deleted");
+    if (last > Offset(0)) *message.mutable_refused()->mutable_missed() = missed;
+    subscription->attached->Say(std::move(message));
+    DropAndTell(*subscription, after);
+  }
+  UnfollowIfIdle(thread, after);
 }
 
 void Core::OnInterrupted(const ThreadId& id) {

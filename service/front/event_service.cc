@@ -2,6 +2,8 @@
 
 #include "proto/contract/received.h"
 #include "service/front/connections.h"
+#include "service/front/erase.h"
+#include "service/front/ledger.h"
 #include "service/front/publish.h"
 #include "service/front/publish_stream.h"
 #include "service/front/read.h"
@@ -43,6 +45,10 @@ EventService::EventService(Core* core) : core_(*core) {
   Serve("ListEvents", front::ListEvents);
   Serve("GetEvent", front::GetEvent);
   Serve("WatchReceipts", front::WatchReceipts);
+  Serve("ListUndelivered", front::ListUndelivered);
+  Serve("GetLedger", front::GetLedger);
+  Serve("DeleteThread", front::DeleteThread);
+  Serve("DeleteUser", front::DeleteUser);
   Serve("CheckWiring", front::CheckWiring);
 }
 

@@ -69,26 +69,24 @@ void FakeGateway::Subscribe(const std::string& connection, const std::string& th
   {
     std::lock_guard lock(mutex_);
     message.mutable_subscribe()->set_subscription_id(++last_subscription_);
+    subscription_of_[thread] = last_subscription_;
   }
   message.mutable_subscribe()->set_connection_id(connection);
   message.mutable_subscribe()->set_thread_id(thread);
-  Note(thread, message.subscribe().subscription_id());
   Say(std::move(message));
 }
 
-void FakeGateway::Note(const std::string& thread, uint64_t subscription) {
-  std::lock_guard lock(mutex_);
-  subscriptions_[thread] = subscription;
-}
-
-void FakeGateway::Acknowledge(const std::string& thread, const v1::Position& position) {
+void FakeGateway::Ack(const std::string& thread, const std::string& epoch, uint64_t offset) {
   v1::GatewayMessage message;
+  v1::AckThread& ack = *message.mutable_ack();
   {
     std::lock_guard lock(mutex_);
-    message.mutable_ack()->set_subscription_id(subscriptions_[thread]);
+    ack.set_subscription_id(subscription_of_.at(thread));
+    ack.set_ack_id(++last_ack_);
   }
-  *message.mutable_ack()->mutable_position() = position;
-  message.mutable_ack()->set_last_sent_offset(position.offset());
+  ack.mutable_position()->set_epoch(epoch);
+  ack.mutable_position()->set_offset(offset);
+  ack.set_last_sent_offset(offset);
   Say(std::move(message));
 }
 
@@ -162,9 +160,9 @@ void FakeGateway::HandleControl(const v1::ServiceMessage& message) {
     {
       std::lock_guard lock(mutex_);
       subscription = ++last_subscription_;
+      subscription_of_[message.bind().thread_id()] = subscription;
     }
     binds_[subscription] = message.bind().bind_id();
-    Note(message.bind().thread_id(), subscription);
     answer.mutable_subscribe()->set_subscription_id(subscription);
     answer.mutable_subscribe()->set_connection_id(message.bind().connection_id());
     answer.mutable_subscribe()->set_thread_id(message.bind().thread_id());

@@ -54,8 +54,8 @@ class FakeGateway : public link::Attachment, public std::enable_shared_from_this
   void Connect(const std::string& user, const std::string& connection);
   void Disconnect(const std::string& connection);
   void Subscribe(const std::string& connection, const std::string& thread);
-  // A page that follows `thread` says so.
-  void Acknowledge(const std::string& thread, const v1::Position& position);
+  // By the last subscription of `thread`, as if everything up to `offset` had been sent.
+  void Ack(const std::string& thread, const std::string& epoch, uint64_t offset);
   size_t live_events();
 
   bool SendLive(link::Live live) override;
@@ -66,7 +66,6 @@ class FakeGateway : public link::Attachment, public std::enable_shared_from_this
  private:
   explicit FakeGateway(Behaviour behaviour) : behaviour_(behaviour) {}
   void Say(v1::GatewayMessage message);
-  void Note(const std::string& thread, uint64_t subscription);
   void Handle(const link::ToGateway& message);
   void HandleControl(const v1::ServiceMessage& message);
   void HandleLive(const link::Live& live);
@@ -85,7 +84,8 @@ class FakeGateway : public link::Attachment, public std::enable_shared_from_this
   std::thread thread_;
   // Of the handling thread and of the test, under say_mutex_.
   uint64_t last_subscription_ = 0;
-  std::map<std::string, uint64_t> subscriptions_;      // thread -> the last of its subscriptions
+  uint64_t last_ack_ = 0;
+  std::map<std::string, uint64_t> subscription_of_;    // by thread
   std::map<uint64_t, uint64_t> binds_;                 // subscription -> bind
   std::map<uint64_t, std::string> canary_checks_;      // subscription -> check
   std::map<std::string, std::string> canary_threads_;  // thread -> check

@@ -35,6 +35,9 @@ v1::ThreadSummary SummaryOf(const log::ThreadState& state) {
   if (state.last > Offset(0)) {
     *summary.mutable_last_event_at() = ToTimestamp(state.last_append);
   }
+  summary.set_acknowledged_events(state.acknowledged_count);
+  summary.set_pending_events(state.pending());
+  summary.set_expired_events(state.expired_count);
   for (const log::RunRecord& run : state.runs) {
     if (run.end > Offset(0)) continue;
     if (summary.active_runs_size() == kMaxActiveRuns) break;

@@ -86,6 +86,9 @@ grpc::ServerUnaryReactor* AwaitReady(Core& core, grpc::CallbackServerContext* co
                               response](absl::StatusOr<log::ThreadState> state) {
     if (!call->open()) return;
     if (!state.ok()) return call->Fail(state.status());
+    if (state->deleted) {
+      return call->Fail(runs::RefusalOf(log::AppendOutcome::kDeleted, call->context()));
+    }
     // A thread that is nobody's may become the user's while the call waits.
     if (!state->owner.empty() && state->owner != user) {
       return call->Fail(runs::RefusalOf(log::AppendOutcome::kNotOwner, call->context()));

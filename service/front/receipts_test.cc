@@ -31,12 +31,6 @@ class ReceiptsTest : public FrontTest {
     EXPECT_THAT(Call(&Stub::BindThread, bind), IsOk());
     return gateway;
   }
-  static v1::Position PositionOf(const v1::PublishResponse& response) {
-    v1::Position position;
-    position.set_epoch(response.epoch());
-    position.set_offset(response.offset());
-    return position;
-  }
   v1::GetEventResponse Find(const std::string& event) {
     v1::GetEventRequest request;
     request.set_thread_id(kThread);
@@ -62,11 +56,9 @@ TEST_F(ReceiptsTest, PublishAnswersWhenTheUserHasAcknowledgedNotBefore) {
     return MustPublish(Waiting(Delta("e2"), v1::WAIT_FOR_ACKNOWLEDGED));
   });
   while (gateway->live_events() < 2) std::this_thread::yield();
-  gateway->Acknowledge(kThread, PositionOf(first));
+  gateway->Ack(kThread, first.epoch(), 1);
   EXPECT_EQ(answer.wait_for(kShort), std::future_status::timeout);
-  v1::Position second = PositionOf(first);
-  second.set_offset(2);
-  gateway->Acknowledge(kThread, second);
+  gateway->Ack(kThread, first.epoch(), 2);
   EXPECT_EQ(answer.get().wait_outcome(), v1::WAIT_OUTCOME_REACHED);
 }
 
@@ -76,10 +68,7 @@ TEST_F(ReceiptsTest, ARepeatedEventThatWasAcknowledgedIsReachedAtOnce) {
     return MustPublish(Waiting(Delta("e1"), v1::WAIT_FOR_ACKNOWLEDGED));
   });
   while (gateway->live_events() < 1) std::this_thread::yield();
-  v1::Position position;
-  position.set_epoch(Find("e1").epoch());
-  position.set_offset(1);
-  gateway->Acknowledge(kThread, position);
+  gateway->Ack(kThread, Find("e1").epoch(), 1);
   EXPECT_EQ(answer.get().wait_outcome(), v1::WAIT_OUTCOME_REACHED);
   gateway->Detach();
   const auto again =
@@ -171,7 +160,7 @@ TEST_F(ReceiptsTest, GetEventTellsWhenItWasSentAndAcknowledged) {
   EXPECT_GE(found.first_sent_at().seconds(), found.event().accepted_at().seconds());
   EXPECT_FALSE(found.acknowledged());
   EXPECT_FALSE(found.has_acknowledged_at());
-  gateway->Acknowledge(kThread, PositionOf(published));
+  gateway->Ack(kThread, published.epoch(), published.offset());
   while (!found.acknowledged()) found = Find("e1");
   EXPECT_GE(found.acknowledged_at().seconds(), found.first_sent_at().seconds());
 }
@@ -191,7 +180,7 @@ TEST_F(ReceiptsTest, AWatcherHearsHowFarTheUserHasComeAndHowLongThatTook) {
   EXPECT_EQ(receipt.acknowledged(), 0u);
   EXPECT_EQ(receipt.last().offset(), 1u);
   EXPECT_FALSE(receipt.has_acknowledged_at());
-  gateway->Acknowledge(kThread, PositionOf(published));
+  gateway->Ack(kThread, published.epoch(), published.offset());
   ASSERT_TRUE(stream->Read(&receipt));
   EXPECT_FALSE(receipt.snapshot());
   EXPECT_EQ(receipt.acknowledged(), 1u);

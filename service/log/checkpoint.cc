@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "service/log/stored_thread.h"
+#include "service/log/tombstone.h"
 
 namespace clarion::log {
 namespace {
@@ -82,7 +83,7 @@ void AddErasure(Store& store, const ThreadImage& image, rocksdb::WriteBatch& bat
   if (!image.owner().empty()) {
     batch.Delete(store.family(Family::kOwners), OwnerKey(image.owner(), image.id()));
   }
-  // Erasing is for canaries, whose events hardly ever get to chunks.
+  // Most canaries' events never get to chunks.
   if (image.spilled() == Offset{}) return;
   const std::string begin = ThreadPrefix(image.id());
   const std::string end = image.id().str() + '\1';
@@ -100,7 +101,12 @@ absl::StatusOr<std::unique_ptr<ThreadImage>> LoadThreadMeta(Store& store, const 
   absl::StatusOr<std::optional<std::string>> bytes =
       store.Get(Family::kThreads, thread.str(), snapshot);
   if (!bytes.ok()) return bytes.status();
-  if (!*bytes) return image;
+  if (!*bytes) {
+    const absl::StatusOr<bool> deleted = HasTombstone(store, thread, snapshot);
+    if (!deleted.ok()) return deleted.status();
+    if (*deleted) image->SetDeleted();
+    return image;
+  }
   absl::StatusOr<StoredMeta> meta = DecodeMeta(**bytes);
   if (!meta.ok()) return meta.status();
   *applied = meta->applied;

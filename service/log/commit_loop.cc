@@ -10,6 +10,7 @@
 #include "service/log/new_epoch.h"
 #include "service/log/retention.h"
 #include "service/log/stored_thread.h"
+#include "service/log/tombstone.h"
 #include "telemetry/log.h"
 
 namespace clarion::log {
@@ -69,6 +70,7 @@ void CommitLoop::Cycle() {
   }
   if (health_ != Health::kOpen) TryToReopen();
   for (Loaded& loaded : taken_.loaded) Install(loaded);
+  for (const Purged& purged : taken_.purged) OnPurged(purged);
   if (taken_.retention_tick) BeginRetention();
   ContinueRetention();
   for (ThreadId& thread : taken_.due) ready_.push_back({std::move(thread), 0, RetainOp{}});
@@ -85,6 +87,8 @@ void CommitLoop::Cycle() {
   const size_t budget = std::max<size_t>(kUpkeepBytes, 2 * (journal_bytes_ - journal_before));
   if (absl::Status status = upkeep_.Step(store_, sequence_, journal_bytes_, budget); !status.ok()) {
     Break(status);
+  } else if (const std::optional<uint64_t> start = upkeep_.TakePurgeable()) {
+    PostPurge(*start);
   }
 }
 
@@ -113,12 +117,10 @@ void CommitLoop::ProcessOne(Op& op) {
   if (thread == nullptr) return;
   if (std::holds_alternative<FollowOp>(op.what)) {
     follows_.push_back(std::move(op));
-  } else if (std::holds_alternative<EraseOp>(op.what)) {
-    if (Commit()) {
-      EraseThread(*thread, op);
-    } else {
-      Refuse(op, Unavailable("Erase", op.thread));
-    }
+  } else if (std::holds_alternative<EraseOp>(op.what) ||
+             std::holds_alternative<DeleteOp>(op.what)) {
+    if (!Commit()) return Refuse(op, Unavailable("write", op.thread));
+    std::holds_alternative<EraseOp>(op.what) ? EraseThread(*thread, op) : DeleteThread(*thread, op);
   } else {
     JudgeOp(*thread, op);
     in_commit_.push_back(std::move(op));
@@ -185,8 +187,12 @@ ThreadLog* CommitLoop::Admit(Op& op) {
   if (thread == nullptr) {
     // Most threads that are not in memory are new: that can be told without the disk.
     const auto stored = store_->GetFromMemory(Family::kThreads, op.thread.str());
-    if (stored.ok() && !stored->has_value()) {
-      thread = AddThread(op.thread, std::make_unique<ThreadImage>(op.thread));
+    const auto deleted = store_->GetFromMemory(Family::kMeta, TombstoneKey(op.thread));
+    const bool told = stored.ok() && deleted.ok() && !stored->has_value();
+    if (told) {
+      auto image = std::make_unique<ThreadImage>(op.thread);
+      if (deleted->has_value()) image->SetDeleted();
+      thread = AddThread(op.thread, std::move(image));
       upkeep_.Add(thread);
       blank_.push_back(thread);
     } else {
@@ -265,6 +271,7 @@ void CommitLoop::JudgeOp(ThreadLog& thread, Op& op) {
           [](auto&) {},
       },
       op.what);
+  thread.counts = CountsInLedger(judge.owner());
   // Its checkpoint said that something is due: whatever came of it, the next one says it anew.
   if (std::holds_alternative<RetainOp>(op.what)) {
     upkeep_.MarkDirty(thread, sequence_ + 1, journal_bytes_);
@@ -290,13 +297,21 @@ bool CommitLoop::Commit() {
   if (in_commit_.empty()) return health_ == Health::kOpen;
   if (!WriteStaged()) return false;
   Show();
+  for (const ThreadLog* thread : touched_) {
+    if (thread->counts) engine_.metrics.duplicates.Add(thread->staged->duplicates);
+  }
   AnswerCommitted();
   ReleaseStaged();
   return true;
 }
 
 bool CommitLoop::WriteStaged() {
-  record_.Begin();
+  engine_.ledger.Begin();
+  for (const ThreadLog* thread : touched_) {
+    const Staged& staged = *thread->staged;
+    if (thread->counts) engine_.ledger.Move(staged.before, staged.effects.counters);
+  }
+  record_.Begin(engine_.ledger.next());
   batch_.Clear();
   bool sync = false;
   for (const ThreadLog* thread : touched_) {
@@ -322,6 +337,7 @@ bool CommitLoop::WriteStaged() {
 void CommitLoop::Show() {
   if (record_.empty()) return;
   ++sequence_;
+  engine_.ledger.Show();
   committed_at_ = engine_.Now();
   shown_.clear();
   for (ThreadLog* thread : touched_) {
@@ -333,8 +349,18 @@ void CommitLoop::Show() {
     const Staged& staged = *touched_[i]->staged;
     if (!staged.changed) continue;
     if (staged.effects.owner) ShowOwner(touched_[i]->id, *staged.effects.owner);
+    if (touched_[i]->counts && !staged.effects.expired.empty()) SayExpired(*touched_[i]);
     if (!followers_.empty()) ShowToFollowers(*touched_[i], shown_[i]);
   }
+}
+
+void CommitLoop::SayExpired(ThreadLog& thread) {
+  UserId owner;
+  {
+    MutexLock lock(thread.mutex);
+    owner = thread.image->owner();
+  }
+  engine_.ledger.WriteLines(thread.id, owner, thread.staged->effects.expired);
 }
 
 void CommitLoop::ShowOwner(const ThreadId& thread, const UserId& owner) {
@@ -344,11 +370,7 @@ void CommitLoop::ShowOwner(const ThreadId& thread, const UserId& owner) {
 void CommitLoop::ShowToReaders(ThreadLog& thread) {
   Staged& staged = *thread.staged;
   Effects& effects = staged.effects;
-  LogMetrics& metrics = engine_.metrics;
-  metrics.events.Add(effects.events.size());
-  metrics.event_bytes.Add(staged.event_bytes);
-  metrics.acknowledged.Add(effects.counters.acknowledged_count - staged.before.acknowledged_count);
-  metrics.expired.Add(effects.counters.expired_count - staged.before.expired_count);
+  engine_.metrics.event_bytes.Add(staged.event_bytes);
   EventRun& run = shown_.back();
   if (!effects.events.empty() && followers_.contains(thread.id)) {
     run.first = staged.before.last.next();
@@ -358,6 +380,7 @@ void CommitLoop::ShowToReaders(ThreadLog& thread) {
   MutexLock lock(thread.mutex);
   ThreadImage& image = *thread.image;
   image.Apply(effects);
+  if (thread.counts) engine_.ledger.Count(staged.before, effects.counters, effects.expired);
   if (!run.events.empty()) run.epoch = image.epochs().back().epoch;
   upkeep_.MarkDirty(thread, sequence_, journal_bytes_);
   upkeep_.Account(thread, image.memory_bytes());
@@ -383,13 +406,7 @@ void CommitLoop::ShowToFollowers(const ThreadLog& thread, const EventRun& run) {
 void CommitLoop::AnswerCommitted() {
   for (Op& op : in_commit_) {
     std::visit(Overloaded{
-                   [&](AppendOp& append) {
-                     for (const AppendedItem& item : append.result.items) {
-                       if (item.outcome == AppendOutcome::kDuplicate)
-                         engine_.metrics.duplicates.Add();
-                     }
-                     append.done(std::move(append.result));
-                   },
+                   [](AppendOp& append) { append.done(std::move(append.result)); },
                    [](AckOp& ack) { ack.done(std::move(ack.result)); },
                    [](FloorOp& floor) { floor.done(floor.result); },
                    [](AssignOp& assign) { assign.done(std::move(assign.result)); },
@@ -408,37 +425,6 @@ void CommitLoop::ReleaseStaged() {
   }
   touched_.clear();
   staged_bytes_ = 0;
-}
-
-void CommitLoop::EraseThread(ThreadLog& thread, Op& op) {
-  Effects erasure;
-  erasure.erased = true;
-  record_.Begin();
-  record_.Add(thread.id, erasure);
-  batch_.Clear();
-  bool existed = false;
-  {
-    MutexLock lock(thread.mutex);
-    existed = !thread.image->blank();
-    if (existed) AddErasure(*store_, *thread.image, batch_);
-  }
-  if (existed) {
-    batch_.Put(store_->family(Family::kJournal), JournalKey(sequence_ + 1), record_.bytes());
-    if (absl::Status status = store_->Write(batch_, /*sync=*/false); !status.ok()) {
-      doubtful_.insert(thread.id);
-      Break(status);
-      Refuse(op, Unavailable("Erase", op.thread));
-      return;
-    }
-    ++sequence_;
-    journal_bytes_ += record_.bytes().size();
-    if (const auto entry = followers_.find(thread.id); entry != followers_.end()) {
-      for (Follower* follower : entry->second) follower->OnInterrupted(thread.id);
-    }
-  }
-  upkeep_.Remove(thread);
-  std::get<EraseOp>(op.what).done(existed);
-  Answered(op);
 }
 
 // --- Answers.
@@ -474,7 +460,10 @@ void CommitLoop::BeginRetention() {
   } else {
     upkeep_.BeginRound();
   }
+  BeginPurge();
   engine_.disk.Post([this, store = store_, now = engine_.Now()] {
+    tombstone_sweep_.Run(*store, now - engine_.options.tombstone_age,
+                         engine_.options.retention_scan_threads);
     std::vector<ThreadId> due = retention_scan_.Run(*store, engine_.options, now);
     if (!due.empty()) engine_.queue.PushDue(std::move(due));
   });

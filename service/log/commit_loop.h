@@ -21,8 +21,10 @@
 #include "rocksdb/write_batch.h"
 #include "service/log/engine.h"
 #include "service/log/journal_record.h"
+#include "service/log/purge.h"
 #include "service/log/recovery.h"
 #include "service/log/retention_scan.h"
+#include "service/log/tombstone.h"
 #include "service/log/upkeep.h"
 
 namespace clarion::log {
@@ -69,10 +71,20 @@ class CommitLoop {
   void Show();
   void ShowToReaders(ThreadLog& thread);
   void ShowToFollowers(const ThreadLog& thread, const EventRun& run);
+  void SayExpired(ThreadLog& thread);
   void ShowOwner(const ThreadId& thread, const UserId& owner);
   void AnswerCommitted();
   void ReleaseStaged();
+
+  // --- Threads that go altogether (commit_erase.cc).
   void EraseThread(ThreadLog& thread, Op& op);
+  void DeleteThread(ThreadLog& thread, Op& op);
+  static absl::Status WhyNotDeleted(const ThreadImage& image, const UserId& user);
+  bool WriteErasure(ThreadLog& thread, Op& op, bool sync);
+  void NoteDeletion(const ThreadId& thread, const UserId& owner, const Staged& staged);
+  void BeginPurge();
+  void PostPurge(uint64_t journal_start);
+  void OnPurged(const Purged& purged);
 
   // --- Answers.
   void Refuse(Op& op, const absl::Status& status);
@@ -129,6 +141,12 @@ class CommitLoop {
   absl::flat_hash_set<ThreadLog*> loading_;
   absl::flat_hash_map<ThreadId, std::vector<Follower*>> followers_;
   RetentionScan retention_scan_{engine_.metrics};
+  TombstoneSweep tombstone_sweep_;
+  // Deleted threads whose bytes may be on the disk, ascending by sequence; a purge of the first
+  // `purging_` is under way.
+  std::vector<PurgeEntry> purge_;
+  size_t purging_ = 0;
+  WallTime purge_due_;
   bool round_again_ = false;  // a tick came during a round, which may be too early for it
   size_t released_ops_ = 0;
   size_t released_bytes_ = 0;

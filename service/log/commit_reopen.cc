@@ -92,6 +92,11 @@ void CommitLoop::Adopt(Recovered recovered) {
   incarnation_ = context_.incarnation = recovered.incarnation;
   sequence_ = recovered.last_sequence;
   journal_bytes_ = recovered.journal_bytes;
+  engine_.ledger.Adopt(recovered.ledger);
+  purge_ = std::move(recovered.purge);
+  purging_ = 0;
+  purge_due_ = {};
+  engine_.metrics.purge_pending.Set(static_cast<int64_t>(purge_.size()));
   engine_.metrics.incarnation.Set(static_cast<int64_t>(incarnation_));
   upkeep_.Reset();
   absl::flat_hash_map<ThreadId, std::shared_ptr<ThreadLog>> former;

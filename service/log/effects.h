@@ -52,6 +52,8 @@ struct Effects {
   // Runs as they are now: started (end 0) or ended. A run that did both is here once.
   std::vector<RunRecord> runs;
   FloorReason floor_reason = FloorReason::kExpired;
+  // What the raise of the floor counted as expired, ascending; one for each epoch.
+  std::vector<ExpiredRange> expired;
   // The thread is forgotten; nothing else is set.
   bool erased = false;
 
@@ -63,6 +65,7 @@ struct Effects {
     events.clear();
     runs.clear();
     floor_reason = FloorReason::kExpired;
+    expired.clear();
     erased = false;
   }
 };

@@ -155,6 +155,13 @@ class EmbeddedLog : public Log {
     Enqueue("Erase", {std::move(thread), kOpBytes, EraseOp{std::move(done)}});
   }
 
+  void Delete(ThreadId thread, UserId user, Callback<DeletedThread> done) override {
+    if (absl::Status status = CheckIds(thread, &user, "Delete"); !status.ok()) {
+      return Later(std::move(done), std::move(status));
+    }
+    Enqueue("Delete", {std::move(thread), kOpBytes, DeleteOp{std::move(user), std::move(done)}});
+  }
+
   void Follow(ThreadId thread, Follower* follower, Callback<ThreadState> done) override {
     if (absl::Status status = CheckIds(thread, nullptr, "Follow"); !status.ok()) {
       return Later(std::move(done), std::move(status));
@@ -203,6 +210,8 @@ class EmbeddedLog : public Log {
     reader_.ListThreads(std::move(owner), std::move(page_token), page_size, std::move(done));
   }
 
+  void GetLedger(Callback<Ledger> done) override { reader_.GetLedger(std::move(done)); }
+
   absl::Status Writable() const override {
     return engine_.health.Get(engine_.options.scheduler->now());
   }
@@ -214,6 +223,9 @@ class EmbeddedLog : public Log {
       engine_.queue.Close();
       loop_->Join();
     }
+    // What a purge has not got to is seen to after the next opening.
+    if (const auto store = engine_.store.get()) store->db().DisableManualCompaction();
+    engine_.purge.Stop();
     // Memory before disk: the one hands reads to the other.
     engine_.memory.Stop();
     engine_.disk.Stop();

@@ -42,6 +42,12 @@ struct EmbeddedOptions {
   std::chrono::milliseconds retention_interval = std::chrono::seconds(10);
   size_t retention_scan_threads = 20'000;
 
+  // How long a deleted thread's id is refused; then it may be used again.
+  std::chrono::milliseconds tombstone_age = std::chrono::hours(24 * 90);
+  // The bytes of what was deleted are removed from the disk after this; what is deleted meanwhile
+  // goes with it. At the next check of ages, which also sees to what an earlier process left.
+  std::chrono::milliseconds purge_after = std::chrono::minutes(10);
+
   // Open runs of one thread.
   size_t max_open_runs = 100;
 

@@ -7,6 +7,7 @@
 
 #include "proto/base/mutex.h"
 #include "service/log/embedded_options.h"
+#include "service/log/ledger_keeper.h"
 #include "service/log/log_metrics.h"
 #include "service/log/op.h"
 #include "service/log/store.h"
@@ -41,7 +42,8 @@ struct Engine {
       : options(std::move(chosen)),
         queue(options.max_queued_ops, options.max_queued_bytes),
         disk("log-disk", options.disk_readers),
-        memory("log-memory", 1) {}
+        memory("log-memory", 1),
+        purge("log-purge", 1) {}
 
   WallTime Now() const {
     return std::chrono::floor<std::chrono::milliseconds>(options.scheduler->wall_now());
@@ -49,6 +51,7 @@ struct Engine {
 
   const EmbeddedOptions options;
   LogMetrics metrics;
+  LedgerKeeper ledger{metrics};
   WriteHealth health;
   ThreadTable threads;
   StoreHolder store;
@@ -57,6 +60,8 @@ struct Engine {
   // Reads from disk; reads from memory and answers that must not come inside the call.
   Worker disk;
   Worker memory;
+  // Rewrites tables that hold what was deleted: may take long.
+  Worker purge;
 };
 
 }  // namespace clarion::log

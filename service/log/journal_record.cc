@@ -10,7 +10,7 @@
 namespace clarion::log {
 namespace {
 
-constexpr uint8_t kVersion = 2;
+constexpr uint8_t kVersion = 3;
 
 enum SectionFlag : uint8_t {
   kHasOwner = 1,
@@ -19,6 +19,7 @@ enum SectionFlag : uint8_t {
   kHasRuns = 8,
   kFloorDeleted = 16,
   kErased = 32,
+  kHasExpired = 64,
 };
 
 uint8_t FlagsOf(const Effects& effects) {
@@ -29,6 +30,7 @@ uint8_t FlagsOf(const Effects& effects) {
   if (!effects.runs.empty()) flags |= kHasRuns;
   if (effects.floor_reason == FloorReason::kDeleted) flags |= kFloorDeleted;
   if (effects.erased) flags |= kErased;
+  if (!effects.expired.empty()) flags |= kHasExpired;
   return flags;
 }
 
@@ -77,9 +79,54 @@ void ReadSection(uint8_t flags, ByteReader& in, Effects& effects) {
   if (flags & kHasRuns) {
     for (uint64_t n = in.Varint(); n > 0 && in.ok(); --n) effects.runs.push_back(ReadRun(in));
   }
+  if (flags & kHasExpired) effects.expired = ReadExpired(in);
 }
 
 }  // namespace
+
+void WriteLedger(const Ledger& ledger, ByteWriter& out) {
+  for (const LedgerCounts* counts : {&ledger.total, &ledger.deleted_threads}) {
+    out.Varint(counts->accepted);
+    out.Varint(counts->acknowledged);
+    out.Varint(counts->expired);
+  }
+}
+
+Ledger ReadLedger(ByteReader& in) {
+  Ledger ledger;
+  for (LedgerCounts* counts : {&ledger.total, &ledger.deleted_threads}) {
+    counts->accepted = in.Varint();
+    counts->acknowledged = in.Varint();
+    counts->expired = in.Varint();
+  }
+  return ledger;
+}
+
+void WriteExpired(const std::vector<ExpiredRange>& ranges, ByteWriter& out) {
+  out.Varint(ranges.size());
+  for (const ExpiredRange& range : ranges) {
+    out.String(range.epoch.str());
+    out.Varint(range.from.value());
+    out.Varint(range.to.value());
+    out.Varint(range.count);
+    out.Byte(range.reason == FloorReason::kDeleted ? 1 : 0);
+    out.Time(range.at);
+  }
+}
+
+std::vector<ExpiredRange> ReadExpired(ByteReader& in) {
+  std::vector<ExpiredRange> ranges;
+  for (uint64_t n = in.Varint(); n > 0 && in.ok(); --n) {
+    ExpiredRange& range = ranges.emplace_back();
+    range.epoch = Epoch(in.String());
+    range.from = Offset(in.Varint());
+    range.to = Offset(in.Varint());
+    range.count = in.Varint();
+    range.reason = in.Byte() != 0 ? FloorReason::kDeleted : FloorReason::kExpired;
+    range.at = in.Time();
+  }
+  return ranges;
+}
 
 void WriteRun(const RunRecord& run, ByteWriter& out) {
   out.String(run.run_id.str());
@@ -101,10 +148,12 @@ RunRecord ReadRun(ByteReader& in) {
   return run;
 }
 
-void JournalRecordWriter::Begin() {
+void JournalRecordWriter::Begin(const Ledger& ledger) {
   bytes_.clear();
   sections_ = 0;
-  ByteWriter(&bytes_).Byte(kVersion);
+  ByteWriter out(&bytes_);
+  out.Byte(kVersion);
+  WriteLedger(ledger, out);
 }
 
 void JournalRecordWriter::Add(const ThreadId& thread, const Effects& effects) {
@@ -134,15 +183,17 @@ void JournalRecordWriter::Add(const ThreadId& thread, const Effects& effects) {
     out.Varint(effects.runs.size());
     for (const RunRecord& run : effects.runs) WriteRun(run, out);
   }
+  if (!effects.expired.empty()) WriteExpired(effects.expired, out);
 }
 
 absl::Status ReadJournalRecord(
-    std::string_view bytes,
+    std::string_view bytes, Ledger& ledger,
     const std::function<absl::Status(const ThreadId& thread, Effects& effects)>& section) {
   ByteReader in(bytes);
   if (const uint8_t version = in.Byte(); version != kVersion) {
     return absl::DataLossError(absl::StrCat("journal record of unknown version ", version));
   }
+  ledger = ReadLedger(in);
   Effects effects;
   while (!in.done()) {
     effects.Clear();

@@ -1,6 +1,7 @@
 #include "service/log/judge.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -25,6 +26,7 @@ void Staged::Begin(const Counters& committed) {
   effects.Clear();
   effects.counters = committed;
   before = committed;
+  duplicates = 0;
   event_bytes = 0;
   needs_sync = false;
   changed = false;
@@ -41,12 +43,15 @@ AppendResult Judge::Append(AppendRequest& request) {
   bool appended = false;
   for (size_t i = 0; i < request.items.size(); ++i) {
     AppendedItem& answer = result.items[i];
-    if (refused) {
+    if (image_.deleted()) {
+      answer.outcome = AppendOutcome::kDeleted;
+    } else if (refused) {
       answer.outcome = AppendOutcome::kNotOwner;
     } else {
       answer = AppendOne(request.items[i]);
     }
     appended |= answer.outcome == AppendOutcome::kAppended;
+    staged_.duplicates += answer.outcome == AppendOutcome::kDuplicate;
     if (request.stop_at_refusal && IsRefusal(answer.outcome)) break;
   }
   if (!appended) return result;
@@ -181,11 +186,29 @@ Offset Judge::RaiseFloor(Offset floor, FloorReason reason) {
   floor = std::min(floor, counters().last.next());
   if (floor <= counters().floor) return counters().floor;
   const uint64_t settled = Settled(counters());
-  if (floor.value() - 1 > settled) counters().expired_count += floor.value() - 1 - settled;
+  if (floor.value() - 1 > settled) CountExpired(Offset(settled + 1), floor.prev(), reason);
   counters().floor = floor;
   staged_.effects.floor_reason = reason;
   staged_.changed = true;
   return floor;
+}
+
+void Judge::CountExpired(Offset first, Offset last, FloorReason reason) {
+  counters().expired_count += last.value() + 1 - first.value();
+  while (first <= last) {
+    // To the end of the epoch that `first` is of.
+    Offset to = last;
+    const EpochMark& epoch = EpochOf(first);
+    while (EpochOf(to).first > epoch.first) to = EpochOf(to).first.prev();
+    AddExpired({.epoch = epoch.epoch,
+                .from = first,
+                .to = to,
+                .count = to.value() + 1 - first.value(),
+                .reason = reason,
+                .at = context_.now},
+               SIZE_MAX, staged_.effects.expired);
+    first = to.next();
+  }
 }
 
 void Judge::Retain() {
@@ -200,6 +223,11 @@ void Judge::RetainWithinLimits() {
 }
 
 absl::StatusOr<bool> Judge::Assign(const UserId& user) {
+  if (image_.deleted()) {
+    return MakeError(
+        Reason::kEventDropped, "the thread was deleted",
+        {.user_id = user.str(), .thread_id = image_.id().str(), .operation = "Assign"});
+  }
   if (owner() == user) return false;
   if (!owner().empty()) {
     return MakeError(

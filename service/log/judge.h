@@ -27,6 +27,8 @@ struct Staged {
   Effects effects;
   // As committed.
   Counters before;
+  // Repetitions that were judged.
+  uint64_t duplicates = 0;
   uint64_t event_bytes = 0;
   // An accepted item is critical, or an epoch opened: the commit must be on stable storage first.
   bool needs_sync = false;
@@ -51,6 +53,9 @@ class Judge {
   void Retain();
   absl::StatusOr<bool> Assign(const UserId& owner);
 
+  // With what was staged.
+  const UserId& owner() const;
+
  private:
   AppendedItem AppendOne(AppendItem& item);
   AppendedItem Duplicate(const AppendItem& item, const IdSlot& slot) const;
@@ -59,8 +64,9 @@ class Judge {
   void OpenEpochIfNeeded();
   void ApplyRunEffect(const AppendItem& item, Offset offset);
   void RetainWithinLimits();
+  // The ledger counts what the floor passes from `first` to `last`.
+  void CountExpired(Offset first, Offset last, FloorReason reason);
 
-  const UserId& owner() const;
   const EpochMark& EpochOf(Offset offset) const;
   // The last offset that survived of an epoch; nothing: unknown epoch.
   std::optional<Offset> LastOf(const Epoch& epoch) const;

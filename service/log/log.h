@@ -103,6 +103,7 @@ enum class AppendOutcome : uint8_t {
   kRunExists,    // kStart for a run_id that the thread has; `run` says which
   kTooManyRuns,  // more open runs than --max-open-runs
   kFenced,       // the thread keeps no run of this id with this fence
+  kDeleted,      // the thread was deleted
   kSkipped,      // stop_at_refusal
 };
 
@@ -126,6 +127,41 @@ struct EpochRecord {
   Offset first;
 };
 
+enum class FloorReason : uint8_t { kExpired, kDeleted };
+
+// Events of one epoch that the floor passed before anybody acknowledged them.
+struct ExpiredRange {
+  Epoch epoch;
+  Offset from;
+  Offset to;
+  // As many as there are from `from` to `to`, unless older ranges were drawn together: then those
+  // between that were acknowledged are not counted, and `epoch` is that of `to`.
+  uint64_t count = 0;
+  FloorReason reason = FloorReason::kExpired;
+  // When the newest of them expired.
+  WallTime at;
+};
+
+// The ledger of many threads: of `accepted` events, so many were acknowledged or expired; the rest
+// is pending.
+struct LedgerCounts {
+  uint64_t accepted = 0;
+  uint64_t acknowledged = 0;
+  uint64_t expired = 0;
+  uint64_t pending() const { return accepted - acknowledged - expired; }
+  friend bool operator==(const LedgerCounts&, const LedgerCounts&) = default;
+};
+
+// Of everybody's threads as of one commit; what belongs to the reserved user of wiring checks is
+// left out.
+struct Ledger {
+  LedgerCounts total;
+  // The part of `total` that belonged to threads which were deleted since: nothing of it is
+  // pending.
+  LedgerCounts deleted_threads;
+  friend bool operator==(const Ledger&, const Ledger&) = default;
+};
+
 // A thread as of one commit.
 struct ThreadState {
   ThreadId thread;
@@ -139,15 +175,24 @@ struct ThreadState {
   // The ledger: what acks and what raises of the floor counted. With pending() they add up to L.
   uint64_t acknowledged_count = 0;
   uint64_t expired_count = 0;
+  // What expired, ascending: the newest ranges, adjacent ones of one epoch and reason as one; what
+  // would be more than kMaxExpiredRanges is drawn together at the old end. Their counts add up to
+  // expired_count.
+  std::vector<ExpiredRange> expired;
   WallTime last_append;  // 1970 while nothing was appended
   // Ascending by start. A thread may keep many thousands: each call says which of them it answers.
   std::vector<RunRecord> runs;
+  // It was, and Delete removed it: nothing else is set, and nothing is accepted for it.
+  bool deleted = false;
 
   Position end() const { return {epochs.empty() ? Epoch() : epochs.back().epoch, last}; }
   uint64_t pending() const {
     return last.value() - std::max(acknowledged.value(), floor.prev().value());
   }
 };
+
+// Of one thread.
+inline constexpr size_t kMaxExpiredRanges = 16;
 
 // Contiguous events of one epoch.
 struct EventRun {
@@ -185,8 +230,6 @@ struct FoundEvent {
   std::optional<WallTime> committed_at;
 };
 
-enum class FloorReason : uint8_t { kExpired, kDeleted };
-
 // Learns of everything that happens in the threads it follows. Calls come one at a time for each
 // thread, in order of commit.
 class Follower {
@@ -196,6 +239,9 @@ class Follower {
   virtual void OnAppended(const ThreadId& thread, const EventRun& run) = 0;
   virtual void OnFloorRaised(const ThreadId& thread, Offset floor, FloorReason reason) = 0;
   virtual void OnAcknowledged(const ThreadId& thread, Offset acknowledged) = 0;
+  // All of it is gone, up to `last`, and it is nobody's; nothing is appended to it for as long as
+  // its tombstone stands.
+  virtual void OnDeleted(const ThreadId& thread, Offset last) = 0;
   // The engine could not keep the order (a remote one lost messages it cannot repeat): `follow
   // again`.
   virtual void OnInterrupted(const ThreadId& thread) = 0;
@@ -213,6 +259,13 @@ struct AckResult {
   Offset acknowledged;
   // The ack moved W.
   bool moved = false;
+};
+
+struct DeletedThread {
+  // It had been deleted before: nothing else is set.
+  bool already_deleted = false;
+  uint64_t events = 0;   // that were still kept
+  uint64_t expired = 0;  // those of them that nobody had acknowledged
 };
 
 struct ThreadPage {
@@ -253,7 +306,8 @@ class Log {
   // again. One watcher, before the first call; it must outlive the log's threads (see Close).
   virtual void WatchOwners(OwnerWatcher* watcher) = 0;
 
-  // Gives the thread to `owner` if it is nobody's. THREAD_OWNERSHIP if it is somebody else's.
+  // Gives the thread to `owner` if it is nobody's. THREAD_OWNERSHIP if it is somebody else's,
+  // EVENT_DROPPED if it was deleted.
   // True: it was nobody's.
   virtual void Assign(ThreadId thread, UserId owner, Callback<bool> done) = 0;
 
@@ -265,6 +319,14 @@ class Log {
   // what nobody acknowledged. The answer is the floor afterwards.
   virtual void RaiseFloor(ThreadId thread, Offset floor, FloorReason reason,
                           Callback<Offset> done) = 0;
+
+  // Deletes `user`'s thread, in one commit and on stable storage before the answer: the floor goes
+  // beyond L, the ledger counts what nobody acknowledged as expired, and events, runs, ids and
+  // owner go. Its part of the sums moves to Ledger::deleted_threads. A tombstone under a hash of
+  // its id stays for a while (engine's option), refuses whoever still writes (kDeleted,
+  // EVENT_DROPPED), and makes the repetition of this call succeed. The bytes leave the disk within
+  // a bounded time (likewise). THREAD_OWNERSHIP: it is somebody else's; NOT_FOUND: nobody's.
+  virtual void Delete(ThreadId thread, UserId user, Callback<DeletedThread> done) = 0;
 
   // Forgets the thread altogether, owner and ledger included: for canaries only.
   virtual void Erase(ThreadId thread, Callback<bool> done) = 0;
@@ -280,6 +342,9 @@ class Log {
   // particular order, each on one page. Their runs are the open ones.
   virtual void ListThreads(UserId owner, std::string page_token, size_t page_size,
                            Callback<ThreadPage> done) = 0;
+
+  // The sums over all threads, kept by each commit: they cost no look at any thread.
+  virtual void GetLedger(Callback<Ledger> done) = 0;
 
   // OK while the log takes what is written to it. UNAVAILABLE: it refuses everything, or its
   // storage stands still; the text says since when or why. At once, unlike all else.

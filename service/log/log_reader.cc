@@ -247,6 +247,11 @@ absl::StatusOr<std::unique_ptr<ThreadImage>> LogReader::ImageFromDisk(const Thre
   return LoadThreadMeta(**store, thread, runs, snapshot.get(), &applied);
 }
 
+void LogReader::GetLedger(Log::Callback<Ledger> done) {
+  const bool queued = OnMemory([this, done] { done(engine_.ledger.now()); });
+  if (!queued) RefuseLater(std::move(done), "GetLedger", {});
+}
+
 // --- Find.
 
 void LogReader::Find(ThreadId id, EventId event_id, Log::Callback<FoundEvent> done) {

@@ -22,6 +22,7 @@ class LogReader {
   void Read(ReadRequest request, Log::Callback<ReadResult> done);
   // Also FindRun; no run asked for: `run` is empty.
   void GetState(ThreadId thread, RunId run, Log::Callback<ThreadState> done);
+  void GetLedger(Log::Callback<Ledger> done);
   void Find(ThreadId thread, EventId event_id, Log::Callback<FoundEvent> done);
   void ListThreadIds(UserId owner, ThreadId after, size_t limit,
                      Log::Callback<std::vector<ThreadId>> done);

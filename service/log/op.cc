@@ -7,6 +7,7 @@ namespace clarion::log {
 void CommitQueue::Taken::Clear() {
   ops.clear();
   loaded.clear();
+  purged.clear();
   due.clear();
   retention_tick = false;
   store_closed = false;
@@ -33,6 +34,12 @@ void CommitQueue::PushAlways(Op op) {
 void CommitQueue::PushLoaded(Loaded loaded) {
   MutexLock lock(mutex_);
   waiting_.loaded.push_back(std::move(loaded));
+  WakeLocked();
+}
+
+void CommitQueue::PushPurged(Purged purged) {
+  MutexLock lock(mutex_);
+  waiting_.purged.push_back(std::move(purged));
   WakeLocked();
 }
 
@@ -85,8 +92,8 @@ void CommitQueue::Release(size_t ops, size_t bytes) {
 }
 
 bool CommitQueue::SomethingLocked() const {
-  return !waiting_.ops.empty() || !waiting_.loaded.empty() || !waiting_.due.empty() ||
-         waiting_.retention_tick || waiting_.store_closed;
+  return !waiting_.ops.empty() || !waiting_.loaded.empty() || !waiting_.purged.empty() ||
+         !waiting_.due.empty() || waiting_.retention_tick || waiting_.store_closed;
 }
 
 void CommitQueue::WakeLocked() {

@@ -41,6 +41,10 @@ struct AssignOp {
 struct EraseOp {
   Log::Callback<bool> done;
 };
+struct DeleteOp {
+  UserId user;
+  Log::Callback<DeletedThread> done;
+};
 struct FollowOp {
   Follower* follower;
   Log::Callback<ThreadState> done;
@@ -56,7 +60,9 @@ struct Op {
   ThreadId thread;
   // Taken from the queue's room until the call is answered.
   size_t bytes = 0;
-  std::variant<AppendOp, AckOp, FloorOp, AssignOp, EraseOp, FollowOp, UnfollowOp, RetainOp> what;
+  std::variant<AppendOp, AckOp, FloorOp, AssignOp, EraseOp, DeleteOp, FollowOp, UnfollowOp,
+               RetainOp>
+      what;
 };
 
 // A thread that was read from disk, or why not.
@@ -67,6 +73,12 @@ struct Loaded {
   absl::StatusOr<std::unique_ptr<ThreadImage>> image;
 };
 
+// What became of a purge (purge.h).
+struct Purged {
+  uint64_t generation = 0;  // as in Loaded
+  absl::Status status;
+};
+
 // Thread-safe; one thread takes.
 class CommitQueue {
  public:
@@ -75,6 +87,7 @@ class CommitQueue {
   struct Taken {
     std::vector<Op> ops;
     std::vector<Loaded> loaded;
+    std::vector<Purged> purged;
     std::vector<ThreadId> due;  // retention, of threads that are not in memory
     bool retention_tick = false;
     bool store_closed = false;
@@ -87,6 +100,7 @@ class CommitQueue {
   bool Push(Op& op);
   void PushAlways(Op op);
   void PushLoaded(Loaded loaded);
+  void PushPurged(Purged purged);
   void PushDue(std::vector<ThreadId> threads);
   void PushRetentionTick();
   void PushStoreClosed();

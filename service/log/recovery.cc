@@ -21,8 +21,9 @@ constexpr std::string_view kIncarnationKey = "incarnation";
 constexpr std::string_view kBootIdKey = "boot_id";
 constexpr std::string_view kCleanKey = "clean";
 constexpr std::string_view kJournalStartKey = "journal_start";
+constexpr std::string_view kLedgerKey = "ledger";
 
-constexpr uint64_t kFormat = 2;
+constexpr uint64_t kFormat = 3;
 // Checkpoints that recovery writes at once.
 constexpr size_t kRecoveryBatchBytes = 4u << 20;
 
@@ -73,6 +74,7 @@ class Replay {
     if (!start.ok()) return start.status();
     const uint64_t first = start->value_or(1);
     last_sequence_ = first - 1;
+    if (absl::Status status = FindLedger(); !status.ok()) return status;
     absl::Status status =
         store_.Scan(Family::kJournal, "", JournalKey(first), nullptr,
                     [&](std::string_view key, std::string_view value) -> absl::StatusOr<bool> {
@@ -86,6 +88,7 @@ class Replay {
 
   uint64_t last_sequence() const { return last_sequence_; }
   uint64_t journal_bytes() const { return journal_bytes_; }
+  const Ledger& ledger() const { return ledger_; }
   // Ascending by first_sequence; complete or not.
   std::vector<RecoveredThread> TakeThreads() {
     std::vector<RecoveredThread> threads;
@@ -114,13 +117,23 @@ class Replay {
     bool torn = false;
   };
 
+  // As it was when the journal's beginning was given up; the last record says it anew.
+  absl::Status FindLedger() {
+    absl::StatusOr<std::optional<std::string>> bytes = store_.Get(Family::kMeta, kLedgerKey);
+    if (!bytes.ok() || !*bytes) return bytes.status();
+    ByteReader in(**bytes);
+    ledger_ = ReadLedger(in);
+    return in.ok() ? absl::OkStatus() : absl::DataLossError("the entry ledger is broken");
+  }
+
   absl::Status OneRecord(uint64_t sequence, std::string_view value) {
     if (sequence != last_sequence_ + 1) {
       return absl::DataLossError(absl::StrCat("the journal lacks records after ", last_sequence_));
     }
-    absl::Status status = ReadJournalRecord(value, [&](const ThreadId& thread, Effects& effects) {
-      return OneSection(sequence, thread, effects);
-    });
+    absl::Status status =
+        ReadJournalRecord(value, ledger_, [&](const ThreadId& thread, Effects& effects) {
+          return OneSection(sequence, thread, effects);
+        });
     last_sequence_ = sequence;
     journal_bytes_ += value.size();
     return status;
@@ -174,6 +187,7 @@ class Replay {
   Store& store_;
   uint64_t last_sequence_ = 0;
   uint64_t journal_bytes_ = 0;
+  Ledger ledger_;
   absl::flat_hash_map<ThreadId, Entry> threads_;
   std::vector<ThreadId> order_;
 };
@@ -237,7 +251,11 @@ absl::Status RecoverOpened(Recovered& recovered, const EmbeddedOptions& options,
   if (absl::Status status = replay.Run(); !status.ok()) return status;
   recovered.last_sequence = replay.last_sequence();
   recovered.journal_bytes = replay.journal_bytes();
+  recovered.ledger = replay.ledger();
   recovered.threads = replay.TakeThreads();
+  absl::StatusOr<std::vector<PurgeEntry>> purge = ReadPurgeEntries(store);
+  if (!purge.ok()) return purge.status();
+  recovered.purge = *std::move(purge);
   if (absl::Status status = StoreIncomplete(recovered, options); !status.ok()) return status;
   return BeginIncarnation(recovered, options, shown);
 }
@@ -263,7 +281,12 @@ absl::Status MarkCleanShutdown(Store& store) {
   return store.Write(batch, /*sync=*/true);
 }
 
-void AddJournalStart(Store& store, uint64_t sequence, rocksdb::WriteBatch& batch) {
+void AddJournalStart(Store& store, uint64_t sequence, const Ledger& ledger,
+                     rocksdb::WriteBatch& batch) {
+  std::string bytes;
+  ByteWriter out(&bytes);
+  WriteLedger(ledger, out);
+  batch.Put(store.family(Family::kMeta), ToSlice(kLedgerKey), bytes);
   batch.Put(store.family(Family::kMeta), ToSlice(kJournalStartKey), EncodeNumber(sequence));
 }
 

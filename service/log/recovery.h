@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "service/log/embedded_options.h"
+#include "service/log/purge.h"
 #include "service/log/store.h"
 #include "service/log/thread_image.h"
 
@@ -26,6 +27,8 @@ struct Recovered {
   uint64_t incarnation = 0;
   uint64_t last_sequence = 0;
   uint64_t journal_bytes = 0;
+  Ledger ledger;
+  std::vector<PurgeEntry> purge;
   std::vector<RecoveredThread> threads;  // ascending by first_sequence
 };
 
@@ -38,7 +41,9 @@ absl::StatusOr<Recovered> Recover(const EmbeddedOptions& options, std::optional<
 // Writes the mark, durably, and all that was written before.
 absl::Status MarkCleanShutdown(Store& store);
 
-// Records that the journal before `sequence` is not needed, in `batch`.
-void AddJournalStart(Store& store, uint64_t sequence, rocksdb::WriteBatch& batch);
+// Records that the journal before `sequence` is not needed, in `batch`. `ledger`: as of the last
+// commit, as there may be no record left that says it.
+void AddJournalStart(Store& store, uint64_t sequence, const Ledger& ledger,
+                     rocksdb::WriteBatch& batch);
 
 }  // namespace clarion::log

@@ -11,7 +11,7 @@
 namespace clarion::log {
 namespace {
 
-constexpr uint8_t kVersion = 2;
+constexpr uint8_t kVersion = 3;
 
 absl::Status CheckVersion(ByteReader& in, std::string_view what) {
   const uint8_t version = in.Byte();
@@ -53,6 +53,7 @@ std::string EncodeMeta(const StoredMeta& meta) {
     out.Varint(mark.incarnation);
     out.Varint(mark.first.value());
   }
+  WriteExpired(meta.expired, out);
   return bytes;
 }
 
@@ -76,6 +77,7 @@ absl::StatusOr<StoredMeta> DecodeMeta(std::string_view bytes) {
     mark.incarnation = in.Varint();
     mark.first = Offset(in.Varint());
   }
+  meta.expired = ReadExpired(in);
   if (!in.ok()) return Broken("checkpoint");
   return meta;
 }

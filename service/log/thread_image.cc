@@ -35,10 +35,29 @@ void AppendToRuns(const Epoch& epoch, Offset offset, EventPtr event, std::vector
   runs.back().events.push_back(std::move(event));
 }
 
+void AddExpired(const ExpiredRange& range, size_t most, std::vector<ExpiredRange>& ranges) {
+  if (!ranges.empty()) {
+    ExpiredRange& newest = ranges.back();
+    if (newest.to.next() == range.from && newest.reason == range.reason &&
+        newest.epoch == range.epoch) {
+      newest.to = range.to;
+      newest.count += range.count;
+      newest.at = range.at;
+      return;
+    }
+  }
+  ranges.push_back(range);
+  if (ranges.size() <= most) return;
+  ranges[1].from = ranges[0].from;
+  ranges[1].count += ranges[0].count;
+  ranges.erase(ranges.begin());
+}
+
 void ThreadImage::Restore(const StoredMeta& meta) {
   owner_ = meta.owner;
   counters_ = meta.counters;
   epochs_ = meta.epochs;
+  expired_ = meta.expired;
   spilled_ = meta.counters.last;
   // A thread whose checkpoint has no events has no chunks either, unless it says so.
   if (meta.counters.last >= meta.counters.floor || meta.oldest != WallTime{})
@@ -87,6 +106,7 @@ void ThreadImage::Apply(Effects& effects) {
   counters_ = after;
   counters_.floor = floor_before;
   if (after.floor > floor_before) RaiseFloor(after.floor);
+  for (const ExpiredRange& range : effects.expired) AddExpired(range, kMaxExpiredRanges, expired_);
   unseen_ends_.erase(unseen_ends_.begin(), unseen_ends_.upper_bound(after.acknowledged.value()));
   while (!criticals_.empty() && criticals_.front().offset < first_pending()) criticals_.pop_front();
   // Which critical events of the chunks are pending still, only the chunks say.
@@ -138,6 +158,7 @@ const RunRecord* ThreadImage::RunAt(uint64_t start) const {
 ThreadState ThreadImage::State() const {
   ThreadState state;
   state.thread = id_;
+  state.deleted = deleted_;
   state.owner = owner_;
   state.epochs.reserve(epochs_.size());
   for (const EpochMark& mark : epochs_) state.epochs.push_back({mark.epoch, mark.first});
@@ -146,6 +167,7 @@ ThreadState ThreadImage::State() const {
   state.acknowledged = counters_.acknowledged;
   state.acknowledged_count = counters_.acknowledged_count;
   state.expired_count = counters_.expired_count;
+  state.expired = expired_;
   state.last_append = counters_.last_append;
   return state;
 }
@@ -173,6 +195,7 @@ StoredMeta ThreadImage::Meta(uint64_t applied) const {
   meta.owner = owner_;
   meta.counters = counters_;
   meta.epochs = epochs_;
+  meta.expired = expired_;
   if (!dead_chunks_.empty()) meta.oldest = StoredMeta::kLongAgo;
   if (!chunks_.empty()) meta.oldest = chunks_.front().last_time;
   if (!criticals_.empty()) meta.oldest_critical = criticals_.front().accepted_at;

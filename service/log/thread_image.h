@@ -59,6 +59,7 @@ struct StoredMeta {
   UserId owner;
   Counters counters;
   std::vector<EpochMark> epochs;
+  std::vector<ExpiredRange> expired;
   // When the oldest chunk's newest event was accepted (kLongAgo: only chunks that wait to be
   // removed are left), and the oldest critical event that is pending (1970: none, or not known
   // without the chunks): by these retention knows whether the thread is worth loading.
@@ -66,6 +67,10 @@ struct StoredMeta {
   WallTime oldest;
   WallTime oldest_critical;
 };
+
+// Adds `range`, which lies beyond those in `ranges`: to the last one if it goes on there in the
+// same epoch for the same reason. The oldest two become one where there would be more than `most`.
+void AddExpired(const ExpiredRange& range, size_t most, std::vector<ExpiredRange>& ranges);
 
 // Of an event in a chunk, what is needed to judge repetitions.
 struct StoredId {
@@ -86,6 +91,9 @@ class ThreadImage {
   void AddChunk(const ChunkInfo& chunk, const std::vector<StoredId>& ids);
   void SetComplete() { hints_.reset(); }
   bool complete() const { return !hints_.has_value(); }
+  // There is a tombstone and nothing else.
+  void SetDeleted() { deleted_ = true; }
+  bool deleted() const { return deleted_; }
 
   // --- Commits. The ids of effects.events are in the table already: ReserveId, or IndexEvents at
   // recovery. Moves the events out of `effects`.
@@ -157,9 +165,11 @@ class ThreadImage {
   void PruneIds(uint64_t gone);
 
   const ThreadId id_;
+  bool deleted_ = false;
   UserId owner_;
   Counters counters_;
   std::vector<EpochMark> epochs_;
+  std::vector<ExpiredRange> expired_;
 
   std::map<uint64_t, RunRecord> runs_;  // by start
   absl::flat_hash_map<std::string, uint64_t> run_starts_;

@@ -31,6 +31,8 @@ struct ThreadLog {
   // --- The commit thread's own.
   // What the commit being made will do; null: nothing.
   std::unique_ptr<Staged> staged;
+  // Its events count in the ledger; valid while something is staged.
+  bool counts = false;
   // Calls that wait for the image.
   std::vector<Op> parked;
   bool loading = false;

@@ -26,6 +26,8 @@ void Upkeep::Reset() {
   prune_queue_.clear();
   memory_bytes_ = 0;
   trimmed_bytes_ = 0;
+  purge_until_ = 0;
+  purgeable_.reset();
   // A trim of the former database may still be under way.
   given_back_bytes_ = std::make_shared<std::atomic<uint64_t>>(0);
   spills_.clear();
@@ -97,7 +99,13 @@ absl::Status Upkeep::Step(const std::shared_ptr<Store>& store, uint64_t sequence
   }
   FinishSpills();
   FinishEvictions();
-  if (trim_sequence_ != 0) PostTrim(store);
+  if (trim_sequence_ != 0) {
+    PostTrim(store);
+    if (purge_until_ != 0 && trim_sequence_ > purge_until_) {
+      purge_until_ = 0;
+      purgeable_ = trim_sequence_;
+    }
+  }
   engine_.metrics.threads.Set(static_cast<int64_t>(used_.size()));
   engine_.metrics.memory_bytes.Set(static_cast<int64_t>(memory_bytes_));
   return absl::OkStatus();
@@ -123,7 +131,7 @@ void Upkeep::PostTrim(const std::shared_ptr<Store>& store) {
 
 bool Upkeep::Pending(uint64_t journal_bytes) const {
   return !spill_queue_.empty() || !prune_queue_.empty() || OverJournal(journal_bytes) ||
-         OverMemory();
+         OverMemory() || purge_until_ != 0;
 }
 
 bool Upkeep::OverMemory() const {
@@ -133,8 +141,10 @@ bool Upkeep::OverMemory() const {
 }
 
 bool Upkeep::OverJournal(uint64_t journal_bytes) const {
-  return !dirty_.empty() &&
-         journal_bytes - dirty_.front()->dirty->journal_bytes > engine_.options.max_journal_bytes;
+  if (dirty_.empty()) return false;
+  const ThreadLog::Dirty& oldest = *dirty_.front()->dirty;
+  return oldest.sequence <= purge_until_ ||
+         journal_bytes - oldest.journal_bytes > engine_.options.max_journal_bytes;
 }
 
 void Upkeep::PlanSpill(Store& store, ThreadLog& thread, uint64_t sequence) {
@@ -194,10 +204,11 @@ void Upkeep::PlanTrim(Store& store, uint64_t sequence, uint64_t journal_bytes) {
   }
   engine_.metrics.journal_bytes.Set(
       static_cast<int64_t>(journal_bytes - given_back_bytes_->load()));
-  if (before - trimmed_bytes_ <= engine_.options.max_journal_bytes / 8) return;
+  const bool purges = purge_until_ != 0 && first_needed > purge_until_;
+  if (!purges && before - trimmed_bytes_ <= engine_.options.max_journal_bytes / 8) return;
   trimmed_bytes_ = before;
   trim_sequence_ = first_needed;
-  AddJournalStart(store, first_needed, batch_);
+  AddJournalStart(store, first_needed, engine_.ledger.now(), batch_);
 }
 
 void Upkeep::FinishSpills() {

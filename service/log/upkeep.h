@@ -10,6 +10,8 @@
 #include <deque>
 #include <list>
 #include <memory>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -50,6 +52,10 @@ class Upkeep {
   // last commit. After an error what is in memory is not to be trusted.
   absl::Status Step(const std::shared_ptr<Store>& store, uint64_t sequence, uint64_t journal_bytes,
                     size_t budget);
+  // Gives up the journal up to this record, in the steps that come.
+  void Purge(uint64_t until) { purge_until_ = until; }
+  // Once: that is done, durably, and the journal begins here.
+  std::optional<uint64_t> TakePurgeable() { return std::exchange(purgeable_, std::nullopt); }
   // Whether another step has something to do.
   bool Pending(uint64_t journal_bytes) const;
 
@@ -79,6 +85,8 @@ class Upkeep {
   std::deque<std::weak_ptr<ThreadLog>> spill_queue_;
   std::deque<std::weak_ptr<ThreadLog>> prune_queue_;
   size_t memory_bytes_ = 0;
+  uint64_t purge_until_ = 0;  // 0: no purge is wanted
+  std::optional<uint64_t> purgeable_;
   uint64_t trimmed_bytes_ = 0;  // of the journal, up to which it was asked to be given back
   // Up to which it was; set by the disk's threads.
   std::shared_ptr<std::atomic<uint64_t>> given_back_bytes_ =

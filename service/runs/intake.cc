@@ -137,6 +137,8 @@ absl::Status RefusalOf(log::AppendOutcome outcome, const ErrorContext& context) 
     case log::AppendOutcome::kFenced:
       return MakeError(Reason::kRunFenced,
                        "the producer_token is not that of the producer of this run", context);
+    case log::AppendOutcome::kDeleted:
+      return MakeError(Reason::kEventDropped, "the thread was deleted", context);
     case log::AppendOutcome::kAppended:
     case log::AppendOutcome::kDuplicate:
     case log::AppendOutcome::kSkipped:

@@ -341,6 +341,78 @@ TEST_P(LogContractTest, LedgerCountsEveryEventOnce) {
   EXPECT_EQ(state.pending(), 1u);
 }
 
+TEST_P(LogContractTest, WhatExpiredIsRememberedAfterTheEventsAreGone) {
+  client().Add("t", "u", {"a", "b", "c", "d", "e", "f", "g"});
+  ASSERT_TRUE(client().RaiseFloor("t", 2).ok());
+  ASSERT_TRUE(client().RaiseFloor("t", 3).ok());  // goes on where the last one ended
+  ASSERT_TRUE(client().Ack("t", "u", 4).ok());
+  ASSERT_TRUE(client().RaiseFloor("t", 5).ok());  // nothing that was not acknowledged
+  ASSERT_TRUE(client().RaiseFloor("t", 7).ok());
+  ASSERT_TRUE(client().RaiseFloor("t", 8, FloorReason::kDeleted).ok());
+  under_test().Evict();
+  for (int round = 0; round < 2; ++round) {
+    const ThreadState state = client().State("t");
+    EXPECT_THAT(RangesOf(state), ElementsAre("1-2 2 expired", "5-6 2 expired", "7-7 1 deleted"));
+    EXPECT_EQ(state.expired.at(0).epoch, state.end().epoch);
+    under_test().Reopen();
+  }
+}
+
+TEST_P(LogContractTest, TimeOfARangeIsThatOfItsNewestPart) {
+  client().Add("t", "u", {"a", "b"});
+  ASSERT_TRUE(client().RaiseFloor("t", 2).ok());
+  const WallTime first = client().State("t").expired.at(0).at;
+  under_test().Pass(std::chrono::seconds(5));
+  ASSERT_TRUE(client().RaiseFloor("t", 3).ok());
+  under_test().Reopen();
+  EXPECT_EQ(client().State("t").expired.at(0).at - first, std::chrono::seconds(5));
+}
+
+TEST_P(LogContractTest, MoreRangesThanAreKeptAreDrawnTogetherAndTheirCountsStayExact) {
+  constexpr uint64_t kRounds = kMaxExpiredRanges + 4;
+  for (uint64_t n = 0; n < kRounds; ++n) {
+    const std::string id = std::to_string(n);
+    client().Add("t", "u", {"expires" + id, "seen" + id});
+    ASSERT_TRUE(client().RaiseFloor("t", 2 * n + 2).ok());
+    ASSERT_TRUE(client().Ack("t", "u", 2 * n + 2).ok());
+  }
+  under_test().Reopen();
+  const ThreadState state = client().State("t");
+  EXPECT_EQ(state.expired_count, kRounds);
+  const std::vector<std::string> ranges = RangesOf(state);
+  ASSERT_EQ(ranges.size(), kMaxExpiredRanges);
+  EXPECT_EQ(ranges.front(), "1-9 5 expired");
+  EXPECT_EQ(ranges.at(1), "11-11 1 expired");
+  EXPECT_EQ(ranges.back(), "39-39 1 expired");
+}
+
+TEST_P(LogContractTest, LedgerOfAllThreadsIsTheSumAndOutlivesReopening) {
+  const Ledger before = client().TheLedger();
+  EXPECT_EQ(before, Ledger{});
+  client().Add("t", "u", {"a", "b", "c", "d"});
+  client().Append("t", "u", Items({"a"})).status().IgnoreError();  // a repetition
+  client().Add("s", "v", {"a", "b"});
+  client().Add("canary", kCanaryUser, {"a", "b", "c"});
+  ASSERT_TRUE(client().RaiseFloor("canary", 3).ok());
+  ASSERT_TRUE(client().Ack("t", "u", 1).ok());
+  ASSERT_TRUE(client().RaiseFloor("t", 3).ok());
+  ASSERT_TRUE(client().Ack("s", "v", 2).ok());
+  const Ledger expected{.total = {.accepted = 6, .acknowledged = 3, .expired = 1}};
+  for (int round = 0; round < 3; ++round) {
+    EXPECT_EQ(client().TheLedger(), expected) << round;
+    EXPECT_EQ(client().TheLedger().total.pending(), 2u);
+    round == 0 ? under_test().Evict() : under_test().Reopen();
+  }
+}
+
+TEST_P(LogContractTest, LedgerOfAnErasedThreadIsErasedWithIt) {
+  client().Add("t", "u", {"a", "b"});
+  client().Add("s", "u", {"a"});
+  ASSERT_TRUE(*client().Erase("t"));
+  under_test().Reopen();
+  EXPECT_EQ(client().TheLedger(), (Ledger{.total = {.accepted = 1}}));
+}
+
 TEST_P(LogContractTest, ExpiredEventNeverBecomesAcknowledged) {
   client().Add("t", "u", {"a", "b"});
   ASSERT_TRUE(client().RaiseFloor("t", 3).ok());
@@ -356,6 +428,99 @@ TEST_P(LogContractTest, FloorStopsBehindTheLastEvent) {
   EXPECT_EQ(*client().RaiseFloor("t", 2), Offset(3));
   EXPECT_THAT(client().ReadAll("t"), IsEmpty());
   EXPECT_EQ(client().Add("t", "u", {"c"}), 3u);
+}
+
+// --- Deletion.
+
+TEST_P(LogContractTest, DeletedThreadIsNobodysAndHasNothing) {
+  client()
+      .Append("t", "u", {Start("s", "r", "facts"), Item("a"), Item("b"), Item("c")})
+      .status()
+      .IgnoreError();
+  ASSERT_TRUE(client().Ack("t", "u", 1).ok());
+  ASSERT_TRUE(client().RaiseFloor("t", 3).ok());
+  client().Add("other", "u", {"x"});
+  under_test().Evict();
+  const auto deleted = client().Delete("t", "u");
+  ASSERT_TRUE(deleted.ok()) << deleted.status();
+  EXPECT_EQ(deleted->events, 2u);
+  EXPECT_EQ(deleted->expired, 2u);
+  EXPECT_FALSE(deleted->already_deleted);
+  for (int round = 0; round < 3; ++round) {
+    const ThreadState state = client().State("t");
+    EXPECT_TRUE(state.deleted);
+    EXPECT_TRUE(state.owner.empty());
+    EXPECT_EQ(state.last, Offset(0));
+    EXPECT_THAT(state.expired, IsEmpty());
+    EXPECT_THAT(client().ReadAll("t"), IsEmpty());
+    EXPECT_FALSE(client().Run("t", "r").has_value());
+    EXPECT_THAT(client().Find("t", "a"), HasReason(Reason::kNotFound));
+    EXPECT_THAT(*client().ListIds("u"), ElementsAre("other"));
+    EXPECT_EQ(client().List("")->threads.size(), 1u);
+    EXPECT_FALSE(client().State("other").deleted);
+    round == 0 ? under_test().Evict() : under_test().Reopen();
+  }
+}
+
+TEST_P(LogContractTest, LedgerOfADeletedThreadStaysInTheSums) {
+  client().Add("t", "u", {"a", "b", "c", "d"});
+  client().Add("s", "v", {"a", "b"});
+  ASSERT_TRUE(client().Ack("t", "u", 1).ok());
+  ASSERT_TRUE(client().RaiseFloor("t", 3).ok());
+  ASSERT_TRUE(client().Delete("t", "u").ok());
+  const Ledger expected{.total = {.accepted = 6, .acknowledged = 1, .expired = 3},
+                        .deleted_threads = {.accepted = 4, .acknowledged = 1, .expired = 3}};
+  for (int round = 0; round < 3; ++round) {
+    EXPECT_EQ(client().TheLedger(), expected) << round;
+    round == 0 ? under_test().Evict() : under_test().Reopen();
+  }
+}
+
+TEST_P(LogContractTest, DeletedThreadRefusesWhateverComesLate) {
+  client().Append("t", "u", {Start("s", "r"), Item("a")}).status().IgnoreError();
+  const Epoch epoch = client().State("t").end().epoch;
+  ASSERT_TRUE(client().Delete("t", "u").ok());
+  for (int round = 0; round < 3; ++round) {
+    const auto late = client().Append("t", "u", {Item("a"), Item("b"), End("e", "r")});
+    ASSERT_TRUE(late.ok()) << late.status();
+    EXPECT_THAT(Outcomes(*late), ElementsAre(kDeleted, kDeleted, kDeleted));
+    EXPECT_THAT(Outcomes(*client().Append("t", "v", Items({"c", "d"}), /*stop_at_refusal=*/true)),
+                ElementsAre(kDeleted, kSkipped));
+    EXPECT_THAT(client().Assign("t", "u"), HasReason(Reason::kEventDropped));
+    EXPECT_THAT(client().Ack("t", "u", Position{epoch, Offset(1)}),
+                HasReason(Reason::kThreadOwnership));
+    EXPECT_EQ(*client().RaiseFloor("t", 5), Offset(1));
+    const auto again = client().Delete("t", "u");
+    ASSERT_TRUE(again.ok()) << again.status();
+    EXPECT_TRUE(again->already_deleted);
+    EXPECT_EQ(again->events, 0u);
+    round == 0 ? under_test().Evict() : under_test().Reopen();
+  }
+  EXPECT_EQ(client().TheLedger().total, (LedgerCounts{.accepted = 2, .expired = 2}));
+}
+
+TEST_P(LogContractTest, OnlyItsOwnerDeletesAThread) {
+  client().Add("t", "u", {"a"});
+  EXPECT_THAT(client().Delete("t", "v"), HasReason(Reason::kThreadOwnership));
+  EXPECT_THAT(client().Delete("unknown", "u"), HasReason(Reason::kNotFound));
+  EXPECT_THAT(client().Delete("t", ""), HasReason(Reason::kContextInvalid));
+  EXPECT_THAT(client().ReadAll("t"), ElementsAre("1:text of a"));
+  ASSERT_TRUE(client().Assign("empty", "u").ok());
+  EXPECT_EQ(client().Delete("empty", "u")->events, 0u);
+  EXPECT_TRUE(client().State("empty").deleted);
+}
+
+TEST_P(LogContractTest, FollowerOfADeletedThreadIsTold) {
+  client().Add("t", "u", {"a", "b"});
+  RecordingFollower follower;
+  ASSERT_TRUE(client().Follow("t", &follower).ok());
+  ASSERT_TRUE(client().Delete("t", "u").ok());
+  ASSERT_TRUE(client().Append("t", "u", Items({"late"})).ok());
+  EXPECT_THAT(follower.calls(), ElementsAre("deleted 2"));
+  const auto state = client().Follow("t", &follower);
+  ASSERT_TRUE(state.ok()) << state.status();
+  EXPECT_TRUE(state->deleted);
+  client().Unfollow("t", &follower);
 }
 
 }  // namespace

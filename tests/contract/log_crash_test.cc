@@ -59,6 +59,8 @@ class Traffic {
                   [this, thread, sent](absl::StatusOr<AppendResult> result) {
                     Note(thread, sent, result);
                   });
+      if (random_() % 6 == 0) MoveLedger(log, thread);
+      if (random_() % 20 == 0) DeleteOne(log);
       // Sometimes a producer waits for its answer.
       if (random_() % 5 == 0) WaitForAnswers();
     }
@@ -78,12 +80,48 @@ class Traffic {
     MutexLock lock(mutex_);
     return accepted_;
   }
+  // Threads whose deletion was answered.
+  std::vector<std::string> deleted() const {
+    MutexLock lock(mutex_);
+    return deleted_;
+  }
   std::mt19937_64& random() { return random_; }
 
  private:
   void Begin() {
     MutexLock lock(mutex_);
     ++waiting_;
+  }
+  void Answered() {
+    MutexLock lock(mutex_);
+    --waiting_;
+    changed_.NotifyAll();
+  }
+  // A page acknowledges what it has, somewhere near the beginning.
+  void MoveLedger(Log* log, const std::string& thread) {
+    Begin();
+    log->GetState(ThreadId(thread), [this, log, thread](absl::StatusOr<ThreadState> state) {
+      if (!state.ok() || state->last == Offset{}) return Answered();
+      const Position seen{state->end().epoch, Offset(state->last.value() / 2 + 1)};
+      log->Ack(ThreadId(thread), UserId("u"), seen,
+               [this](const absl::StatusOr<AckResult>&) { Answered(); });
+    });
+  }
+  // A thread of its own, which comes and goes.
+  void DeleteOne(Log* log) {
+    const std::string thread = "gone" + std::to_string(next_++);
+    Begin();
+    log->Append({ThreadId(thread), UserId("u"), {Item("a"), Critical("b"), Start("s", "r")}},
+                [this](const absl::StatusOr<AppendResult>&) { Answered(); });
+    Begin();
+    log->Delete(ThreadId(thread), UserId("u"),
+                [this, thread](const absl::StatusOr<DeletedThread>& result) {
+                  {
+                    MutexLock lock(mutex_);
+                    if (result.ok()) deleted_.push_back(thread);
+                  }
+                  Answered();
+                });
   }
   void Note(const std::string& thread, const std::vector<std::pair<std::string, bool>>& sent,
             const absl::StatusOr<AppendResult>& result) {
@@ -112,6 +150,7 @@ class Traffic {
   int waiting_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<Accepted> accepted_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, Places> seen_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::string> deleted_ ABSL_GUARDED_BY(mutex_);
 };
 
 class CrashTest : public testing::Test {
@@ -161,6 +200,37 @@ class CrashTest : public testing::Test {
         }
       }
       EXPECT_EQ(now.size(), client().State(thread).last.value());
+    }
+  }
+
+  // The sums that commits kept are those of the threads there are.
+  void ExpectLedgerBalances() {
+    const Ledger ledger = client().TheLedger();
+    LedgerCounts sum = ledger.deleted_threads;
+    EXPECT_EQ(sum.pending(), 0u);
+    std::string token;
+    do {
+      const auto page = client().List("", token);
+      ASSERT_TRUE(page.ok()) << page.status();
+      for (const ThreadState& state : page->threads) {
+        EXPECT_EQ(state.acknowledged_count + state.expired_count + state.pending(),
+                  state.last.value());
+        sum.accepted += state.last.value();
+        sum.acknowledged += state.acknowledged_count;
+        sum.expired += state.expired_count;
+      }
+      token = page->next_page_token;
+    } while (!token.empty());
+    EXPECT_EQ(ledger.total, sum);
+  }
+
+  // Whose deletion was answered stays deleted, and refuses what comes late.
+  void ExpectDeleted(const Traffic& traffic) {
+    for (const std::string& thread : traffic.deleted()) {
+      EXPECT_TRUE(client().State(thread).deleted) << thread;
+      const auto late = client().Append(thread, "u", Items({"late"}));
+      ASSERT_TRUE(late.ok()) << late.status();
+      EXPECT_THAT(Outcomes(*late), ElementsAre(kDeleted));
     }
   }
 
@@ -219,6 +289,8 @@ TEST_F(CrashTest, MachineCrashLosesNoCriticalEventAndNoPlaceMeansTwo) {
         // What followed a lost event is lost as well: the rest is a beginning of what was.
         EXPECT_LE(now.epochs.size(), state.epochs.size() + 1);
       }
+      ExpectLedgerBalances();
+      ExpectDeleted(traffic);
       ExpectNoPlaceMeansTwoEvents(traffic);
       if (HasFailure()) return;
     }
@@ -271,6 +343,8 @@ TEST_F(CrashTest, ProcessCrashLosesNothingAcceptedAndKeepsTheEpoch) {
       Open("the boot");
       if (HasFatalFailure()) return;
       for (const auto& [thread, places] : traffic.seen()) EXPECT_EQ(Now(thread), places);
+      ExpectLedgerBalances();
+      ExpectDeleted(traffic);
     }
     for (const auto& [thread, epoch] : epochs) {
       client().Add(thread, "u", {"after"});
@@ -299,6 +373,30 @@ TEST_F(CrashTest, SecondCrashRightAfterOpeningLosesNothingOfTheFirst) {
   Open("boot 1");
   EXPECT_EQ(client().State("t").last, Offset(2))
       << "what was seen after opening was not synced first";
+}
+
+TEST_F(CrashTest, WhatExpiresAcrossEpochsIsARangeOfEach) {
+  OpenFresh("boot 0");
+  ASSERT_TRUE(client().Append("t", "u", {Critical("a"), Critical("b")}).ok());
+  ASSERT_TRUE(client().Ack("t", "u", 1).ok());
+  ASSERT_TRUE(client().Append("t", "u", {Critical("c")}).ok());  // makes the ack durable
+  fs_->PowerOff();
+  log_.reset();
+  fs_ = CrashFileSystem::Make();
+  Open("boot 1");
+  client().Add("t", "u", {"d", "e"});
+  const std::vector<EpochRecord> epochs = client().State("t").epochs;
+  ASSERT_EQ(epochs.size(), 2u);
+  ASSERT_TRUE(client().RaiseFloor("t", 5).ok());
+  const ThreadState state = client().State("t");
+  EXPECT_THAT(RangesOf(state), ElementsAre("2-3 2 expired", "4-4 1 expired"));
+  EXPECT_EQ(state.expired.at(0).epoch, epochs[0].epoch);
+  EXPECT_EQ(state.expired.at(1).epoch, epochs[1].epoch);
+  // A late ack of the older epoch counts nothing that expired.
+  ASSERT_TRUE(client().Ack("t", "u", Position{epochs[0].epoch, Offset(3)}).ok());
+  EXPECT_EQ(client().State("t").acknowledged_count, 1u);
+  EXPECT_EQ(client().State("t").expired_count, 3u);
+  ExpectLedgerBalances();
 }
 
 // --- Failing writes.
@@ -345,6 +443,7 @@ TEST_P(FailingWriteTest, AcceptedEventsStayAndARepeatedAppendSortsOutTheRest) {
     }
     EXPECT_EQ(client().ReadAll("t"), expected);
     EXPECT_EQ(expected.size(), 25u);
+    ExpectLedgerBalances();
     // A follower that was not interrupted was told everything.
     const auto calls = follower.calls();
     if (std::find(calls.begin(), calls.end(), "interrupted") == calls.end()) {

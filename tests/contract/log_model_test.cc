@@ -24,6 +24,7 @@ struct ModelThread {
   std::map<std::string, std::pair<uint64_t, uint64_t>> runs;  // start and end
 
   uint64_t last() const { return events.size(); }
+  bool deleted = false;
   // Each event by itself: what became of it.
   std::vector<char> fates;  // 'p'ending, 'a'cknowledged, 'e'xpired
 
@@ -75,6 +76,12 @@ class CheckingFollower : public Follower {
     acknowledged_ = acknowledged.value();
   }
   void OnInterrupted(const ThreadId&) override { ADD_FAILURE() << "nothing failed"; }
+  void OnDeleted(const ThreadId&, Offset last) override {
+    MutexLock lock(mutex_);
+    EXPECT_EQ(last.value() + 1, next_);
+    next_ = floor_ = 1;
+    acknowledged_ = 0;
+  }
   void ExpectAt(const ModelThread& thread) {
     MutexLock lock(mutex_);
     EXPECT_EQ(next_, thread.last() + 1);
@@ -125,7 +132,8 @@ class ModelRun {
     if (kind < 87) return Check(AnyThread());
     if (kind < 91) return Find(AnyThread());
     if (kind < 95) return Follow(AnyThread());
-    if (kind < 98) return log_.Evict();
+    if (kind < 97) return log_.Evict();
+    if (kind < 98) return Delete(AnyThread());
     Reopen();
   }
 
@@ -166,6 +174,10 @@ class ModelRun {
   // What the contract says of this item; changes the model.
   void ExpectJudged(ModelThread& thread, const std::string& owner, const AppendItem& item,
                     const std::string& text, const AppendedItem& answer) {
+    if (thread.deleted) {
+      EXPECT_EQ(answer.outcome, kDeleted);
+      return;
+    }
     if (!thread.owner.empty() && thread.owner != owner) {
       EXPECT_EQ(answer.outcome, kNotOwner);
       return;
@@ -219,6 +231,30 @@ class ModelRun {
     }
   }
 
+  // What it had counts on; the thread itself is as empty as one that never was.
+  void Delete(const std::string& name) {
+    ModelThread& thread = model_[name];
+    if (thread.deleted) {
+      EXPECT_TRUE(client().Delete(name, "u")->already_deleted);
+      return;
+    }
+    if (thread.owner.empty()) {
+      EXPECT_THAT(client().Delete(name, "u"), HasReason(Reason::kNotFound));
+      return;
+    }
+    EXPECT_THAT(client().Delete(name, "w"), HasReason(Reason::kThreadOwnership));
+    const auto deleted = client().Delete(name, thread.owner);
+    ASSERT_TRUE(deleted.ok()) << deleted.status();
+    EXPECT_FALSE(deleted->already_deleted);
+    EXPECT_EQ(deleted->events, thread.last() + 1 - thread.floor);
+    EXPECT_EQ(deleted->expired, thread.Count('p'));
+    deleted_.accepted += thread.last();
+    deleted_.acknowledged += thread.Count('a');
+    deleted_.expired += thread.Count('e') + thread.Count('p');
+    thread = ModelThread{};
+    thread.deleted = true;
+  }
+
   void RaiseFloor(const std::string& name) {
     ModelThread& thread = model_[name];
     const uint64_t floor = thread.floor + Pick(8);
@@ -256,6 +292,7 @@ class ModelRun {
   void Check(const std::string& name) {
     const ModelThread& thread = model_[name];
     const ThreadState state = client().State(name);
+    EXPECT_EQ(state.deleted, thread.deleted);
     EXPECT_EQ(state.owner.str(), thread.owner);
     EXPECT_EQ(state.last.value(), thread.last());
     EXPECT_EQ(state.floor.value(), thread.floor);
@@ -263,6 +300,8 @@ class ModelRun {
     EXPECT_EQ(state.acknowledged_count, thread.Count('a'));
     EXPECT_EQ(state.expired_count, thread.Count('e'));
     EXPECT_EQ(state.pending(), thread.Count('p'));
+    EXPECT_EQ(ExpiredOffsets(state, thread), thread.Count('e'));
+    CheckLedger();
     EXPECT_LE(state.epochs.size(), 1u);
     std::map<std::string, std::pair<uint64_t, uint64_t>> runs;
     for (int n = 0; n < kRuns; ++n) {
@@ -275,6 +314,34 @@ class ModelRun {
     if (const auto follower = followers_.find(name); follower != followers_.end()) {
       follower->second->ExpectAt(thread);
     }
+  }
+
+  // Each range covers what expired in it and nothing else, unless it was drawn together. The sum.
+  static uint64_t ExpiredOffsets(const ThreadState& state, const ModelThread& thread) {
+    uint64_t sum = 0;
+    uint64_t last = 0;
+    for (const ExpiredRange& range : state.expired) {
+      EXPECT_GT(range.from.value(), last);
+      last = range.to.value();
+      const auto first = thread.fates.begin() + static_cast<ptrdiff_t>(range.from.value()) - 1;
+      EXPECT_EQ(std::count(first, thread.fates.begin() + static_cast<ptrdiff_t>(last), 'e'),
+                static_cast<ptrdiff_t>(range.count));
+      sum += range.count;
+    }
+    return sum;
+  }
+
+  void CheckLedger() {
+    LedgerCounts sum;
+    for (const auto& [name, thread] : model_) {
+      sum.accepted += thread.last();
+      sum.acknowledged += thread.Count('a');
+      sum.expired += thread.Count('e');
+    }
+    sum.accepted += deleted_.accepted;
+    sum.acknowledged += deleted_.acknowledged;
+    sum.expired += deleted_.expired;
+    EXPECT_EQ(client().TheLedger(), (Ledger{.total = sum, .deleted_threads = deleted_}));
   }
 
   void Follow(const std::string& name) {
@@ -314,6 +381,7 @@ class ModelRun {
   std::mt19937_64 random_;
   EmbeddedUnderTest log_;
   std::map<std::string, ModelThread> model_;
+  LedgerCounts deleted_;
   std::map<std::string, std::unique_ptr<CheckingFollower>> followers_;
   uint64_t next_id_ = 0;
 };

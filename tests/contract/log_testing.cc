@@ -153,6 +153,19 @@ absl::StatusOr<bool> LogClient::Erase(std::string_view thread) {
       [&](Log::Callback<bool> done) { log_->Erase(ThreadId(thread), std::move(done)); });
 }
 
+absl::StatusOr<DeletedThread> LogClient::Delete(std::string_view thread, std::string_view user) {
+  return Await<DeletedThread>([&](Log::Callback<DeletedThread> done) {
+    log_->Delete(ThreadId(thread), UserId(user), std::move(done));
+  });
+}
+
+Ledger LogClient::TheLedger() {
+  const absl::StatusOr<Ledger> ledger =
+      Await<Ledger>([&](Log::Callback<Ledger> done) { log_->GetLedger(std::move(done)); });
+  EXPECT_TRUE(ledger.ok()) << ledger.status();
+  return ledger.value_or(Ledger{});
+}
+
 absl::StatusOr<std::vector<std::string>> LogClient::ListIds(std::string_view owner,
                                                             std::string_view after, size_t limit) {
   const absl::StatusOr<std::vector<ThreadId>> page =
@@ -170,6 +183,16 @@ absl::StatusOr<ThreadPage> LogClient::List(std::string_view owner, std::string p
   return Await<ThreadPage>([&](Log::Callback<ThreadPage> done) {
     log_->ListThreads(UserId(owner), std::move(page_token), page_size, std::move(done));
   });
+}
+
+std::vector<std::string> RangesOf(const ThreadState& state) {
+  std::vector<std::string> ranges;
+  ranges.reserve(state.expired.size());
+  for (const ExpiredRange& range : state.expired) {
+    ranges.push_back(absl::StrCat(range.from.value(), "-", range.to.value(), " ", range.count,
+                                  range.reason == FloorReason::kDeleted ? " deleted" : " expired"));
+  }
+  return ranges;
 }
 
 std::vector<AppendOutcome> Outcomes(const AppendResult& result) {
@@ -231,6 +254,9 @@ void RecordingFollower::OnFloorRaised(const ThreadId&, Offset floor, FloorReason
 }
 void RecordingFollower::OnAcknowledged(const ThreadId&, Offset acknowledged) {
   Add(absl::StrCat("acked ", acknowledged.value()));
+}
+void RecordingFollower::OnDeleted(const ThreadId&, Offset last) {
+  Add(absl::StrCat("deleted ", last.value()));
 }
 void RecordingFollower::OnInterrupted(const ThreadId&) {
   Add("interrupted");

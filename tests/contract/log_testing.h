@@ -83,6 +83,8 @@ class LogClient {
   absl::StatusOr<Offset> RaiseFloor(std::string_view thread, uint64_t floor,
                                     FloorReason reason = FloorReason::kExpired);
   absl::StatusOr<bool> Erase(std::string_view thread);
+  absl::StatusOr<DeletedThread> Delete(std::string_view thread, std::string_view user);
+  Ledger TheLedger();
   absl::StatusOr<std::vector<std::string>> ListIds(std::string_view owner,
                                                    std::string_view after = "", size_t limit = 100);
   absl::StatusOr<ThreadPage> List(std::string_view owner, std::string page_token = "",
@@ -91,6 +93,9 @@ class LogClient {
  private:
   Log* const log_;
 };
+
+// What the thread remembers of what expired, as "3-4 2 expired": from, to, count, reason.
+std::vector<std::string> RangesOf(const ThreadState& state);
 
 // Outcomes of an append, and where its events went.
 std::vector<AppendOutcome> Outcomes(const AppendResult& result);
@@ -113,13 +118,14 @@ class RecordingOwners : public OwnerWatcher {
 };
 
 // Remembers what it is told, in order: "appended 1:a 2:b", "floor 3 expired", "acked 2",
-// "interrupted".
+// "deleted 2", "interrupted".
 class RecordingFollower : public Follower {
  public:
   void OnAppended(const ThreadId& thread, const EventRun& run) override;
   void OnFloorRaised(const ThreadId& thread, Offset floor, FloorReason reason) override;
   void OnAcknowledged(const ThreadId& thread, Offset acknowledged) override;
   void OnInterrupted(const ThreadId& thread) override;
+  void OnDeleted(const ThreadId& thread, Offset last) override;
 
   std::vector<std::string> calls() const;
   // All events it was told, in order.
