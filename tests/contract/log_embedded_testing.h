@@ -1,12 +1,15 @@
 // The embedded log in a temporary folder, with a clock that is turned by hand.
 #pragma once
 
+#include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
 
 #include "proto/base/manual_scheduler.h"
 #include "service/log/embedded_log.h"
+#include "telemetry/metrics.h"
 #include "tests/contract/log_testing.h"
 
 namespace clarion::log {
@@ -76,6 +79,38 @@ class EmbeddedUnderTest : public LogUnderTest {
   ManualScheduler clock_;
   EmbeddedOptions options_;
   std::unique_ptr<Log> log_;
+};
+
+// A test that opens the embedded log as it likes.
+class EmbeddedLogTest : public testing::Test {
+ protected:
+  // Opens with these options; a second call opens the same folder with others.
+  void Open(const std::function<void(EmbeddedOptions&)>& change = [](EmbeddedOptions&) {}) {
+    if (log_ == nullptr) {
+      EmbeddedOptions options = TightOptions();
+      change(options);
+      log_ = std::make_unique<EmbeddedUnderTest>(options);
+    } else {
+      log_->Close();
+      change(log_->options());
+      log_->Open();
+    }
+  }
+  LogClient client() { return LogClient(log_->log()); }
+  // Follows, turns the clock, and waits until the floor is where it should be.
+  void ExpectFloorAfter(std::chrono::milliseconds time, uint64_t floor) {
+    RecordingFollower follower;
+    ASSERT_TRUE(client().Follow("t", &follower).ok());
+    log_->clock().Advance(time);
+    follower.WaitFor("floor " + std::to_string(floor) + " expired");
+    client().Unfollow("t", &follower);
+  }
+  EmbeddedUnderTest& log() { return *log_; }
+  void Close() { log_.reset(); }
+  static uint64_t Loads() { return GetCounter("clarion_log_loads_total", "").value(); }
+
+ private:
+  std::unique_ptr<EmbeddedUnderTest> log_;
 };
 
 }  // namespace clarion::log
