@@ -61,6 +61,8 @@ struct HubOptions {
   // At most a quarter of what may wait for a connection: it is asked for when there is room for
   // half of that, and a page for all who follow a lagging thread may come besides.
   uint32_t page_bytes = 256 * 1024;
+  // Likewise, in events.
+  uint32_t page_events = 2'048;
   // A `subscribe` waits this long for the service, also for one that is away; then it fails with
   // GATEWAY_UNAVAILABLE, at the earliest after half of it. (Subscriptions that were confirmed once
   // wait as long as it takes; refused for now, they are asked for again.)

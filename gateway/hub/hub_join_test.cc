@@ -45,6 +45,7 @@ class World {
     options.after = timers_.Function();
     hub_ = Hub::Create(options, &link_, nullptr);
     link_.Start(hub_.get());
+    link_.compacts = true;
     for (const std::string& thread : threads_) link_.Append(thread, 2);
     NoteOwners();
     link_.Up();
@@ -161,6 +162,8 @@ class World {
   struct Watched {
     explicit Watched(Encoding encoding) : subscriber(encoding) {}
     FakeSubscriber subscriber;
+    // Wants no compacted events.
+    bool full() const { return subscriber.encoding() == Encoding::kJson; }
     // What it follows.
     std::map<std::string, Judge> judges;
     // Ids of questions whose answer may begin anywhere.
@@ -171,6 +174,7 @@ class World {
     const std::string id = std::to_string(++last_id_);
     v1::Subscribe subscribe;
     subscribe.set_thread_id(thread);
+    if (connection.full()) subscribe.set_history(v1::HISTORY_FULL);
     if (after.has_value()) {
       connection.free.insert(id);
       subscribe.mutable_after()->set_epoch(after->epoch.str());
@@ -213,7 +217,11 @@ class World {
     } else if (frame.has_caught_up()) {
       judge.CaughtUp(frame.caught_up().offset());
     } else if (frame.has_event()) {
-      judge.Event(frame.event().offset(), frame.event().event_id());
+      const v1::Event& event = frame.event();
+      if (connection.full() && event.first_offset() != 0 && mistake_.empty())
+        mistake_ = "a compacted event for who wants all";
+      judge.Event(event.offset(), event.event_id(),
+                  event.first_offset() == 0 ? event.offset() : event.first_offset());
     } else if (mistake_.empty()) {
       mistake_ = absl::StrCat("an unexpected frame: ", frame.ShortDebugString());
     }

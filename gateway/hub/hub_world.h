@@ -88,7 +88,11 @@ class FakeSubscriber : public Subscriber {
                                 ? absl::StrCat(" after ", f.missed().discard_after())
                                 : "");
       case v1::ServerFrame::kEvent:
-        return absl::StrCat("event ", f.event().offset(), " ", f.event().event_id());
+        return absl::StrCat("event ",
+                            f.event().first_offset() == 0
+                                ? ""
+                                : absl::StrCat(f.event().first_offset(), "..").c_str(),
+                            f.event().offset(), " ", f.event().event_id());
       case v1::ServerFrame::kBound:
         return absl::StrCat("bound ", f.bound().thread_id());
       case v1::ServerFrame::kUnsubscribed:
@@ -161,6 +165,7 @@ class FakeSubscriber : public Subscriber {
       frame.mutable_error()->set_thread_id(text("thread_id"));
     } else {
       frame.mutable_event()->set_offset(number("offset"));
+      frame.mutable_event()->set_first_offset(number("first_offset"));
       frame.mutable_event()->set_event_id(text("event_id"));
     }
     return frame;
@@ -211,6 +216,8 @@ class ModelLink : public link::Link {
   // The gateway's queue takes nothing live.
   bool full = false;
   size_t page_events = 2;
+  // Merges events in pages, where that is allowed.
+  bool compacts = false;
   int made = 0;
   // Bytes that make events larger.
   size_t padding = 0;
@@ -293,14 +300,16 @@ class ModelLink : public link::Link {
     asked.pop_front();
     const Position after{Epoch(ask.request.after().epoch()), Offset(ask.request.after().offset())};
     const LogModel& log = threads[ask.request.thread_id()].log();
-    link::Page page = log.Read(after, EventsOf(ask.request, log, after));
+    const auto shape =
+        compacts && ask.request.compact() ? LogModel::Shape::kCompacted : LogModel::Shape::kFull;
+    link::Page page = log.Read(after, EventsOf(ask.request, log, after), shape);
     for (link::Live& run : page.runs) {
       run.thread = ThreadId(ask.request.thread_id());
       for (EventPtr& event : run.events) {
         // Only what was asked for.
         event = std::make_shared<EncodedEvent>(
             ask.request.want_json() ? event->json() : std::string_view(),
-            ask.request.want_proto() ? event->proto() : std::string_view());
+            ask.request.want_proto() ? event->proto() : std::string_view(), event->offsets());
       }
     }
     answered.push_back({std::move(ask.done), std::move(page)});

@@ -29,6 +29,8 @@ struct AllThreads {
   uint64_t asked = 0;
   // Frames of the page that wait for that.
   std::vector<std::string> requests;
+  // Threads that join by it are replayed in full.
+  bool full = false;
 };
 
 // The subscriptions of one connection that want a page, in the order of their turns; see puller.h.
@@ -134,6 +136,8 @@ class Subscription final
   // Began at the log's end, past what the user may not have seen: the service judges its acks by
   // that.
   bool live = false;
+  // Replayed as published, never compacted.
+  bool full = false;
 
   void OnSubscribed(const Subscribed& subscribed) override;
   void OnMissed(const v1::Missed& missed) override;
