@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <map>
@@ -29,20 +30,53 @@ class FakeSubscriber : public Subscriber {
   explicit FakeSubscriber(Encoding encoding) : encoding_(encoding) {}
 
   Encoding encoding() const override { return encoding_; }
-  void Send(FramesPtr frames, size_t first) override {
+  void Send(FramesPtr frames, size_t first, FrameTag tag) override {
     ++sends;
     queued += frames->bytes().size() - frames->begin(first);
     most_queued = std::max(most_queued, queued);
     for (size_t i = first; i < frames->count(); ++i) {
-      Read(frames->bytes().substr(frames->begin(i), frames->begin(i + 1) - frames->begin(i)));
+      held_.push_back({tag, frames->first_offset(i),
+                       std::string(frames->bytes().substr(
+                           frames->begin(i), frames->begin(i + 1) - frames->begin(i)))});
+    }
+    if (!holding) Release();
+  }
+  // As if the first of what waits were half written.
+  std::vector<TakenBack> TakeBack(const absl::flat_hash_set<uint32_t>& sources) override {
+    std::map<uint32_t, Offset> first;
+    std::set<uint32_t> passed;
+    for (size_t i = held_.size(); i > 1; --i) {
+      const FrameTag tag = held_[i - 1].tag;
+      if (!tag.events) {
+        passed.insert(tag.source);
+      } else if (sources.contains(tag.source) && !passed.contains(tag.source)) {
+        first[tag.source] = held_[i - 1].first;
+        held_.erase(held_.begin() + static_cast<ptrdiff_t>(i - 1));
+        ++taken_back;
+      }
+    }
+    std::vector<TakenBack> taken;
+    for (const auto& [source, offset] : first) taken.push_back({source, offset});
+    return taken;
+  }
+  // The page reads so much of what waits.
+  void Release(size_t count = SIZE_MAX) {
+    for (; count > 0 && !held_.empty(); --count) {
+      const std::string frame = std::move(held_.front().bytes);
+      held_.pop_front();
+      Read(frame);
     }
   }
+  size_t held() const { return held_.size(); }
   bool HasRoom() const override {
     ++asked_for_room;
     return room && (bound == 0 || queued < bound / 2);
   }
   void Close(CloseCode code, std::string_view /*message*/) override { closed = code; }
 
+  // What is sent waits until it is released.
+  bool holding = false;
+  int taken_back = 0;
   bool room = true;
   // Bytes that may wait for its socket, which takes nothing before the test empties the queue; 0:
   // any.
@@ -171,7 +205,14 @@ class FakeSubscriber : public Subscriber {
     return frame;
   }
 
+  struct Held {
+    FrameTag tag;
+    Offset first;
+    std::string bytes;
+  };
+
   const Encoding encoding_;
+  std::deque<Held> held_;
 };
 
 // The service's side, and the link in between, as queues.

@@ -116,6 +116,50 @@ TEST_P(AbsenceTest, ABrowserAbsentForAHundredThousandEventsIsCurrentInFewPages) 
   }
 }
 
+TEST_P(AbsenceTest, FiveHundredThatReturnAtOnceAreServedInBoundedMemory) {
+  constexpr int kBrowsers = 500;
+  constexpr size_t kQueuedTotal = 64 * kMiB;
+  Deployment deployment(GetParam(), {"--max-pages", "8"},
+                        {"--max-connections-per-user", "1000", "--max-queued-bytes-total",
+                         std::to_string(kQueuedTotal)});
+  deployment.Start();
+  BulkPublisher(deployment).Publish(HalfCompactable("t"));
+  const size_t service_before = deployment.service().resident();
+  const size_t gateway_before = deployment.gateway().resident();
+  Crowd crowd(deployment.stream_port());
+  Watch watch(deployment);
+  crowd.Join(std::vector<CrowdMember>(kBrowsers, Member(deployment)));
+  // Commits go on meanwhile: one after the other, each answered.
+  std::vector<double> answers;
+  BulkPublisher publisher(deployment);
+  for (int i = 0; i < 200; ++i) {
+    const auto begin = std::chrono::steady_clock::now();
+    publisher.Publish({Thinking("ada", "other", "o" + std::to_string(i))});
+    const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - begin;
+    answers.push_back(took.count());
+  }
+  std::sort(answers.begin(), answers.end());
+  std::printf(
+      "[ FIGURE   ] %s: publishing meanwhile, answered after %.1f ms (median), %.1f ms (p99)\n",
+      NameOf(GetParam()).c_str(), answers[100], answers[198]);
+  // By then every queue has been as full as it gets.
+  ASSERT_TRUE(crowd.WaitForOffset(kEvents / 10, seconds(300))) << crowd.fault();
+  watch.Stop();
+  const size_t service = deployment.service().most_resident() - service_before;
+  const size_t gateway = deployment.gateway().most_resident() - gateway_before;
+  std::printf(
+      "[ FIGURE   ] %s: %d at once: service +%zu MiB, gateway +%zu MiB, queues at most %.1f MiB, "
+      "pages at most %.0f\n",
+      NameOf(GetParam()).c_str(), kBrowsers, service / kMiB, gateway / kMiB,
+      static_cast<double>(watch.queued()) / kMiB, watch.pages());
+  EXPECT_LE(watch.pages(), 8);
+  // A page for each that had nothing waiting when it was asked for may come on top of it.
+  EXPECT_LE(watch.queued(), kQueuedTotal + 16 * kMiB);
+  EXPECT_LE(service, 128 * kMiB);
+  EXPECT_LE(gateway, 128 * kMiB);
+  EXPECT_EQ(crowd.closed(), 0u);
+}
+
 // What browsers see is the same, whatever travels.
 TEST_P(AbsenceTest, ACompactedReplayJoinsLiveEventsWithoutGapOrRepeat) {
   Deployment deployment(GetParam());

@@ -59,8 +59,7 @@ class Crowd::Member {
     boost::system::error_code ignored;
     socket_.set_option(tcp::no_delay(true), ignored);
     // The smallest that there is: what is not read waits on the other side.
-    if (!options_.reads || options_.pause_after_caught_up)
-      socket_.set_option(asio::socket_base::receive_buffer_size(1), ignored);
+    if (!options_.reads) socket_.set_option(asio::socket_base::receive_buffer_size(1), ignored);
     Write(
         "GET /v1/stream HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: "
         "websocket\r\n"
