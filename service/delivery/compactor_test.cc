@@ -15,7 +15,6 @@ namespace clarion::delivery {
 namespace {
 
 using ::testing::ElementsAre;
-using ::testing::HasSubstr;
 
 v1::Event Envelope(const std::string& id, const std::string& run = "r") {
   v1::Event event;
