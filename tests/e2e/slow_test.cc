@@ -28,6 +28,7 @@ class SlowTest : public ::testing::TestWithParam<Form> {
   // Deltas of one message that say when they were published.
   std::vector<v1::Event> Now(const std::string& thread, int count, size_t padding) {
     std::vector<v1::Event> events;
+    events.reserve(static_cast<size_t>(count));
     for (int i = 0; i < count; ++i) {
       events.push_back(Thinking("ada", thread, "e" + std::to_string(++made_),
                                 std::to_string(NowNanos()) + " " + std::string(padding, 'x')));
@@ -66,6 +67,7 @@ TEST_P(SlowTest, OneInAHundredThatNeverReadsCostsTheOthersNothing) {
   publisher.Publish(Now("backlog", kBacklog, 400));
   Crowd readers(deployment.stream_port());
   std::vector<CrowdMember> members;
+  members.reserve(kReaders);
   for (int i = 0; i < kReaders; ++i) {
     members.push_back({deployment.Token("ada"), ThreadOf(i % kThreads), "live"});
   }
