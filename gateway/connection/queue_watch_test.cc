@@ -18,7 +18,7 @@ using ::testing::IsEmpty;
 
 class QueueWatchTest : public ::testing::Test {
  protected:
-  class FakeQueue : public QueueWatch::Queue {
+  class FakeQueue final : public QueueWatch::Queue {
    public:
     FakeQueue(QueueWatchTest* test, std::string name, size_t bytes, size_t rest)
         : test_(test), name_(std::move(name)), rest_(rest) {
