@@ -23,11 +23,23 @@ constexpr uint32_t kEventTag = WireFormatLite::MakeTag(v1::ServerFrame::kEventFi
 constexpr uint32_t kOffsetTag =
     WireFormatLite::MakeTag(v1::Event::kOffsetFieldNumber, WireFormatLite::WIRETYPE_VARINT);
 
+constexpr uint32_t kFirstOffsetTag =
+    WireFormatLite::MakeTag(v1::Event::kFirstOffsetFieldNumber, WireFormatLite::WIRETYPE_VARINT);
+
 constexpr std::string_view kJsonOffset = R"({"offset":)";
+constexpr std::string_view kJsonFirstOffset = R"(,"first_offset":)";
 constexpr size_t kMaxDigits = 20;
 constexpr size_t kMaxVarintBytes = 10;
 // What stands in front of an event's stored bytes, at most, in either encoding.
 constexpr size_t kMaxPrefixBytes = kMaxHeaderBytes + kJsonOffset.size() + kMaxDigits + 1;
+// And besides if it is compacted.
+constexpr size_t kMaxFirstOffsetBytes = kJsonFirstOffset.size() + kMaxDigits;
+
+// The offsets that an event covers: one, unless it is compacted.
+struct Range {
+  uint64_t first = 0;
+  uint64_t last = 0;
+};
 
 char OpcodeOf(Encoding encoding) {
   return encoding == Encoding::kJson ? kFinText : kFinBinary;
@@ -57,25 +69,31 @@ char* WriteVarint(char* to, uint64_t value) {
       CodedOutputStream::WriteVarint64ToArray(value, reinterpret_cast<uint8_t*>(to)));
 }
 
-// `{"offset":N,` and the stored rest of the object.
-void AppendJsonEvent(uint64_t offset, std::string_view json, std::string& out) {
-  char digits[kMaxDigits];
-  const auto digits_bytes =
-      static_cast<size_t>(std::to_chars(digits, digits + sizeof digits, offset).ptr - digits);
-  char prefix[kMaxPrefixBytes];
-  char* end =
-      WriteHeader(prefix, Encoding::kJson, kJsonOffset.size() + digits_bytes + 1 + json.size());
-  end += kJsonOffset.copy(end, kJsonOffset.size());
-  end += std::string_view(digits, digits_bytes).copy(end, digits_bytes);
-  *end++ = ',';
-  out.append(prefix, static_cast<size_t>(end - prefix)).append(json);
+// `{"offset":N,`, or `{"offset":N,"first_offset":M,`, and the stored rest of the object.
+void AppendJsonEvent(Range offsets, std::string_view json, std::string& out) {
+  char begin[kMaxPrefixBytes + kMaxFirstOffsetBytes];
+  char* begin_end = begin + kJsonOffset.copy(begin, kJsonOffset.size());
+  begin_end = std::to_chars(begin_end, begin + sizeof begin, offsets.last).ptr;
+  if (offsets.first != offsets.last) {
+    begin_end += kJsonFirstOffset.copy(begin_end, kJsonFirstOffset.size());
+    begin_end = std::to_chars(begin_end, begin + sizeof begin, offsets.first).ptr;
+  }
+  *begin_end++ = ',';
+  const auto begin_bytes = static_cast<size_t>(begin_end - begin);
+  char header[kMaxHeaderBytes];
+  const char* header_end = WriteHeader(header, Encoding::kJson, begin_bytes + json.size());
+  out.append(header, static_cast<size_t>(header_end - header));
+  out.append(begin, begin_bytes).append(json);
 }
 
 // ServerFrame{event}: a message's fields may stand in any order, so the offset goes in front of
 // the stored ones and only the lengths around them are new.
-void AppendProtoEvent(uint64_t offset, std::string_view proto, std::string& out) {
-  char offset_field[2 * kMaxVarintBytes];
-  char* offset_end = WriteVarint(WriteVarint(offset_field, kOffsetTag), offset);
+void AppendProtoEvent(Range offsets, std::string_view proto, std::string& out) {
+  char offset_field[4 * kMaxVarintBytes];
+  char* offset_end = WriteVarint(WriteVarint(offset_field, kOffsetTag), offsets.last);
+  if (offsets.first != offsets.last) {
+    offset_end = WriteVarint(WriteVarint(offset_end, kFirstOffsetTag), offsets.first);
+  }
   const auto offset_bytes = static_cast<size_t>(offset_end - offset_field);
   const size_t event_bytes = offset_bytes + proto.size();
 
@@ -97,22 +115,40 @@ std::string_view StoredBytes(Encoding encoding, const EncodedEvent& event) {
 FramesPtr Frames::OfEvents(Encoding encoding, Offset first, std::span<const EventPtr> events) {
   boost::intrusive_ptr<Frames> frames(new Frames);
   size_t bytes = 0;
-  for (const EventPtr& event : events)
+  for (const EventPtr& event : events) {
     bytes += kMaxPrefixBytes + StoredBytes(encoding, *event).size();
+    if (event->offsets() > 1) bytes += kMaxFirstOffsetBytes;
+  }
   frames->bytes_.reserve(bytes);
   frames->begins_.reserve(events.size());
 
-  uint64_t offset = first.value();
+  frames->first_ = first;
+  uint64_t next = first.value();
   for (const EventPtr& event : events) {
     frames->begins_.push_back(static_cast<uint32_t>(frames->bytes_.size()));
+    const Range offsets{next, next + event->offsets() - 1};
     const std::string_view stored = StoredBytes(encoding, *event);
     if (encoding == Encoding::kJson) {
-      AppendJsonEvent(offset++, stored, frames->bytes_);
+      AppendJsonEvent(offsets, stored, frames->bytes_);
     } else {
-      AppendProtoEvent(offset++, stored, frames->bytes_);
+      AppendProtoEvent(offsets, stored, frames->bytes_);
     }
+    if (event->offsets() > 1) {
+      frames->steps_.push_back(
+          {static_cast<uint32_t>(frames->begins_.size()), event->offsets() - 1});
+    }
+    next = offsets.last + 1;
   }
   return frames;
+}
+
+Offset Frames::first_offset(size_t index) const {
+  uint64_t offset = first_.value() + index;
+  for (const Step& step : steps_) {
+    if (step.behind > index) break;
+    offset += step.more;
+  }
+  return Offset(offset);
 }
 
 FramesPtr Frames::OfMessage(Encoding encoding, const v1::ServerFrame& frame) {

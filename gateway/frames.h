@@ -26,7 +26,8 @@ inline constexpr size_t kEncodings = 2;
 // buffer is what a connection sends.
 class Frames : public boost::intrusive_ref_counter<Frames, boost::thread_unsafe_counter> {
  public:
-  // Events of one thread, contiguous from `first`, one frame each.
+  // Events of one thread, contiguous from `first`, one frame each. One that covers several offsets
+  // gets the last of them, and the first as `first_offset`.
   static boost::intrusive_ptr<const Frames> OfEvents(Encoding encoding, Offset first,
                                                      std::span<const EventPtr> events);
   // One control frame, as its message.
@@ -41,10 +42,20 @@ class Frames : public boost::intrusive_ref_counter<Frames, boost::thread_unsafe_
   size_t begin(size_t index) const {
     return index < begins_.size() ? begins_[index] : bytes_.size();
   }
+  // Of events: the first offset that frame `index` covers.
+  Offset first_offset(size_t index) const;
 
  private:
+  // From frame `behind` on offsets are `more` further than one for each frame makes them.
+  struct Step {
+    uint32_t behind;
+    uint32_t more;
+  };
+
   std::string bytes_;
   std::vector<uint32_t> begins_;
+  Offset first_;
+  std::vector<Step> steps_;
 };
 using FramesPtr = boost::intrusive_ptr<const Frames>;
 

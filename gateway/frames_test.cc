@@ -149,6 +149,33 @@ TEST(ServerFrameJsonTest, ClaimSaysItsOffsetThoughItIsZero) {
   EXPECT_EQ(ToJson(frame), R"({"type":"subscribed","thread_id":"t","claim":true,"offset":0})");
 }
 
+TEST(FramesTest, CompactedEventsHaveTheirLastOffsetAndTheirFirst) {
+  const EventPtr one = Encode(Thinking("a"));
+  const auto three = std::make_shared<EncodedEvent>(one->json(), one->proto(), 3);
+  const std::vector<EventPtr> events = {one, three, three, one};
+  const FramesPtr json = Frames::OfEvents(Encoding::kJson, Offset(9), events);
+  const std::vector<Decoded> decoded = TakeAll(json->bytes());
+  ASSERT_EQ(decoded.size(), 4u);
+  const std::string stored(one->json());
+  EXPECT_EQ(decoded[0].payload, "{\"offset\":9," + stored);
+  EXPECT_EQ(decoded[1].payload, "{\"offset\":12,\"first_offset\":10," + stored);
+  EXPECT_EQ(decoded[2].payload, "{\"offset\":15,\"first_offset\":13," + stored);
+  EXPECT_EQ(decoded[3].payload, "{\"offset\":16," + stored);
+  for (const auto& [frame, first] : {std::pair(0, 9), {1, 10}, {2, 13}, {3, 16}}) {
+    EXPECT_EQ(json->first_offset(static_cast<size_t>(frame)).value(), static_cast<uint64_t>(first));
+  }
+  const FramesPtr proto = Frames::OfEvents(Encoding::kProto, Offset(9), events);
+  const std::vector<Decoded> frames = TakeAll(proto->bytes());
+  ASSERT_EQ(frames.size(), 4u);
+  v1::ServerFrame frame;
+  ASSERT_TRUE(frame.ParseFromString(frames[2].payload));
+  EXPECT_EQ(frame.event().offset(), 15u);
+  EXPECT_EQ(frame.event().first_offset(), 13u);
+  ASSERT_TRUE(frame.ParseFromString(frames[3].payload));
+  EXPECT_EQ(frame.event().offset(), 16u);
+  EXPECT_EQ(frame.event().first_offset(), 0u);
+}
+
 TEST(ServerFrameJsonTest, ConnectedHasTimesAsRfc3339) {
   v1::ServerFrame frame;
   v1::Connected& connected = *frame.mutable_connected();

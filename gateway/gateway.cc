@@ -85,7 +85,8 @@ class GatewayImpl final : public Gateway {
                 .verifier = std::move(verifier),
                 .responder = Responder(std::move(responder)),
                 .user_limit = UserLimit(options.max_connections_per_user),
-                .handshake_bytes = HandshakeBytes(options.max_handshake_bytes)} {}
+                .handshake_bytes = HandshakeBytes(options.max_handshake_bytes),
+                .queue_budget = QueueBudget(options.max_queued_bytes_total)} {}
 
   // Binds, so that the port is known.
   absl::Status Listen(const tcp::endpoint& endpoint);

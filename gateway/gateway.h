@@ -44,7 +44,13 @@ struct GatewayOptions {
   // Of messages of connections that are not authenticated, all together, beyond 8 KiB of each: a
   // thousand clients that come back at once with 100 KiB of positions each.
   size_t max_handshake_bytes = 128 * 1024 * 1024;
+  // Of one connection: bytes and frames that wait for its socket.
   size_t max_queued_bytes = 1024 * 1024;
+  size_t max_queued_events = 10'000;
+  // Of all connections.
+  size_t max_queued_bytes_total = 256 * 1024 * 1024;
+  // A connection that takes nothing for so long while something waits is closed.
+  uint32_t stall_timeout_ms = 30'000;
   size_t max_connections = 15'000;
   size_t max_connections_per_user = 100;
   size_t subscriptions_per_connection = 128;

@@ -35,7 +35,8 @@ Loop::Loop(Shared& shared, std::string gateway_id, const LinkFactory& link,
     : shared_(shared),
       io_(std::make_unique<asio::io_context>(1)),
       wheel_(std::chrono::steady_clock::now()),
-      turn_(std::make_unique<WriteTurn>(*io_)),
+      turn_(std::make_unique<WriteTurn>(
+          *io_, shared.queue_budget, std::chrono::milliseconds(shared.options.stall_timeout_ms))),
       link_(link(*io_)),
       tick_(std::make_unique<asio::steady_timer>(*io_)) {
   const GatewayOptions& options = shared.options;
@@ -54,6 +55,8 @@ Loop::Loop(Shared& shared, std::string gateway_id, const LinkFactory& link,
   const size_t quarter = options.max_queued_bytes / 4;
   hub.page_bytes = static_cast<uint32_t>(std::min<size_t>(hub.page_bytes, quarter));
   hub.recent_bytes_per_thread = std::min(hub.recent_bytes_per_thread, quarter);
+  hub.page_events =
+      static_cast<uint32_t>(std::min<size_t>(hub.page_events, options.max_queued_events / 4));
   hub_ = Hub::Create(std::move(hub), link_.get(),
                      [this](const v1::OpenCanary& check) { StartCanary(*canaries_, check); });
   connections_.reset(new ConnectionContext{
@@ -62,6 +65,7 @@ Loop::Loop(Shared& shared, std::string gateway_id, const LinkFactory& link,
                   .handshake_timeout_ms = options.handshake_timeout_ms,
                   .max_message_bytes = options.max_message_bytes,
                   .max_queued_bytes = options.max_queued_bytes,
+                  .max_queued_events = options.max_queued_events,
                   .frames_per_second = options.max_frames_per_second,
                   .frames_burst = 5 * options.max_frames_per_second},
       .verifier = *shared.verifier,
@@ -115,9 +119,12 @@ void Loop::Tick() {
   tick_->expires_after(TimerWheel::kTick);
   tick_->async_wait([this](const boost::system::error_code& error) {
     if (error) return;
-    wheel_.Advance(std::chrono::steady_clock::now());
+    const auto now = std::chrono::steady_clock::now();
+    wheel_.Advance(now);
+    turn_->queues().CheckStalls(now);
+    turn_->queues().CheckBudget();
     if (drain_ != nullptr) {
-      drain_->Advance(std::chrono::steady_clock::now());
+      drain_->Advance(now);
       TellIfDrained();
     }
     Tick();

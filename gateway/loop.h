@@ -30,6 +30,7 @@ struct Shared {
   const Responder responder;
   UserLimit user_limit;
   HandshakeBytes handshake_bytes;
+  QueueBudget queue_budget;
   Tickets tickets;
   std::atomic<size_t> connections{0};
 };

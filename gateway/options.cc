@@ -37,6 +37,11 @@ absl::Status CheckLimits(const GatewayOptions& options) {
   if (options.max_queued_bytes < 64 * 1024) {
     return Mistake("--max-queued-bytes must be at least 65536");
   }
+  if (options.max_queued_events < 64) return Mistake("--max-queued-events must be at least 64");
+  if (options.max_queued_bytes_total < options.max_queued_bytes) {
+    return Mistake("--max-queued-bytes-total must be at least --max-queued-bytes");
+  }
+  if (options.stall_timeout_ms == 0) return Mistake("--stall-timeout-ms must be above 0");
   if (options.max_connections == 0) return Mistake("--max-connections must be above 0");
   if (options.max_connections_per_user == 0) {
     return Mistake("--max-connections-per-user must be above 0");
@@ -104,6 +109,12 @@ void GatewayOptions::AddFlags(Flags& flags) {
             "Bytes of messages held for browsers that are not authenticated, beyond 8 KiB of each");
   flags.Add("--max-queued-bytes", max_queued_bytes,
             "Bytes that may wait for one connection's socket");
+  flags.Add("--max-queued-events", max_queued_events,
+            "Events and other frames that may wait for one connection's socket");
+  flags.Add("--max-queued-bytes-total", max_queued_bytes_total,
+            "Bytes that may wait for all connections' sockets together");
+  flags.Add("--stall-timeout-ms", stall_timeout_ms,
+            "Milliseconds that a connection may take nothing while something waits for it");
   flags.Add("--max-connections", max_connections, "Connections of this process");
   flags.Add("--max-connections-per-user", max_connections_per_user, "Connections of one user");
   flags.Add("--subscriptions-per-connection", subscriptions_per_connection,

@@ -11,6 +11,7 @@ constexpr std::string_view kEmbedded = "embedded:";
 constexpr size_t kLeastEventBytes = 1024, kMostEventBytes = 1024 * 1024;
 // As many as a state tells of.
 constexpr size_t kMostOpenRuns = 100;
+constexpr size_t kMostPages = 1'024;
 // A hundred years: what is longer does not fit into times.
 constexpr uint64_t kMostRetentionHours = 876'000;
 constexpr uint64_t kMostTombstoneDays = 36'500;
@@ -40,6 +41,9 @@ absl::Status CheckLimits(const ServiceOptions& options) {
   if (options.max_all_threads == 0) return Mistake("--max-all-threads", "must be at least 1");
   if (options.max_open_runs == 0 || options.max_open_runs > kMostOpenRuns) {
     return Mistake("--max-open-runs", "must be 1 to 100");
+  }
+  if (options.max_pages == 0 || options.max_pages > kMostPages) {
+    return Mistake("--max-pages", "must be 1 to 1024");
   }
   if (options.thread_max_events == 0) return Mistake("--thread-max-events", "must be at least 1");
   if (options.tombstone_days == 0 || options.tombstone_days > kMostTombstoneDays) {
@@ -95,6 +99,7 @@ void ServiceOptions::AddFlags(Flags& flags) {
             "Threads that a user may wait for without owning them");
   flags.Add("--max-all-threads", max_all_threads, "Threads that `subscribe` {all} follows");
   flags.Add("--max-open-runs", max_open_runs, "Open runs of one thread");
+  flags.Add("--max-pages", max_pages, "Pages of replay that are read and compacted at a time");
   flags.Add("--retention-hours", retention_hours, "How long events are kept");
   flags.Add("--retention-critical-hours", retention_critical_hours,
             "How long unacknowledged critical events are kept");

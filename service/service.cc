@@ -164,6 +164,8 @@ class App final : public ServiceApp {
     delivery.connections_per_user = options_.max_user_connections;
     delivery.claims_per_user = options_.max_user_claims;
     delivery.all_threads = options_.max_all_threads;
+    delivery.pages_at_once = options_.max_pages;
+    delivery.page_threads = 1;
     delivery_ = delivery::Delivery::Create(std::move(delivery), log_.get(), scheduler_.get());
     core_ = std::make_unique<front::Core>(FrontOptionsOf(options_), log_.get(), delivery_.get(),
                                           scheduler_.get());

@@ -124,7 +124,7 @@ Awaitable<std::string> Canary::Open(Canary* canary) {
 }
 
 std::string Canary::ConnectFrame() const {
-  json::object subscribe{{"thread_id", check_.thread_id()}, {"from", "start"}};
+  json::object subscribe{{"thread_id", check_.thread_id()}, {"from", "start"}, {"history", "full"}};
   json::object connect{{"type", "connect"},
                        {"token", check_.ticket()},
                        {"protocol", 1},

@@ -48,9 +48,7 @@ std::string SubscribeProblem(const v1::Subscribe& subscribe) {
     if (subscribe.has_after()) return "after and from exclude each other";
   }
   if (!v1::StartFrom_IsValid(subscribe.from())) return "from has an unknown value";
-  if (subscribe.history() != v1::HISTORY_UNSPECIFIED && subscribe.history() != v1::HISTORY_FULL) {
-    return "history other than full is not served";
-  }
+  if (!v1::History_IsValid(subscribe.history())) return "history has an unknown value";
   if (subscribe.has_after()) {
     return PositionProblem("after", subscribe.after().epoch(), subscribe.after().offset());
   }

@@ -144,7 +144,7 @@ std::string Fields(Reader& reader, const std::string& path, v1::Subscribe& subsc
   });
   reader.Text("history", [&](const std::string& text) {
     const auto history = HistoryNamed(text);
-    if (!history) return reader.Wrong("history", "must be full");
+    if (!history) return reader.Wrong("history", "must be compacted or full");
     subscribe.set_history(*history);
   });
   if (json::value* after = reader.Take("after")) {

@@ -71,7 +71,7 @@ TEST(ClientFrameTest, LimitsAndKindsAreRefusedByName) {
   ExpectInvalid(R"({"type":"subscribe","all":true,"from":"live"})", "not from");
   ExpectInvalid(R"({"type":"subscribe","thread_id":"t","form":"live"})", "form is unknown");
   ExpectInvalid(R"({"type":"subscribe","thread_id":"t","from":"end"})", "from");
-  ExpectInvalid(R"({"type":"subscribe","thread_id":"t","history":"compacted"})", "history");
+  ExpectInvalid(R"({"type":"subscribe","thread_id":"t","history":"short"})", "history");
   ExpectInvalid(
       R"({"type":"subscribe","thread_id":"t","from":"live","after":{"epoch":"e","offset":1}})",
       "exclude");
@@ -133,6 +133,9 @@ TEST(ClientFrameTest, ProtoFrameIsReadAndHeldToTheSameLimits) {
   EXPECT_EQ(message.frame.subscribe().thread_id(), "t");
 
   frame.mutable_subscribe()->set_history(v1::HISTORY_COMPACTED);
+  EXPECT_EQ(ParseClientMessage(Encoding::kProto, frame.SerializeAsString()).verdict,
+            Verdict::kValid);
+  frame.mutable_subscribe()->set_history(static_cast<v1::History>(7));
   message = ParseClientMessage(Encoding::kProto, frame.SerializeAsString());
   EXPECT_EQ(message.verdict, Verdict::kInvalid);
   EXPECT_EQ(message.frame.id(), "1");

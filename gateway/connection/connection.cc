@@ -57,6 +57,19 @@ Counter& CutOffs(const CloseRow& row) {
                     {{"code", std::string(row.name)}});
 }
 
+Counter& Relieved() {
+  static Counter& counter =
+      GetCounter("clarion_slow_connections_relieved_total",
+                 "Times that events waiting for a slow connection were dropped, to be replayed");
+  return counter;
+}
+Counter& FramesTakenBack() {
+  static Counter& counter =
+      GetCounter("clarion_frames_taken_back_total",
+                 "Frames that were queued for slow connections and dropped, to be replayed");
+  return counter;
+}
+
 }  // namespace
 
 void Connection::Start(ConnectionContext& context, Socket socket, UpgradeRequest request,
@@ -224,12 +237,34 @@ bool Connection::WithinRate(Clock::time_point now) {
 
 // ---- Writing ----
 
-void Connection::Send(FramesPtr frames, size_t first) {
-  stream().Queue(std::move(frames), first);
+void Connection::Send(FramesPtr frames, size_t first, FrameTag tag) {
+  stream().Queue(std::move(frames), first, tag);
+}
+
+std::vector<Subscriber::TakenBack> Connection::TakeBack(
+    const absl::flat_hash_set<uint32_t>& sources) {
+  const size_t before = stream().queued_frames();
+  std::vector<TakenBack> taken = stream().TakeBack(sources);
+  if (taken.empty()) return taken;
+  Relieved().Add();
+  FramesTakenBack().Add(before - stream().queued_frames());
+  return taken;
+}
+
+bool Connection::OverBound() const {
+  return stream().queued_bytes() > context_.options.max_queued_bytes ||
+         stream().queued_frames() > context_.options.max_queued_events;
+}
+
+// While all queues together are large, who has something waiting gets no replay on top of it.
+bool Connection::RoomNow() const {
+  return stream().queued_bytes() < context_.options.max_queued_bytes / 2 &&
+         stream().queued_frames() < context_.options.max_queued_events / 2 &&
+         (stream().drained() || !context_.turn.queues().budget().tight());
 }
 
 bool Connection::HasRoom() const {
-  if (stream().queued_bytes() < context_.options.max_queued_bytes / 2) return true;
+  if (RoomNow()) return true;
   wants_room_ = true;
   return false;
 }
@@ -248,15 +283,36 @@ void Connection::OnWritten() {
     LeaveHub();
     return ShutDownWhenDrained();
   }
-  if (stream().queued_bytes() > context_.options.max_queued_bytes) {
-    // It could not keep up. What it has not got it gets when it comes back.
-    stream().DropUnsent();
-    return Close(CloseCode::kSlowConsumer, "the connection does not take what is sent to it");
+  if (OverBound()) {
+    OnRelieve();
+    if (OverBound()) return CloseSlow("queue", "the connection does not take what is sent to it");
   }
-  if (wants_room_ && in_hub_ && stream().queued_bytes() < context_.options.max_queued_bytes / 2) {
+  if (wants_room_ && in_hub_ && RoomNow()) {
     wants_room_ = false;
     context_.hub->OnRoom(this);
   }
+}
+
+void Connection::OnRelieve() {
+  if (in_hub_ && state_ == State::kConnected) context_.hub->OnOverflow(this);
+}
+
+void Connection::OnGiveUp(QueueWatch::Queue::Cause cause) {
+  if (cause == QueueWatch::Queue::Cause::kStalled) {
+    return CloseSlow("stalled", "the connection has taken nothing for --stall-timeout-ms");
+  }
+  CloseSlow("memory",
+            "all connections together hold --max-queued-bytes-total, this one much of it");
+}
+
+void Connection::CloseSlow(const char* cause, std::string_view message) {
+  if (state_ == State::kClosing) return;
+  GetCounter("clarion_slow_connections_closed_total",
+             "Connections closed because they did not take what was sent to them, by cause",
+             {{"cause", cause}})
+      .Add();
+  stream().DropUnsent();
+  Close(CloseCode::kSlowConsumer, message);
 }
 
 void Connection::BecomeConnected(const UserId& user) {

@@ -12,6 +12,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "boost/asio/awaitable.hpp"
 #include "boost/beast/http/empty_body.hpp"
@@ -41,7 +42,9 @@ class Connection final : public Subscriber,
 
   // Subscriber.
   Encoding encoding() const override { return encoding_; }
-  void Send(FramesPtr frames, size_t first) override;
+  using Subscriber::Send;
+  void Send(FramesPtr frames, size_t first, FrameTag tag) override;
+  std::vector<TakenBack> TakeBack(const absl::flat_hash_set<uint32_t>& sources) override;
   bool HasRoom() const override;
   bool Drained() const override { return stream().drained(); }
   void Close(CloseCode code, std::string_view message) override;
@@ -75,6 +78,8 @@ class Connection final : public Subscriber,
   std::shared_ptr<void> Hold() override { return shared_from_this(); }
   void OnWritten() override;
   void OnBeastClose(uint16_t code) override;
+  void OnRelieve() override;
+  void OnGiveUp(QueueWatch::Queue::Cause cause) override;
   // TimerWheel::Entry.
   void OnTimer(TimerWheel::Time now) override;
   void ArmNext();
@@ -105,6 +110,10 @@ class Connection final : public Subscriber,
   // Writing.
   void SendMessage(const v1::ServerFrame& frame);
   void SendError(Reason reason, std::string_view message, const std::string& request_id);
+  bool OverBound() const;
+  bool RoomNow() const;
+  // It could not keep up. What it has not got it gets when it comes back.
+  void CloseSlow(const char* cause, std::string_view message);
 
   // Ending.
   void CloseBy(const CloseRow& row, std::string_view message, uint32_t retry_after_ms);

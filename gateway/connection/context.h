@@ -26,6 +26,7 @@ struct ConnectionOptions {
   uint32_t close_timeout_ms = 5'000;
   size_t max_message_bytes = 384 * 1024;  // see GatewayOptions
   size_t max_queued_bytes = 1024 * 1024;
+  size_t max_queued_events = 10'000;
   // Frames from a page, each second on average and at once.
   uint32_t frames_per_second = 200;
   uint32_t frames_burst = 1'000;

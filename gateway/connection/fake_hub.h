@@ -63,6 +63,10 @@ class FakeHub : public Hub {
   void BeginDrain() override { Note({"drain", "", "", ""}); }
   bool FollowsOpenRun(const Subscriber*) const override { return false; }
   void OnRoom(Subscriber*) override { Note({"room", "", "", ""}); }
+  void OnOverflow(Subscriber* subscriber) override {
+    Note({"overflow", "", "", ""});
+    if (on_overflow) on_overflow(subscriber);
+  }
   void Report(v1::CanaryReport report) override {
     Note({"report", "", "",
           v1::WiringStep_Name(report.step()) + " " + report.type() + report.message()});
@@ -91,6 +95,7 @@ class FakeHub : public Hub {
   // On the loop: the connection that was opened last.
   Subscriber* last() const { return last_; }
   std::function<void(Subscriber*, const v1::Subscribe&)> on_subscribe;
+  std::function<void(Subscriber*)> on_overflow;
 
  private:
   void Note(Call call) {
@@ -112,12 +117,15 @@ class TestLoop {
 
   explicit TestLoop(ConnectionOptions options = {}, size_t per_user = 100,
                     std::chrono::seconds leeway = std::chrono::seconds(1),
-                    size_t handshake_bytes = 128 * 1024 * 1024)
+                    size_t handshake_bytes = 128 * 1024 * 1024,
+                    size_t queued_bytes_total = 256 * 1024 * 1024,
+                    std::chrono::milliseconds stall_timeout = QueueWatch::kDefaultStallTimeout)
       : verifier_(*TokenVerifier::Create({.secret = kSecret, .leeway = leeway})),
         user_limit_(per_user),
         handshake_bytes_(handshake_bytes),
         wheel_(std::chrono::steady_clock::now()),
-        turn_(*io_),
+        budget_(queued_bytes_total),
+        turn_(*io_, budget_, stall_timeout),
         context_{.loop = *io_,
                  .options = options,
                  .verifier = *verifier_,
@@ -205,6 +213,8 @@ class TestLoop {
     tick_->async_wait([this](const boost::system::error_code& error) {
       if (error) return;
       wheel_.Advance(std::chrono::steady_clock::now());
+      turn_.queues().CheckStalls(std::chrono::steady_clock::now());
+      turn_.queues().CheckBudget();
       Tick();
     });
   }
@@ -220,6 +230,7 @@ class TestLoop {
   UserLimit user_limit_;
   HandshakeBytes handshake_bytes_;
   TimerWheel wheel_;
+  QueueBudget budget_;
   WriteTurn turn_;
   const Responder responder_{{}};
   ConnectionContext context_;

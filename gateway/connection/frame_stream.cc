@@ -8,7 +8,7 @@
 #include <array>
 #include <cerrno>
 
-#include "telemetry/metrics.h"
+#include "absl/container/flat_hash_map.h"
 
 namespace clarion::gateway {
 namespace {
@@ -19,11 +19,6 @@ constexpr size_t kIdleEntries = 4;
 constexpr uint8_t kOpcodeMask = 0x0F;
 constexpr uint8_t kCloseOpcode = 0x08;
 constexpr uint16_t kNoCode = 1005;  // RFC 6455, 7.4.1
-
-Gauge& QueuedBytesGauge() {
-  static Gauge& gauge = GetGauge("clarion_queued_bytes", "Bytes that wait for browsers' sockets");
-  return gauge;
-}
 
 bool IsCloseFrame(const std::string& bytes) {
   return !bytes.empty() && (static_cast<uint8_t>(bytes[0]) & kOpcodeMask) == kCloseOpcode;
@@ -49,12 +44,15 @@ FrameStream::~FrameStream() {
   ReportQueued();
 }
 
-void FrameStream::Queue(FramesPtr frames, size_t first) {
+void FrameStream::Queue(FramesPtr frames, size_t first, FrameTag tag) {
   if (ended_ || first >= frames->count()) return;
   const size_t begin = frames->begin(first);
+  const size_t count = frames->count() - first;
   queued_bytes_ += frames->bytes().size() - begin;
-  turn_.CountFrames(frames->count() - first);
-  queue_.push_back({std::move(frames), static_cast<uint32_t>(begin)});
+  queued_frames_ += count;
+  turn_.CountFrames(count);
+  queue_.push_back({std::move(frames), static_cast<uint32_t>(begin), static_cast<uint32_t>(count),
+                    tag.source, tag.events});
   turn_.Add(*this);
 }
 
@@ -65,22 +63,67 @@ void FrameStream::QueueLast(FramesPtr frames) {
 }
 
 void FrameStream::DropUnsent() {
-  const bool half_sent = head_ < queue_.size() && queue_[head_].begin != 0;
-  FramesPtr rest_of_frame;
-  if (half_sent) {
-    const Waiting& half = queue_[head_];
-    size_t frame = 0;
-    while (half.frames->begin(frame) < half.begin) ++frame;
-    const size_t rest = half.frames->begin(frame) - half.begin;
-    if (rest > 0)
-      rest_of_frame = Frames::OfBytes(std::string(half.frames->bytes().substr(half.begin, rest)));
+  std::vector<Waiting> kept;
+  if (head_ < queue_.size() && queue_[head_].begin != 0) {
+    Cut(queue_[head_]);
+    if (queue_[head_].frames != nullptr) kept.push_back(std::move(queue_[head_]));
   }
-  queue_.clear();
+  queue_ = std::move(kept);
   head_ = 0;
+  Recount();
+  ReportQueued();
+}
+
+std::vector<Subscriber::TakenBack> FrameStream::TakeBack(
+    const absl::flat_hash_set<uint32_t>& sources) {
+  // Behind which of its frames a source has nothing but events.
+  absl::flat_hash_map<uint32_t, size_t> barriers;
+  for (size_t i = head_; i < queue_.size(); ++i) {
+    if (!queue_[i].events) barriers[queue_[i].source] = i;
+  }
+  absl::flat_hash_map<uint32_t, Offset> first;
+  std::vector<Waiting> kept;
+  for (size_t i = head_; i < queue_.size(); ++i) {
+    Waiting& waiting = queue_[i];
+    const auto barrier = barriers.find(waiting.source);
+    const bool goes = waiting.events && sources.contains(waiting.source) &&
+                      (barrier == barriers.end() || barrier->second < i);
+    if (goes) {
+      const uint32_t source = waiting.source;
+      const FramesPtr frames = waiting.frames;
+      const size_t cut = Cut(waiting);
+      if (cut < frames->count()) first.emplace(source, frames->first_offset(cut));
+    }
+    if (waiting.frames != nullptr) kept.push_back(std::move(waiting));
+  }
+  queue_ = std::move(kept);
+  head_ = 0;
+  Recount();
+  ReportQueued();
+  std::vector<Subscriber::TakenBack> taken;
+  taken.reserve(first.size());
+  for (const auto& [source, offset] : first) taken.push_back({source, offset});
+  return taken;
+}
+
+size_t FrameStream::Cut(Waiting& waiting) {
+  const Frames& frames = *waiting.frames;
+  size_t frame = 0;
+  while (frame < frames.count() && frames.begin(frame) < waiting.begin) ++frame;
+  const size_t rest = frames.begin(frame) - waiting.begin;
+  // The bytes of a frame are its own now: those of the others are let go.
+  FramesPtr begun;
+  if (rest > 0) begun = Frames::OfBytes(std::string(frames.bytes().substr(waiting.begin, rest)));
+  waiting = {.frames = std::move(begun), .begin = 0, .count = 1, .source = 0, .events = false};
+  return frame;
+}
+
+void FrameStream::Recount() {
   queued_bytes_ = 0;
-  if (rest_of_frame) {
-    queued_bytes_ = rest_of_frame->bytes().size();
-    queue_.push_back({std::move(rest_of_frame), 0});
+  queued_frames_ = 0;
+  for (size_t i = head_; i < queue_.size(); ++i) {
+    queued_bytes_ += queue_[i].frames->bytes().size() - queue_[i].begin;
+    queued_frames_ += queue_[i].count;
   }
 }
 
@@ -88,7 +131,9 @@ void FrameStream::Abort() {
   queue_.clear();
   head_ = 0;
   queued_bytes_ = 0;
+  queued_frames_ = 0;
   ended_ = true;
+  QueueWatch::Queue::unlink();
   ReportQueued();
   error_code ignored;
   socket_.close(ignored);
@@ -142,8 +187,10 @@ void FrameStream::WriteWhatWaits() {
 
 void FrameStream::WaitForRoom() {
   waiting_ = true;
+  turn_.queues().OnBlocked(*this, QueueWatch::Clock::now());
   socket_.async_wait(Socket::wait_write, [this, hold = owner_.Hold()](error_code error) {
     waiting_ = false;
+    QueueWatch::Queue::unlink();
     if (!error) WriteWhatWaits();
     ReportQueued();
     owner_.OnWritten();
@@ -159,6 +206,7 @@ void FrameStream::Advance(size_t bytes) {
     waiting.begin += static_cast<uint32_t>(taken);
     bytes -= taken;
     if (taken == rest) {
+      queued_frames_ -= waiting.count;
       waiting.frames.reset();
       ++head_;
     }
@@ -175,8 +223,7 @@ void FrameStream::Advance(size_t bytes) {
 
 void FrameStream::ReportQueued() {
   if (queued_bytes_ == reported_bytes_) return;
-  QueuedBytesGauge().Add(static_cast<int64_t>(queued_bytes_) -
-                         static_cast<int64_t>(reported_bytes_));
+  turn_.queues().budget().Change(reported_bytes_, queued_bytes_);
   reported_bytes_ = queued_bytes_;
 }
 

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "boost/asio/associated_executor.hpp"
 #include "boost/asio/async_result.hpp"
 #include "boost/asio/basic_stream_socket.hpp"
@@ -22,6 +23,7 @@
 #include "boost/beast/core/role.hpp"
 #include "gateway/connection/write_turn.h"
 #include "gateway/frames.h"
+#include "gateway/hub/hub.h"
 
 namespace clarion::gateway {
 
@@ -30,7 +32,7 @@ using Socket =
     boost::asio::basic_stream_socket<boost::asio::ip::tcp, boost::asio::io_context::executor_type>;
 
 // On the loop's thread only. Lives inside Beast's stream, which the owner holds.
-class FrameStream final : public WriteTurn::Stream {
+class FrameStream final : public WriteTurn::Stream, private QueueWatch::Queue {
  public:
   class Owner {
    public:
@@ -41,6 +43,9 @@ class FrameStream final : public WriteTurn::Stream {
     // Beast wants to close with this code: the peer did (1000 and what it said), or what came is
     // no WebSocket (1002, 1007, 1009). The owner queues the close frame.
     virtual void OnBeastClose(uint16_t code) = 0;
+    // See QueueWatch::Queue.
+    virtual void OnRelieve() = 0;
+    virtual void OnGiveUp(QueueWatch::Queue::Cause cause) = 0;
 
    protected:
     ~Owner() = default;
@@ -60,7 +65,9 @@ class FrameStream final : public WriteTurn::Stream {
   void BeginFrames() { framed_ = true; }
 
   // Queues frames[first..]; their bytes are shared. Dropped after a close frame.
-  void Queue(FramesPtr frames, size_t first);
+  void Queue(FramesPtr frames, size_t first, FrameTag tag = {});
+  // See Subscriber::TakeBack.
+  std::vector<Subscriber::TakenBack> TakeBack(const absl::flat_hash_set<uint32_t>& sources);
   // The last thing this connection says; ends with the close frame.
   void QueueLast(FramesPtr frames);
   // Drops what waits, but for the rest of a frame that is half sent.
@@ -68,7 +75,9 @@ class FrameStream final : public WriteTurn::Stream {
   // Gives up: drops everything, closes the socket; the read under way ends.
   void Abort();
 
-  size_t queued_bytes() const { return queued_bytes_; }
+  size_t queued_bytes() const override { return queued_bytes_; }
+  // Those that are not written whole, and the others of the same Queue() call.
+  size_t queued_frames() const { return queued_frames_; }
   // A close frame was queued.
   bool ended() const { return ended_; }
   // What was queued and the peer has not taken: here, in the kernel and on the way. 0: the socket
@@ -98,10 +107,20 @@ class FrameStream final : public WriteTurn::Stream {
  private:
   struct Waiting {
     FramesPtr frames;
-    uint32_t begin;  // the next byte to write
+    uint32_t begin;   // the next byte to write
+    uint32_t count;   // of the frames that were queued
+    uint32_t source;  // see FrameTag
+    bool events;
   };
 
   void Flush() override;
+  // QueueWatch::Queue
+  void Relieve() override { owner_.OnRelieve(); }
+  void GiveUp(Cause cause) override { owner_.OnGiveUp(cause); }
+  // Leaves of `waiting` the rest of a frame that is begun. The index of the first frame that goes;
+  // frames->count(): none.
+  static size_t Cut(Waiting& waiting);
+  void Recount();
   void TakeFromBeast(std::string bytes);
   // Writes until the socket takes no more.
   void WriteWhatWaits();
@@ -116,6 +135,7 @@ class FrameStream final : public WriteTurn::Stream {
   std::vector<Waiting> queue_;
   size_t head_ = 0;  // queue_[head_] is the first that is not written whole
   size_t queued_bytes_ = 0;
+  size_t queued_frames_ = 0;
   size_t reported_bytes_ = 0;  // of queued_bytes_, what the gauge knows
   bool framed_ = false;
   bool ended_ = false;

@@ -4,8 +4,10 @@
 
 namespace clarion::gateway {
 
-WriteTurn::WriteTurn(boost::asio::io_context& loop)
+WriteTurn::WriteTurn(boost::asio::io_context& loop, QueueBudget& budget,
+                     std::chrono::milliseconds stall_timeout)
     : loop_(loop),
+      queues_(budget, stall_timeout),
       frames_counter_(GetCounter("clarion_frames_sent_total", "Frames queued for browsers")),
       writes_counter_(GetCounter("clarion_socket_writes_total", "Writes to browsers' sockets")) {}
 
@@ -28,6 +30,7 @@ void WriteTurn::Run() {
     flushing.pop_front();
     stream.Flush();
   }
+  queues_.CheckBudget();
   frames_counter_.Add(frames_ - counted_frames_);
   writes_counter_.Add(writes_ - counted_writes_);
   counted_frames_ = frames_;

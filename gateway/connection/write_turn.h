@@ -4,10 +4,12 @@
 // in one gathering write.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 
 #include "boost/asio/io_context.hpp"
 #include "boost/intrusive/list.hpp"
+#include "gateway/connection/queue_watch.h"
 #include "telemetry/metrics.h"
 
 namespace clarion::gateway {
@@ -25,12 +27,15 @@ class WriteTurn {
     virtual void Flush() = 0;
   };
 
-  explicit WriteTurn(boost::asio::io_context& loop);
+  WriteTurn(boost::asio::io_context& loop, QueueBudget& budget,
+            std::chrono::milliseconds stall_timeout = QueueWatch::kDefaultStallTimeout);
   WriteTurn(const WriteTurn&) = delete;
   WriteTurn& operator=(const WriteTurn&) = delete;
 
   // Flushes `stream` at the end of this turn; no effect when it is due already.
   void Add(Stream& stream);
+
+  QueueWatch& queues() { return queues_; }
 
   void CountFrames(uint64_t frames) { frames_ += frames; }
   void CountWrite() { ++writes_; }
@@ -41,6 +46,7 @@ class WriteTurn {
   void Run();
 
   boost::asio::io_context& loop_;
+  QueueWatch queues_;
   boost::intrusive::list<Stream, boost::intrusive::constant_time_size<false>> due_;
   bool posted_ = false;
   uint64_t frames_ = 0;

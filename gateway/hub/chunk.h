@@ -3,6 +3,8 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -19,14 +21,19 @@ namespace clarion::gateway {
 // the first connection needs them.
 class EventRun {
  public:
-  EventRun(SharedEpoch epoch, Offset first, std::vector<EventPtr> events)
-      : epoch_(std::move(epoch)), first_(first), events_(std::move(events)) {}
+  // `merged`: see link::Live.
+  EventRun(SharedEpoch epoch, Offset first, std::vector<EventPtr> events, uint64_t merged = 0)
+      : epoch_(std::move(epoch)), first_(first), events_(std::move(events)), merged_(merged) {}
 
   const SharedEpoch& epoch() const { return epoch_; }
   Offset first() const { return first_; }
-  Offset last() const { return Offset(first_.value() + events_.size() - 1); }
+  Offset last() const { return Offset(first_.value() + events_.size() + merged_ - 1); }
   Cursor end() const { return {epoch_, last()}; }
   const std::vector<EventPtr>& events() const { return events_; }
+  bool compacted() const { return merged_ > 0; }
+  // The index of the event that begins at `offset`, which is not before first(); events().size()
+  // for the one after last(). Nothing: it is inside a compacted event, or beyond.
+  std::optional<size_t> IndexOf(Offset offset) const;
   const FramesPtr& frames(Encoding encoding) const {
     FramesPtr& frames = frames_[static_cast<size_t>(encoding)];
     if (frames == nullptr) frames = Frames::OfEvents(encoding, first_, events_);
@@ -37,6 +44,7 @@ class EventRun {
   SharedEpoch epoch_;
   Offset first_;
   std::vector<EventPtr> events_;
+  uint64_t merged_;
   mutable std::array<FramesPtr, kEncodings> frames_;
 };
 
@@ -51,6 +59,7 @@ struct Chunk {
   std::array<bool, kEncodings> has = {true, true};
 
   bool empty() const { return missed.empty() && runs.empty(); }
+  bool compacted() const;
 };
 
 // The first offset that follows `missed` for somebody who was at `from`.

@@ -192,6 +192,12 @@ std::array<bool, kEncodings> Feed::Wanted() const {
   return wanted;
 }
 
+bool Feed::WantsFull() const {
+  return std::any_of(subscriptions_.begin(), subscriptions_.end(), [](const Subscription* s) {
+    return s->full && s->join.state() == Join::State::kAttached;
+  });
+}
+
 Feed::Ticket Feed::BeginPage() {
   page_pending_ = true;
   return {.pull = ++pulls_, .turns = live_turns_};
@@ -281,7 +287,9 @@ void Feed::OfferPage(const Chunk& page) {
   for (Subscription* s : subscriptions_) {
     if (s->join.state() != Join::State::kAttached) continue;
     const bool has = page.has[static_cast<size_t>(s->subscriber()->encoding())];
-    if (has && s->subscriber()->HasRoom()) continue;
+    // It may have joined after the page was asked for.
+    const bool fits = has && (!s->full || !page.compacted());
+    if (fits && s->subscriber()->HasRoom()) continue;
     s->join.Detach();
     detached_ = true;
   }

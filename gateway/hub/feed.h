@@ -98,6 +98,8 @@ class Feed : public boost::intrusive_ref_counter<Feed, boost::thread_unsafe_coun
   bool WantsPage() const;
   // Encodings that attached subscriptions need.
   std::array<bool, kEncodings> Wanted() const;
+  // Some attached subscription wants every event as it was published.
+  bool WantsFull() const;
   // What an answer has to be told apart by.
   struct Ticket {
     uint32_t pull = 0;

@@ -73,6 +73,27 @@ void HubImpl::OnRoom(Subscriber* subscriber) {
   puller_.Pump();
 }
 
+void HubImpl::OnOverflow(Subscriber* subscriber) {
+  const HubConnection* connection = Find(subscriber);
+  if (connection == nullptr) return;
+  absl::flat_hash_set<uint32_t> sources;
+  // Those that wait for the service are not asked for again at another place: they keep what is
+  // queued, and add nothing to it.
+  for (const Subscription* subscription : connection->subscriptions) {
+    if (subscription->join.running()) sources.insert(subscription->source);
+  }
+  absl::flat_hash_map<uint32_t, Offset> taken;
+  for (const auto& [source, first] : subscriber->TakeBack(sources)) taken.emplace(source, first);
+  for (Subscription* subscription : connection->subscriptions) {
+    const auto first = taken.find(subscription->source);
+    if (first == taken.end()) continue;
+    subscription->join.Rewind(first->second);
+    subscription->page_pending = false;  // it is of another place
+    puller_.Enqueue(*subscription);
+  }
+  puller_.Pump();
+}
+
 void HubImpl::Report(v1::CanaryReport report) {
   v1::GatewayMessage message;
   *message.mutable_canary_report() = std::move(report);
@@ -129,6 +150,7 @@ Subscription& HubImpl::AddSubscription(HubConnection& connection, const std::str
   }
   SubscriptionPtr subscription(new Subscription(&connection, feed, ++last_subscription_));
   subscription->by_all = by_all;
+  subscription->source = ++last_source_ == 0 ? ++last_source_ : last_source_;
   subscription->request = std::make_unique<Request>();
   if (!by_all) ++connection.counted;
   subscription->place_in_connection = static_cast<uint32_t>(connection.subscriptions.size());

@@ -13,8 +13,10 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "clarion/v1/event_service.pb.h"
 #include "clarion/v1/stream.pb.h"
@@ -25,14 +27,32 @@
 
 namespace clarion::gateway {
 
+// Whose a frame is.
+struct FrameTag {
+  // A subscription of the connection, by a number of its own; 0: of none.
+  uint32_t source = 0;
+  // Anything else of the source's says something of the place at which it stands.
+  bool events = false;
+};
+
 // A connection as the hub sees it. Implemented by connection/; the hub never blocks on it.
 class Subscriber {
  public:
   virtual ~Subscriber() = default;
   virtual Encoding encoding() const = 0;
-  // Queues frames[first..]; the bytes are shared. Never fails: a queue over its bound makes the
-  // connection close itself later (never inside this call) as slow, and then call Hub::Close.
-  virtual void Send(FramesPtr frames, size_t first) = 0;
+  // Queues frames[first..]; the bytes are shared. Never fails: a connection whose queue is over its
+  // bound calls Hub::OnOverflow later (never inside this call) and, if that was not enough, closes
+  // itself as slow, and then calls Hub::Close.
+  virtual void Send(FramesPtr frames, size_t first, FrameTag tag) = 0;
+  void Send(FramesPtr frames, size_t first) { Send(std::move(frames), first, FrameTag()); }
+  // Drops events that are queued and not begun to be written: of each of `sources` those behind
+  // which nothing else of that source is queued. For each source of which there were any, the first
+  // offset that was dropped.
+  struct TakenBack {
+    uint32_t source;
+    Offset first;
+  };
+  virtual std::vector<TakenBack> TakeBack(const absl::flat_hash_set<uint32_t>& sources) = 0;
   // There is room for a page of replay (the queue is below half its bound). When that becomes true
   // again the connection calls Hub::OnRoom.
   virtual bool HasRoom() const = 0;
@@ -63,6 +83,8 @@ struct HubOptions {
   // At most a quarter of what may wait for a connection: it is asked for when there is room for
   // half of that, and a page for all who follow a lagging thread may come besides.
   uint32_t page_bytes = 256 * 1024;
+  // Likewise, in events.
+  uint32_t page_events = 2'048;
   // A `subscribe` waits this long for the service, also for one that is away; then it fails with
   // GATEWAY_UNAVAILABLE, at the earliest after half of it. (Subscriptions that were confirmed once
   // wait as long as it takes; refused for now, they are asked for again.)
@@ -109,6 +131,10 @@ class Hub : public link::LinkSink {
   virtual void ProbeReply(Subscriber* subscriber, const v1::ProbeReply& reply) = 0;
 
   virtual void OnRoom(Subscriber* subscriber) = 0;
+  // More waits for its socket than may: takes back what can be had again, compacted, and replays it
+  // once there is room. What was said stays true, and in order: a subscription goes on at the first
+  // event that it did not keep.
+  virtual void OnOverflow(Subscriber* subscriber) = 0;
 
   // The connections of this loop will be sent away: the service is asked which threads have open
   // runs.

@@ -17,6 +17,10 @@ Position FromProto(const v1::Position& position) {
   return {Epoch(position.epoch()), Offset(position.offset())};
 }
 
+bool WantsFull(const v1::Subscribe& subscribe) {
+  return subscribe.history() == v1::HISTORY_FULL;
+}
+
 }  // namespace
 
 void HubImpl::Subscribe(Subscriber* subscriber, const v1::Subscribe& subscribe,
@@ -36,9 +40,11 @@ void HubImpl::Subscribe(Subscriber* subscriber, const v1::Subscribe& subscribe,
   }
   if (existing != nullptr) {
     if (std::exchange(existing->by_all, false)) ++connection->counted;
+    existing->full = WantsFull(subscribe);
     SubscribeAgain(*existing, request_id, std::move(start));
   } else {
     Subscription& subscription = AddSubscription(*connection, thread, /*by_all=*/false);
+    subscription.full = WantsFull(subscribe);
     subscription.request->id = request_id;
     subscription.request->start = std::move(start);
     AwaitAnswer(subscription.id);
@@ -146,6 +152,7 @@ void HubImpl::SubscribeAll(HubConnection& connection, const v1::Subscribe& subsc
         Position{Epoch(position.epoch()), Offset(position.offset())});
   }
   AllThreads& all = *connection.all;
+  all.full = WantsFull(subscribe);
   all.requests.push_back(request_id);
   if (all.requests.size() > 1) return;  // the answer serves all who wait by then
   if (all.asked == 0) AskAll(connection);

@@ -36,6 +36,7 @@ class HubImpl final : public Hub, private PullHandler {
   void OnRoom(Subscriber* subscriber) override;
   void BeginDrain() override;
   bool FollowsOpenRun(const Subscriber* subscriber) const override;
+  void OnOverflow(Subscriber* subscriber) override;
   void Report(v1::CanaryReport report) override;
   uint64_t replay_pages() const override { return puller_.pages(); }
   absl::Status attached() const override { return attached_; }
@@ -210,6 +211,7 @@ class HubImpl final : public Hub, private PullHandler {
   bool answered_ = false;
   uint64_t last_subscription_ = 0;
   uint64_t last_ack_ = 0;
+  uint32_t last_source_ = 0;
   // The link reached a service, which may yet refuse this gateway: see attached_.
   bool up_ = false;
   absl::Status attached_ = absl::UnavailableError("no service was reached yet");

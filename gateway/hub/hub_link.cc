@@ -374,6 +374,7 @@ void HubImpl::OnBind(const v1::Bind& bind) {
   connection.subscriber->Send(Frames::OfMessage(connection.subscriber->encoding(), frame), 0);
 
   Subscription& subscription = AddSubscription(connection, bind.thread_id(), bind.all());
+  subscription.full = bind.all() && connection.all->full;
   subscription.request->binds.push_back(bind.bind_id());
   subscription.request->start.from = v1::START_FROM_UNFINISHED;
   if (bind.all()) {

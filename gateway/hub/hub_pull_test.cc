@@ -99,6 +99,135 @@ TEST_F(HubPullTest, WhoWaitsForRoomIsNotLookedAtForEveryEventNorForEveryOneThatJ
   EXPECT_EQ(slow.Lines().back(), "event 7 v7");
 }
 
+TEST_F(HubPullTest, WhatWaitsForASlowConnectionIsTakenBackAndComesCompacted) {
+  BeginFollowing("t", 1);
+  link_.compacts = true;
+  FakeSubscriber other(Encoding::kProto);
+  Open(&other, "d");
+  Subscribe(&other, "t");
+  Rest();
+  other.TakeLines();
+  page_.holding = true;
+  page_.room = false;
+  link_.Append("t", 7);
+  Rest();
+  hub_->OnOverflow(&page_);
+  EXPECT_EQ(page_.held(), 1u) << "the one that is being written";
+  link_.Append("t", 1);
+  Rest();
+  EXPECT_EQ(page_.held(), 1u) << "nothing more while there is no room";
+  EXPECT_THAT(other.Lines(), ElementsAre("event 2 v2", "event 3 v3", "event 4 v4", "event 5 v5",
+                                         "event 6 v6", "event 7 v7", "event 8 v8", "event 9 v9"))
+      << "others are undisturbed";
+  page_.holding = false;
+  page_.Release();
+  page_.room = true;
+  hub_->OnRoom(&page_);
+  Rest();
+  EXPECT_THAT(page_.TakeLines(),
+              ElementsAre("event 2 v2", "event 3 v3", "event 4..6 v6", "event 7..9 v9"));
+  link_.Append("t", 1);
+  Rest();
+  EXPECT_THAT(page_.TakeLines(), ElementsAre("event 10 v10")) << "live again";
+}
+
+TEST_F(HubPullTest, WhatIsTakenBackOfAThreadThatIsReplayedInFullComesInFull) {
+  Begin();
+  link_.compacts = true;
+  link_.Append("t", 1);
+  Open(&page_);
+  v1::Subscribe full;
+  full.set_history(v1::HISTORY_FULL);
+  Subscribe("t", "1", full);
+  Rest();
+  page_.TakeLines();
+  page_.holding = true;
+  link_.Append("t", 3);
+  link_.StreamArrives(10);
+  hub_->OnOverflow(&page_);
+  page_.holding = false;
+  page_.Release();
+  Rest();
+  EXPECT_THAT(page_.TakeLines(), ElementsAre("event 2 v2", "event 3 v3", "event 4 v4"));
+}
+
+// Else a gap would hide behind the `subscribed`.
+TEST_F(HubPullTest, WhatStandsBeforeAnAnswerIsNotTakenBack) {
+  BeginFollowing("t", 1);
+  page_.holding = true;
+  link_.Append("t", 3);
+  Rest();
+  Subscribe("t", "again");
+  Rest();
+  link_.Append("t", 2);
+  link_.StreamArrives(10);
+  hub_->OnOverflow(&page_);
+  EXPECT_EQ(page_.taken_back, 2);
+  page_.holding = false;
+  page_.Release();
+  Rest();
+  EXPECT_THAT(page_.TakeLines(),
+              ElementsAre("event 2 v2", "event 3 v3", "event 4 v4", "subscribed t e1 5..4 #again",
+                          "caught_up t 4", "event 5 v5", "event 6 v6"));
+}
+
+TEST_F(HubPullTest, WhileTheLinkIsAwayNothingIsTakenBack) {
+  BeginFollowing("t", 1);
+  page_.holding = true;
+  link_.Append("t", 3);
+  Rest();
+  link_.Down();
+  hub_->OnOverflow(&page_);
+  EXPECT_EQ(page_.taken_back, 0);
+  page_.holding = false;
+  page_.Release();
+  link_.Up();
+  Rest();
+  EXPECT_THAT(page_.TakeLines(), ElementsAre("event 2 v2", "event 3 v3", "event 4 v4"));
+}
+
+TEST_F(HubPullTest, AsksForPagesCompactedUnlessTheSubscriptionWantsAll) {
+  Begin({.page_events = 77});
+  link_.Append("a", 1);
+  link_.Append("b", 1);
+  Open(&page_);
+  FakeSubscriber other(Encoding::kProto);
+  Open(&other, "d");
+  Subscribe("a");
+  v1::Subscribe full;
+  full.set_history(v1::HISTORY_FULL);
+  Subscribe(&other, "b", "", full);
+  link_.ServiceTakes();
+  link_.StreamArrives(10);
+  ASSERT_EQ(link_.asked.size(), 2u);
+  for (const ModelLink::Asked& ask : link_.asked) {
+    EXPECT_EQ(ask.request.compact(), ask.request.thread_id() == "a");
+    EXPECT_EQ(ask.request.max_events(), 77u);
+  }
+}
+
+TEST_F(HubPullTest, ThreadsThatJoinByAllAreReplayedAsItSaid) {
+  Begin();
+  link_.Append("t", 1);
+  Open(&page_);
+  v1::Subscribe all;
+  all.set_all(true);
+  all.set_history(v1::HISTORY_FULL);
+  hub_->Subscribe(&page_, all, "1");
+  Rest();
+  v1::ServiceMessage bind;
+  bind.mutable_bind()->set_bind_id(1);
+  bind.mutable_bind()->set_connection_id("c");
+  bind.mutable_bind()->set_thread_id("t");
+  bind.mutable_bind()->set_all(true);
+  Tell(bind);
+  link_.StreamArrives(10);
+  link_.ServiceTakes();
+  link_.StreamArrives(10);
+  ASSERT_EQ(link_.asked.size(), 1u);
+  EXPECT_FALSE(link_.asked[0].request.compact());
+}
+
 TEST_F(HubPullTest, PullsForAtMostSoManyAtATimeInTurns) {
   Begin({.concurrent_pages = 2});
   Open(&page_);
@@ -144,6 +273,47 @@ TEST_F(HubPullTest, AConnectionThatReplaysManyThreadsIsNeverSentMoreThanMayWaitF
   }
   EXPECT_EQ(caught_up(), 20);
   EXPECT_LE(page_.most_queued, kBound);
+}
+
+TEST_F(HubPullTest, LiveEventsWaitBehindNoMoreOfAReplayThanThereIsRoomFor) {
+  constexpr size_t kBound = 64 * 1024;
+  Begin({.page_bytes = kBound / 4});
+  link_.page_events = 1'000;
+  link_.padding = 1'000;
+  link_.Append("live");
+  Open(&page_);
+  FakeSubscriber other(Encoding::kProto);
+  Open(&other, "d");
+  Subscribe("live");
+  Subscribe(&other, "live");
+  Rest();
+  for (int i = 0; i < 10; ++i) {
+    link_.Append(absl::StrCat("t", i), 100);
+    Subscribe(absl::StrCat("t", i));
+  }
+  page_.bound = kBound;
+  page_.queued = 0;
+  size_t most = 0;
+  int live = 0;
+  for (int turn = 0; turn < 200; ++turn) {
+    link_.Move();
+    if (turn % 5 == 0) {
+      // Nothing that is under way for replays holds it up.
+      other.TakeLines();
+      most = std::max(most, page_.queued);
+      link_.Append("live");
+      link_.StreamArrives(1'000);
+      EXPECT_EQ(other.Lines().size(), 1u);
+      ++live;
+    }
+    if (turn % 20 == 0) {
+      page_.queued = 0;
+      hub_->OnRoom(&page_);
+    }
+  }
+  EXPECT_GT(live, 20);
+  EXPECT_GT(most, kBound / 4);
+  EXPECT_LE(most, kBound * 3 / 4 + static_cast<size_t>(live) * 1'200);
 }
 
 TEST_F(HubPullTest, HasOnePageUnderWayForEachConnection) {

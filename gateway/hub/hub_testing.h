@@ -77,7 +77,8 @@ class LogModel {
     *from = keep + 1;
     return missed;
   }
-  link::Page Read(const Position& after, size_t max_events) const {
+  enum class Shape { kFull, kCompacted };
+  link::Page Read(const Position& after, size_t max_events, Shape shape = Shape::kFull) const {
     link::Page page;
     uint64_t next = 0;
     page.missed = MissedAfter(after, &next);
@@ -86,12 +87,23 @@ class LogModel {
       if (page.runs.empty() || page.runs.back().epoch.str() != epoch_at(next)) {
         page.runs.push_back({.epoch = Epoch(epoch_at(next)), .first = Offset(next)});
       }
-      page.runs.back().events.push_back(at(next));
+      const uint64_t first = next;
+      while (shape == Shape::kCompacted && Merges(next)) ++next;
+      const auto more = static_cast<uint32_t>(next - first);
+      const EventPtr& event = at(next);
+      page.runs.back().merged += more;
+      page.runs.back().events.push_back(
+          more == 0 ? event
+                    : std::make_shared<EncodedEvent>(event->json(), event->proto(), 1 + more));
     }
     return page;
   }
 
  private:
+  // Compacted, it travels inside the one after it: two of three do.
+  bool Merges(uint64_t offset) const {
+    return offset % 3 != 0 && offset < last() && epoch_at(offset) == epoch_at(offset + 1);
+  }
   uint64_t LastSurviving(const std::string& epoch) const {
     for (size_t i = 0; i < epochs_.size(); ++i) {
       if (epochs_[i].first == epoch)
@@ -155,12 +167,14 @@ class Judge {
       next_ = to + 1;
     }
   }
-  void Event(uint64_t offset, const std::string& id) {
+  // `first`: the first offset that it covers.
+  void Event(uint64_t offset, const std::string& id, uint64_t first) {
     if (!told_) Wrong("an event before subscribed");
     if (expects_missed_) Wrong("an event before the missed that was announced");
-    if (fresh_ && offset != announced_from_) Wrong("the first event is not the announced one");
+    if (fresh_ && first != announced_from_) Wrong("the first event is not the announced one");
     fresh_ = false;
-    if (offset != next_) Wrong(absl::StrCat("event ", offset, " instead of ", next_));
+    if (first != next_) Wrong(absl::StrCat("event ", first, " instead of ", next_));
+    if (first > offset) Wrong("an event that ends before it begins");
     next_ = offset + 1;
     seen_.emplace_back(offset, id);
   }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <map>
@@ -29,14 +30,44 @@ class FakeSubscriber : public Subscriber {
   explicit FakeSubscriber(Encoding encoding) : encoding_(encoding) {}
 
   Encoding encoding() const override { return encoding_; }
-  void Send(FramesPtr frames, size_t first) override {
+  void Send(FramesPtr frames, size_t first, FrameTag tag) override {
     ++sends;
     queued += frames->bytes().size() - frames->begin(first);
     most_queued = std::max(most_queued, queued);
     for (size_t i = first; i < frames->count(); ++i) {
-      Read(frames->bytes().substr(frames->begin(i), frames->begin(i + 1) - frames->begin(i)));
+      held_.push_back({tag, frames->first_offset(i),
+                       std::string(frames->bytes().substr(
+                           frames->begin(i), frames->begin(i + 1) - frames->begin(i)))});
+    }
+    if (!holding) Release();
+  }
+  // As if the first of what waits were half written.
+  std::vector<TakenBack> TakeBack(const absl::flat_hash_set<uint32_t>& sources) override {
+    std::map<uint32_t, Offset> first;
+    std::set<uint32_t> passed;
+    for (size_t i = held_.size(); i > 1; --i) {
+      const FrameTag tag = held_[i - 1].tag;
+      if (!tag.events) {
+        passed.insert(tag.source);
+      } else if (sources.contains(tag.source) && !passed.contains(tag.source)) {
+        first[tag.source] = held_[i - 1].first;
+        held_.erase(held_.begin() + static_cast<ptrdiff_t>(i - 1));
+        ++taken_back;
+      }
+    }
+    std::vector<TakenBack> taken;
+    for (const auto& [source, offset] : first) taken.push_back({source, offset});
+    return taken;
+  }
+  // The page reads so much of what waits.
+  void Release(size_t count = SIZE_MAX) {
+    for (; count > 0 && !held_.empty(); --count) {
+      const std::string frame = std::move(held_.front().bytes);
+      held_.pop_front();
+      Read(frame);
     }
   }
+  size_t held() const { return held_.size(); }
   bool HasRoom() const override {
     ++asked_for_room;
     return room && (bound == 0 || queued < bound / 2);
@@ -44,6 +75,9 @@ class FakeSubscriber : public Subscriber {
   bool Drained() const override { return drained; }
   void Close(CloseCode code, std::string_view /*message*/) override { closed = code; }
 
+  // What is sent waits until it is released.
+  bool holding = false;
+  int taken_back = 0;
   bool room = true;
   // Its socket has taken all that was sent.
   bool drained = true;
@@ -91,7 +125,11 @@ class FakeSubscriber : public Subscriber {
                                 ? absl::StrCat(" after ", f.missed().discard_after())
                                 : "");
       case v1::ServerFrame::kEvent:
-        return absl::StrCat("event ", f.event().offset(), " ", f.event().event_id());
+        return absl::StrCat("event ",
+                            f.event().first_offset() == 0
+                                ? ""
+                                : absl::StrCat(f.event().first_offset(), "..").c_str(),
+                            f.event().offset(), " ", f.event().event_id());
       case v1::ServerFrame::kBound:
         return absl::StrCat("bound ", f.bound().thread_id());
       case v1::ServerFrame::kUnsubscribed:
@@ -164,12 +202,20 @@ class FakeSubscriber : public Subscriber {
       frame.mutable_error()->set_thread_id(text("thread_id"));
     } else {
       frame.mutable_event()->set_offset(number("offset"));
+      frame.mutable_event()->set_first_offset(number("first_offset"));
       frame.mutable_event()->set_event_id(text("event_id"));
     }
     return frame;
   }
 
+  struct Held {
+    FrameTag tag;
+    Offset first;
+    std::string bytes;
+  };
+
   const Encoding encoding_;
+  std::deque<Held> held_;
 };
 
 // The service's side, and the link in between, as queues.
@@ -214,6 +260,8 @@ class ModelLink : public link::Link {
   // The gateway's queue takes nothing live.
   bool full = false;
   size_t page_events = 2;
+  // Merges events in pages, where that is allowed.
+  bool compacts = false;
   int made = 0;
   // Bytes that make events larger.
   size_t padding = 0;
@@ -296,14 +344,16 @@ class ModelLink : public link::Link {
     asked.pop_front();
     const Position after{Epoch(ask.request.after().epoch()), Offset(ask.request.after().offset())};
     const LogModel& log = threads[ask.request.thread_id()].log();
-    link::Page page = log.Read(after, EventsOf(ask.request, log, after));
+    const auto shape =
+        compacts && ask.request.compact() ? LogModel::Shape::kCompacted : LogModel::Shape::kFull;
+    link::Page page = log.Read(after, EventsOf(ask.request, log, after), shape);
     for (link::Live& run : page.runs) {
       run.thread = ThreadId(ask.request.thread_id());
       for (EventPtr& event : run.events) {
         // Only what was asked for.
         event = std::make_shared<EncodedEvent>(
             ask.request.want_json() ? event->json() : std::string_view(),
-            ask.request.want_proto() ? event->proto() : std::string_view());
+            ask.request.want_proto() ? event->proto() : std::string_view(), event->offsets());
       }
     }
     answered.push_back({std::move(ask.done), std::move(page)});

@@ -1,6 +1,7 @@
 #include "gateway/hub/join.h"
 
 #include <algorithm>
+#include <optional>
 
 namespace clarion::gateway {
 
@@ -77,7 +78,9 @@ void Join::OnOfferAhead(const Cursor& before, const Chunk& chunk, JoinOutput& ou
     if (run.epoch() != position_.epoch) continue;
     if (position_.offset < run.first().prev()) return Detach();
     if (position_.offset <= run.last()) {
-      return Deliver(chunk, i, position_.offset.value() + 1 - run.first().value(), out);
+      // Inside a compacted event it asks for the rest of it.
+      const std::optional<size_t> next = run.IndexOf(position_.offset.next());
+      return next.has_value() ? Deliver(chunk, i, *next, out) : Detach();
     }
   }
   // Still ahead; unless the feed has turned to an epoch that is not ours either.

@@ -101,6 +101,14 @@ class Join {
 
   // Cannot take what the feed is about to offer: fetches it by itself.
   void Detach() { state_ = State::kReplaying; }
+  // Of what was sent, the events from `first` on were taken back; nothing else was sent after them.
+  // Requires running(); kReplaying afterwards. The epoch stays the newest that was sent: what was
+  // sent since the last `subscribed` or `missed` is one history, of which the older epochs are
+  // part.
+  void Rewind(Offset first) {
+    position_.offset = first.prev();
+    state_ = State::kReplaying;
+  }
 
  private:
   void Deliver(const Chunk& chunk, size_t run, size_t skip, JoinOutput& out);

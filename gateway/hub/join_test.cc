@@ -27,10 +27,13 @@ class JudgedOutput : public JoinOutput {
   }
   void OnEvents(const EventRun& run, size_t skip) override {
     EXPECT_LT(skip, run.events().size()) << "an empty piece was sent";
-    for (size_t i = skip; i < run.events().size(); ++i) {
+    uint64_t next = run.first().value();
+    for (size_t i = 0; i < run.events().size(); ++i) {
+      const uint64_t first = std::exchange(next, next + run.events()[i]->offsets());
+      if (i < skip) continue;
       v1::Event event;
       event.ParseFromString(std::string(run.events()[i]->proto()));
-      judge_->Event(run.first().value() + i, event.event_id());
+      judge_->Event(next - 1, event.event_id(), first);
     }
   }
   void OnCaughtUp(Offset offset) override { judge_->CaughtUp(offset.value()); }
@@ -51,7 +54,7 @@ Chunk AsChunk(const link::Page& page) {
   Chunk chunk;
   chunk.missed = page.missed;
   for (const link::Live& run : page.runs) {
-    chunk.runs.emplace_back(SharedEpoch(run.epoch.str()), run.first, run.events);
+    chunk.runs.emplace_back(SharedEpoch(run.epoch.str()), run.first, run.events, run.merged);
   }
   chunk.last = {SharedEpoch(page.last.epoch.str()), page.last.offset};
   return chunk;
@@ -107,7 +110,9 @@ class World {
         return MoveFeed();
       case Step::kRead:
         if (join_.state() != Join::State::kReplaying || asked_.has_value()) return false;
-        asked_ = Pull{AsChunk(versions_.back().Read(AsPosition(join_.position()), 2)), turns_};
+        asked_ = Pull{AsChunk(versions_.back().Read(AsPosition(join_.position()), 2,
+                                                    LogModel::Shape::kCompacted)),
+                      turns_};
         return true;
       case Step::kArrive:
         return Arrive();
@@ -192,7 +197,8 @@ class World {
   bool MoveFeed() {
     if (feed_version_ + 1 >= versions_.size()) return false;
     ++feed_version_;
-    const Chunk chunk = AsChunk(versions_[feed_version_].Read(AsPosition(feed_), 100));
+    const Chunk chunk =
+        AsChunk(versions_[feed_version_].Read(AsPosition(feed_), 100, LogModel::Shape::kCompacted));
     if (chunk.empty()) return true;
     const Cursor before = feed_;
     feed_ = chunk.runs.empty()

@@ -31,7 +31,8 @@ Chunk ToChunk(const Feed& feed, const SharedEpoch& known, link::Page page,
   Chunk chunk;
   chunk.missed = std::move(page.missed);
   for (link::Live& run : page.runs) {
-    chunk.runs.emplace_back(feed.Intern(run.epoch.str(), known), run.first, std::move(run.events));
+    chunk.runs.emplace_back(feed.Intern(run.epoch.str(), known), run.first, std::move(run.events),
+                            run.merged);
   }
   chunk.last = {feed.Intern(page.last.epoch.str(), known), page.last.offset};
   chunk.has = has;
@@ -88,6 +89,7 @@ bool Puller::Begin(Waiter waiter, Pull& pull) {
     if (!feed->WantsPage()) return false;
     pull.ticket = feed->BeginPage();
     pull.wanted = feed->Wanted();
+    pull.compact = !feed->WantsFull();
     pull.target.feed = std::move(waiter.feed);
     return true;
   }
@@ -104,6 +106,7 @@ bool Puller::Begin(Waiter waiter, Pull& pull) {
     subscription->page_pending = true;
     pull.pull = ++subscription->pulls;
     pull.turns = subscription->feed->turns();
+    pull.compact = !subscription->full;
     pull.wanted[static_cast<size_t>(subscription->subscriber()->encoding())] = true;
     pull.target.subscription = subscription;
     line.under_way = true;
@@ -124,6 +127,8 @@ void Puller::Ask(Pull pull) {
   request.set_thread_id(feed.thread().str());
   *request.mutable_after() = after.ToProto();
   request.set_max_bytes(options_.page_bytes);
+  request.set_max_events(options_.page_events);
+  request.set_compact(pull.compact);
   request.set_want_json(pull.wanted[static_cast<size_t>(Encoding::kJson)]);
   request.set_want_proto(pull.wanted[static_cast<size_t>(Encoding::kProto)]);
   const uint64_t id = ++last_id_;

@@ -84,6 +84,7 @@ class Puller {
     uint32_t turns = 0;  // of the subscription's feed
     Feed::Ticket ticket;
     std::array<bool, kEncodings> wanted = {};
+    bool compact = false;
   };
 
   void Queue(PullLine& line);

@@ -29,6 +29,8 @@ struct AllThreads {
   uint64_t asked = 0;
   // Frames of the page that wait for that.
   std::vector<std::string> requests;
+  // Threads that join by it are replayed in full.
+  bool full = false;
 };
 
 // The subscriptions of one connection that want a page, in the order of their turns; see puller.h.
@@ -104,7 +106,7 @@ class Subscription final
   // It has ended; somebody still has a pointer to it.
   bool ended() const { return connection == nullptr; }
   void Send(const v1::ServerFrame& frame) {
-    subscriber()->Send(Frames::OfMessage(subscriber()->encoding(), frame), 0);
+    subscriber()->Send(Frames::OfMessage(subscriber()->encoding(), frame), 0, {.source = source});
   }
 
   // Both null when it has ended.
@@ -123,22 +125,27 @@ class Subscription final
   uint32_t place_in_feed = 0;
   // Tells answers to older pulls apart.
   uint32_t pulls = 0;
+  // Tells its frames from those of others of the connection.
+  uint32_t source = 0;
   // Questions about it that are under way.
   uint32_t queries = 0;
   bool page_pending = false;
-  bool queued = false;
+  bool queued : 1 = false;
   // Waits for another try.
-  bool failed = false;
+  bool failed : 1 = false;
   // Follows on behalf of `subscribe` {all}.
   bool by_all = false;
   // Began at the log's end, past what the user may not have seen: the service judges its acks by
   // that.
-  bool live = false;
+  bool live : 1 = false;
+  // Replayed as published, never compacted.
+  bool full : 1 = false;
 
   void OnSubscribed(const Subscribed& subscribed) override;
   void OnMissed(const v1::Missed& missed) override;
   void OnEvents(const EventRun& run, size_t skip) override {
-    subscriber()->Send(run.frames(subscriber()->encoding()), skip);
+    subscriber()->Send(run.frames(subscriber()->encoding()), skip,
+                       {.source = source, .events = true});
     feed->NoteSent();
   }
   void OnCaughtUp(Offset offset) override;

@@ -1,5 +1,6 @@
 #include "gateway/link/grpc_link_client.h"
 
+#include <algorithm>
 #include <deque>
 #include <iterator>
 #include <utility>
@@ -35,7 +36,9 @@ Live FromProto(v1::LiveEvents& live) {
               .first = Offset(live.first_offset())};
   events.events.reserve(live.events_size());
   for (const v1::EncodedEvent& event : live.events()) {
-    events.events.push_back(std::make_shared<EncodedEvent>(event.json(), event.proto()));
+    const uint32_t offsets = std::max(event.offsets(), 1u);
+    events.merged += offsets - 1;
+    events.events.push_back(std::make_shared<EncodedEvent>(event.json(), event.proto(), offsets));
   }
   return events;
 }

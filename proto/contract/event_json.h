@@ -1,9 +1,9 @@
 // Events as browsers and `clarionctl` see them: one flat JSON object.
 //
-// Order of keys: type, event_id, thread_id, run_id, user_id, agent_name, timestamp, accepted_at,
-// first_offset (compacted events only), traceparent, tracestate, then the payload's fields in the
-// order of event.proto. A failure's FailureInfo is flat too. Absent optional fields are left out;
-// `estimated_recovery_time` is null when unknown. JSON-text fields (input, arguments, result,
+// Order of keys: offset, first_offset (compacted events only), type, event_id, thread_id, run_id,
+// user_id, agent_name, timestamp, accepted_at, traceparent, tracestate, then the payload's fields
+// in the order of event.proto. A failure's FailureInfo is flat too. Absent optional fields are left
+// out; `estimated_recovery_time` is null when unknown. JSON-text fields (input, arguments, result,
 // value, response_schema) go in byte by byte. Enums are lower_snake, integers and doubles JSON
 // numbers, times RFC 3339 in UTC with milliseconds (microseconds, nanoseconds where the producer
 // gave them).
@@ -20,12 +20,12 @@
 
 namespace clarion {
 
-// Appends `"type":…}`: the object without its opening brace and offset (EncodedEvent::json).
+// Appends `"type":…}`: the object without its opening brace and offsets (EncodedEvent::json).
 // Requires an event that ValidateEvent accepts. False, and nothing appended: a type this encoder
 // lacks.
 bool AppendEventJson(const v1::Event& event, std::string* out);
 
-// The whole object, offset first. Empty for a type this encoder lacks.
+// The whole object, offsets first. Empty for a type this encoder lacks.
 std::string EventToJson(const v1::Event& event);
 
 // The reverse, from a whole object; `offset`, `first_offset` and `accepted_at` are read if present.

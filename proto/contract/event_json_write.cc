@@ -220,7 +220,6 @@ void Envelope(const v1::Event& event, std::string_view type, std::string* out) {
   Text(R"(,"agent_name":)", event.agent_name(), out);
   if (event.has_occurred_at()) Time(R"(,"timestamp":)", event.occurred_at(), out);
   if (event.has_accepted_at()) Time(R"(,"accepted_at":)", event.accepted_at(), out);
-  if (event.first_offset() != 0) Number(R"(,"first_offset":)", event.first_offset(), out);
   if (!event.has_trace_context()) return;
   const v1::TraceContext& trace = event.trace_context();
   if (!trace.traceparent().empty()) Text(R"(,"traceparent":)", trace.traceparent(), out);
@@ -285,6 +284,7 @@ bool AppendEventJson(const v1::Event& event, std::string* out) {
 std::string EventToJson(const v1::Event& event) {
   std::string json = R"({"offset":)";
   AppendJsonNumber(event.offset(), &json);
+  if (event.first_offset() != 0) Number(R"(,"first_offset":)", event.first_offset(), &json);
   json.push_back(',');
   if (!AppendEventJson(event, &json)) return {};
   return json;

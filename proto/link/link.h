@@ -27,13 +27,15 @@
 
 namespace clarion::link {
 
-// Contiguous events of one thread and one epoch.
+// Contiguous events of one thread and one epoch, at least one.
 struct Live {
   ThreadId thread;
   Epoch epoch;
-  Offset first;
+  Offset first;  // that the first event covers
   std::vector<EventPtr> events;
-  Offset last() const { return Offset(first.value() + events.size() - 1); }
+  // Offsets that the events cover beyond one each; 0 unless this is of a compacted page.
+  uint64_t merged = 0;
+  Offset last() const { return Offset(first.value() + events.size() + merged - 1); }
 };
 
 struct Page {

@@ -30,6 +30,7 @@
 #include "service/delivery/deferred.h"
 #include "service/delivery/delivery.h"
 #include "service/delivery/feeds.h"
+#include "service/delivery/page_turns.h"
 #include "service/delivery/probes.h"
 #include "service/delivery/progress.h"
 #include "service/delivery/readiness.h"
@@ -187,8 +188,12 @@ class Core final : public log::Follower,
 
   // Pages (pages.cc).
   struct PageRead;
+  void BeginPage(const std::shared_ptr<PageRead>& read);
   void ReadFrom(const std::shared_ptr<PageRead>& read, const log::ThreadState& state);
   void AskStateForPage(const std::shared_ptr<PageRead>& read);
+  void ReadOn(const std::shared_ptr<PageRead>& read, Offset from);
+  void OnPageRead(const std::shared_ptr<PageRead>& read, Offset from,
+                  absl::StatusOr<log::ReadResult> result);
 
   // What follows from a change.
   ReadyFacts FactsOf(const UserId& user, const ThreadId& thread) const
@@ -204,6 +209,7 @@ class Core final : public log::Follower,
   const Options options_;
   log::Log* const log_;
   Scheduler* const scheduler_;
+  PageTurns page_turns_;
 
   mutable Mutex mutex_;
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;

@@ -90,6 +90,7 @@ Core::Core(Options options, log::Log* log, Scheduler* scheduler)
     : options_(std::move(options)),
       log_(log),
       scheduler_(scheduler),
+      page_turns_({.at_once = options_.pages_at_once, .threads = options_.page_threads}),
       registry_({.connections_per_user = options_.connections_per_user,
                  .memory = options_.connection_memory,
                  .memory_entries = options_.connection_memory_entries},
@@ -343,6 +344,7 @@ void Core::Stop() {
   binding_.AnswerAll(after);
   watchers_.EndAll(status, after);
   receipts_.EndAll(status, after);
+  after.Add([this] { page_turns_.Stop(); });
   canaries_.clear();
 }
 

@@ -2,7 +2,7 @@
 //
 // It is the service's end of the link (link::Service) and the log's one follower. It owns the
 // registry of connections and subscriptions, readiness, claims and binding. It knows nothing of
-// event types or runs' rules; it never encodes or decodes an event.
+// runs' rules, and of event types only which may be merged in a page (compactor.h).
 //
 // An event's way: log commit -> OnAppended -> every attachment that follows the thread, once each.
 //
@@ -44,6 +44,10 @@ struct Options {
   size_t all_threads = 10'000;
   // Threads of which it is remembered when their events were sent and acknowledged.
   size_t remembered_threads = 10'000;
+  // Pages of replay that are read and compacted at a time; the others wait.
+  size_t pages_at_once = 32;
+  // Threads on which that is done; 0: on those of the log that answer reads.
+  size_t page_threads = 0;
 };
 
 // Stops what it stands for when it is destroyed; the callback it belongs to never begins after

@@ -139,7 +139,8 @@ TEST(DeliveryEmbeddedTest, EveryReaderHasEveryEventInOrder) {
   options.chunk_bytes = 1000;
   auto log = log::OpenEmbeddedLog(options);
   ASSERT_TRUE(log.ok()) << log.status();
-  auto delivery = Delivery::Create({.service_id = "s"}, log->get(), scheduler.get());
+  auto delivery = Delivery::Create({.service_id = "s", .pages_at_once = 2, .page_threads = 1},
+                                   log->get(), scheduler.get());
 
   std::vector<std::thread> producers;
   producers.reserve(2);

@@ -39,7 +39,7 @@ Live TakeFirst(Live& live, size_t room) {
   Live first{.thread = live.thread, .epoch = live.epoch, .first = live.first};
   first.events.assign(std::make_move_iterator(live.events.begin()), std::make_move_iterator(end));
   live.events.erase(live.events.begin(), end);
-  live.first = Offset(live.first.value() + count);
+  live.first = Offset(live.first.value() + count);  // live events cover one offset each
   return first;
 }
 
@@ -57,6 +57,7 @@ void ToProto(const Live& live, Encodings wanted, v1::LiveEvents* out) {
     v1::EncodedEvent& encoded = *out->add_events();
     if (wanted.json) encoded.set_json(event->json().data(), event->json().size());
     if (wanted.proto) encoded.set_proto(event->proto().data(), event->proto().size());
+    if (event->offsets() > 1) encoded.set_offsets(event->offsets());
   }
 }
 

@@ -1,19 +1,38 @@
 // Pulled replay: pages of a thread's past, with what is missing said first.
 #include <algorithm>
+#include <chrono>
+#include <memory>
+#include <optional>
 #include <utility>
 
 #include "proto/contract/error.h"
+#include "service/delivery/compactor.h"
 #include "service/delivery/core.h"
 #include "telemetry/log.h"
+#include "telemetry/metrics.h"
 
 namespace clarion::delivery {
 namespace {
 
 constexpr size_t kDefaultBytes = 256 * 1024;
 constexpr size_t kMaxBytes = 4 * 1024 * 1024;
+constexpr size_t kMaxEvents = 2'048;
 
 // Times that a page is tried while the thread's epoch changes under it.
 constexpr int kMaxAttempts = 4;
+
+// One read of the log, for a page of so many bytes of one encoding: stored events have two. Where
+// merging makes much less of it, the page reads on, but not for ever.
+constexpr size_t kReadFactor = 2;
+constexpr size_t kReadEvents = 4'096;
+constexpr int kMaxReads = 8;
+
+Counter& MergedCounter() {
+  static Counter& counter =
+      GetCounter("clarion_events_merged_total",
+                 "Events that travelled inside another one of a compacted page");
+  return counter;
+}
 
 // The floor rose above where the page should begin, after the position was resolved.
 void AddExpired(const Epoch& epoch, Offset from, Offset to, std::vector<v1::Missed>* missed) {
@@ -36,18 +55,34 @@ struct Core::PageRead {
   ThreadId thread;
   Position after;
   std::optional<Offset> until;
-  size_t max_bytes = kDefaultBytes;
+  PageShape shape;
   link::PageCallback done;
   // The thread's, as far as it is known.
   UserId owner;
   int attempts = 0;
+  // What was read so far.
+  link::Page page;
+  std::optional<Compactor> events;
+  int reads = 0;
 
   void Fail(absl::Status status) {
     status =
         WithContext(std::move(status),
                     {.user_id = owner.str(), .thread_id = thread.str(), .operation = "ReadPage"});
     LogFailure(status);
-    done(std::move(status));
+    Answer(std::move(status));
+  }
+  void Answer(absl::StatusOr<link::Page> answer) {
+    std::exchange(done, nullptr)(std::move(answer));
+    core->page_turns_.End();
+  }
+  // With what was read.
+  void Finish() {
+    if (events.has_value()) {
+      MergedCounter().Add(events->merged());
+      page.runs = events->Take();
+    }
+    Answer(std::move(page));
   }
 };
 
@@ -57,9 +92,27 @@ void Core::ReadPage(v1::ReadPageRequest request, link::PageCallback done) {
   read->thread = ThreadId(request.thread_id());
   read->after = {Epoch(request.after().epoch()), Offset(request.after().offset())};
   if (request.until_offset() != 0) read->until = Offset(request.until_offset());
-  if (request.max_bytes() != 0) read->max_bytes = std::min<size_t>(request.max_bytes(), kMaxBytes);
-  read->done = std::move(done);
-  if (!ValidId(request.thread_id())) {
+  const bool any = !request.want_json() && !request.want_proto();
+  read->shape = {
+      .max_bytes = request.max_bytes() == 0 ? kDefaultBytes
+                                            : std::min<size_t>(request.max_bytes(), kMaxBytes),
+      .max_events = request.max_events() == 0 ? kMaxEvents
+                                              : std::min<size_t>(request.max_events(), kMaxEvents),
+      .json = any || request.want_json(),
+      .proto = any || request.want_proto(),
+      .compact = request.compact()};
+  read->done = done;
+  if (page_turns_.Begin([read] { read->core->BeginPage(read); })) return;
+  absl::Status status =
+      WithRetryAfter(MakeError(Reason::kBufferOverflow, "too many pages wait to be read",
+                               {.thread_id = request.thread_id(), .operation = "ReadPage"}),
+                     std::chrono::seconds(1));
+  LogFailure(status);
+  done(std::move(status));
+}
+
+void Core::BeginPage(const std::shared_ptr<PageRead>& read) {
+  if (!ValidId(read->thread.str())) {
     return read->Fail(MakeBadRequest({{"thread_id", "must be an id"}}));
   }
   std::optional<log::ThreadState> state;
@@ -94,33 +147,57 @@ void Core::AskStateForPage(const std::shared_ptr<PageRead>& read) {
 
 void Core::ReadFrom(const std::shared_ptr<PageRead>& read, const log::ThreadState& state) {
   Resolution here = Resolve(state, Start::After(read->after));
-  link::Page page{.missed = std::move(here.missed), .last = state.end()};
+  read->page = {.missed = std::move(here.missed), .last = state.end()};
   const bool nothing = here.from > state.last || (read->until && here.from > *read->until);
-  if (nothing) return read->done(std::move(page));
+  if (nothing) return read->Finish();
+  read->events.emplace(read->thread, read->shape);
+  ReadOn(read, here.from);
+}
+
+void Core::ReadOn(const std::shared_ptr<PageRead>& read, Offset from) {
   log::ReadRequest request{.thread = read->thread,
-                           .from = here.from,
+                           .from = from,
                            .until = read->until,
-                           .max_bytes = read->max_bytes};
-  log_->Read(std::move(request), [read, page = std::move(page), from = here.from](
-                                     absl::StatusOr<log::ReadResult> result) mutable {
-    if (!result.ok()) return read->Fail(result.status());
-    if (result->last.epoch != page.last.epoch) {
-      // The position was judged by a numbering that is over.
-      if (++read->attempts < kMaxAttempts) return read->core->AskStateForPage(read);
-      return read->Fail(MakeError(Reason::kLogUnavailable, "the thread's epoch keeps changing"));
-    }
-    if (result->floor > from) {
-      AddExpired(page.last.epoch, from, result->floor.prev(), &page.missed);
-    }
-    page.last = result->last;
-    for (log::EventRun& run : result->runs) {
-      page.runs.push_back({.thread = read->thread,
-                           .epoch = std::move(run.epoch),
-                           .first = run.first,
-                           .events = std::move(run.events)});
-    }
-    read->done(std::move(page));
+                           .max_bytes = kReadFactor * read->shape.max_bytes,
+                           .max_events = kReadEvents};
+  log_->Read(std::move(request), [read, from](absl::StatusOr<log::ReadResult> result) {
+    Core* const core = read->core.get();
+    core->page_turns_.Work([read, from, result = std::move(result)]() mutable {
+      read->core->OnPageRead(read, from, std::move(result));
+    });
   });
+}
+
+// On a thread for pages.
+void Core::OnPageRead(const std::shared_ptr<PageRead>& read, Offset from,
+                      absl::StatusOr<log::ReadResult> result) {
+  const bool first = read->reads++ == 0;
+  // A later read that does not go on where the one before ended is left to the next page.
+  if (!first &&
+      (!result.ok() || result->last.epoch != read->page.last.epoch || result->floor > from)) {
+    return read->Finish();
+  }
+  if (!result.ok()) return read->Fail(result.status());
+  if (result->last.epoch != read->page.last.epoch) {
+    // The position was judged by a numbering that is over.
+    read->reads = 0;
+    read->events.reset();
+    if (++read->attempts < kMaxAttempts) return AskStateForPage(read);
+    return read->Fail(MakeError(Reason::kLogUnavailable, "the thread's epoch keeps changing"));
+  }
+  if (result->floor > from) {
+    AddExpired(read->page.last.epoch, from, result->floor.prev(), &read->page.missed);
+  }
+  read->page.last = result->last;
+  Compactor& events = *read->events;
+  for (const log::EventRun& run : result->runs) {
+    if (!events.Add(run)) return read->Finish();
+  }
+  const Offset end = std::min(result->last.offset, read->until.value_or(result->last.offset));
+  const bool more = events.next().has_value() && *events.next() <= end && read->shape.compact &&
+                    events.bytes() < read->shape.max_bytes / 2 && read->reads < kMaxReads;
+  if (!more) return read->Finish();
+  ReadOn(read, *events.next());
 }
 
 }  // namespace clarion::delivery

@@ -66,7 +66,8 @@ class StreamCheck {
 TEST(DeliveryStressTest, AttachSubscribeAppendWatchAndWaitFromManyThreads) {
   FakeLog log;
   ManualScheduler scheduler;
-  auto delivery = Delivery::Create({.service_id = "s"}, &log, &scheduler);
+  auto delivery = Delivery::Create({.service_id = "s", .pages_at_once = 2, .page_threads = 1}, &log,
+                                   &scheduler);
   for (int t = 0; t < 4; ++t) log.GiveTo(ThreadId(absl::StrCat("t", t)), UserId("ann"));
   log.RunAll();
 

@@ -149,6 +149,24 @@ export const units = {
     equal(stream.position("t"), { epoch: "e", offset: 5 });
   },
 
+  "a compacted event of which a part was rolled back is discarded whole and asked for again": async () => {
+    const { equal, start, subscribed, event } = window.lab;
+    const { connected, stream, seen } = start();
+    const socket = await connected();
+    const missed = (discard_after) =>
+      ({ type: "missed", thread_id: "t", epoch: "f", from_offset: discard_after + 1, to_offset: 9, reason: "log_rolled_back", discard_after });
+    socket.say(subscribed({ from_offset: 1 }), event(4, { first_offset: 1 }), event(9, { first_offset: 5 }));
+    socket.say(subscribed({ epoch: "f", from_offset: 8, missed: true }), missed(7), event(8));
+    equal(socket.last("subscribe").after, { epoch: "f", offset: 4 });
+    const { id } = socket.last("subscribe");
+    socket.say(subscribed({ id, epoch: "f", from_offset: 5 }), event(8, { first_offset: 5 }));
+    equal(stream.position("t"), { epoch: "f", offset: 8 });
+    // Between two compacted events nothing is lost of either.
+    socket.say(subscribed({ epoch: "g", from_offset: 5, missed: true }), missed(4), event(5));
+    equal(socket.sent.filter((frame) => frame.type === "subscribe").length, 1);
+    equal(seen.problems, []);
+  },
+
   "what was missed is passed over, what was rolled back is taken back": async () => {
     const { equal, start, subscribed, event } = window.lab;
     const { connected, stream, seen } = start();

@@ -68,14 +68,16 @@ class Client {
     return this.frames[this.seen++];
   }
 
-  // Exactly these offsets, in this order, with nothing in between.
+  // Exactly these offsets, in this order, with nothing in between; compacted events cover several.
   async events(from, to) {
     const events = [];
-    for (let offset = from; offset <= to; ++offset) {
+    for (let offset = from; offset <= to; offset = events.at(-1).offset + 1) {
       const event = await this.any();
-      assert.equal(event.offset, offset, `instead of offset ${offset} came ${JSON.stringify(event)}`);
+      const first = event.first_offset ?? event.offset;
+      assert.equal(first, offset, `instead of offset ${offset} came ${JSON.stringify(event)}`);
       events.push(event);
     }
+    assert.equal(events.at(-1).offset, to);
     return events;
   }
 
@@ -107,7 +109,7 @@ const tests = [
   ["what was published before is replayed, what is published after is live, in order from offset 1", async () => {
     const [user, thread, run] = [fresh("user"), fresh("thread"), fresh("run")];
     await publish(user, thread, run, "--start", "--count", "40");
-    const client = await Client.connect(clarion, user, [{ thread_id: thread }]);
+    const client = await Client.connect(clarion, user, [{ thread_id: thread, history: "full" }]);
     const subscribed = await client.subscribed(thread);
     assert.equal(subscribed.from_offset, 1);
     assert.equal(subscribed.last_offset, 41);
@@ -124,6 +126,34 @@ const tests = [
     assert.equal(live.at(-1).type, "agent_completed");
     assert.equal(live.at(-1).outcome, "success");
     await client.close();
+  }],
+
+  ["the deltas of one message come as one event, unless all are asked for", async () => {
+    const [user, thread, run] = [fresh("user"), fresh("thread"), fresh("run")];
+    await publish(user, thread, run, "--start", "--count", "9", "--complete");
+    const full = await Client.connect(clarion, user, [{ thread_id: thread, history: "full", from: "start" }]);
+    const { last_offset } = await full.subscribed(thread);
+    const all = await full.events(1, last_offset);
+    assert.equal(all.length, last_offset);
+    await full.close();
+
+    const client = await Client.connect(clarion, user, [{ thread_id: thread, from: "start" }]);
+    const { epoch } = await client.subscribed(thread);
+    const [started, message, ...rest] = await client.events(1, last_offset);
+    assert.deepEqual([started.type, started.first_offset], ["agent_started", undefined]);
+    assert.equal(message.first_offset, 2);
+    const parts = all.slice(1, message.offset);
+    assert.equal(message.delta, parts.map(({ delta }) => delta).join(""));
+    assert.equal(message.event_id, parts.at(-1).event_id);
+    assert.deepEqual(rest, all.slice(message.offset));
+    await client.close();
+
+    // Inside it, as only a client of another kind would be: exactly the rest.
+    const inside = await Client.connect(clarion, user, [{ thread_id: thread, after: { epoch, offset: 4 } }]);
+    await inside.subscribed(thread);
+    const [remainder] = await inside.events(5, last_offset);
+    assert.equal(remainder.delta, parts.slice(3).map(({ delta }) => delta).join(""));
+    await inside.close();
   }],
 
   ["a client that was away goes on after its position", async () => {
@@ -213,7 +243,7 @@ const tests = [
 
   ["a claim goes live when the thread becomes the user's", async () => {
     const [user, thread, run] = [fresh("user"), fresh("thread"), fresh("run")];
-    const client = await Client.connect(clarion, user, [{ thread_id: thread }]);
+    const client = await Client.connect(clarion, user, [{ thread_id: thread, history: "full" }]);
     assert.equal((await client.subscribed(thread)).claim, true);
     await publish(user, thread, run, "--start", "--count", "3");
     const live = await client.subscribed(thread);

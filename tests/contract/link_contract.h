@@ -361,6 +361,34 @@ TEST_P(LinkContractTest, AnswersAPage) {
   EXPECT_EQ(got->last, (Position{Epoch("e"), Offset(6)}));
 }
 
+TEST_P(LinkContractTest, APageSaysHowManyOffsetsEachOfItsEventsCovers) {
+  Begin();
+  bool compact = false;
+  service_.AnswerPages([&](const v1::ReadPageRequest& request, PageCallback done) {
+    compact = request.compact();
+    Page page;
+    page.runs.push_back(LiveOf(5, 2));
+    Live& run = page.runs.back();
+    run.events[1] = std::make_shared<EncodedEvent>("merged", "", 7);
+    run.merged = 6;
+    page.last = {Epoch("e"), run.last()};
+    done(std::move(page));
+  });
+  v1::ReadPageRequest request;
+  request.set_thread_id("t");
+  request.set_want_json(true);
+  request.set_compact(true);
+  absl::StatusOr<Page> got = absl::UnknownError("");
+  link_->ReadPage(request, [&](absl::StatusOr<Page> page) { got = std::move(page); });
+  Until([&] { return got.ok(); });
+  EXPECT_TRUE(compact);
+  ASSERT_EQ(got->runs.size(), 1u);
+  EXPECT_EQ(got->runs[0].events[0]->offsets(), 1u);
+  EXPECT_EQ(got->runs[0].events[1]->offsets(), 7u);
+  EXPECT_EQ(got->runs[0].events[1]->json(), "merged");
+  EXPECT_EQ(got->runs[0].last(), Offset(12));
+}
+
 TEST_P(LinkContractTest, AnswersAPageThatFailsWithItsReason) {
   Begin();
   service_.AnswerPages([](const v1::ReadPageRequest&, PageCallback done) {

@@ -172,7 +172,7 @@ TEST_P(GarbageTest, WrongFramesAfterConnectAreNamed) {
            WireCase{R"({"type":"subscribe","id":"1","thread_id":")" + long_id + "\"}",
                     "CONTEXT_INVALID", 0},
            WireCase{R"({"type":"subscribe","id":"1","thread_id":"a b"})", "CONTEXT_INVALID", 0},
-           WireCase{R"({"type":"subscribe","id":"1","thread_id":"t","history":"compacted"})",
+           WireCase{R"({"type":"subscribe","id":"1","thread_id":"t","history":"short"})",
                     "CONTEXT_INVALID", 0},
            WireCase{R"({"type":"ack","id":"1","thread_id":"never","epoch":"e","offset":1})",
                     "NOT_FOUND", 0},

@@ -59,10 +59,11 @@ function row(entry) {
     return el("li.event", { "data-type": "missed" }, el("pre", {}, JSON.stringify(entry.missed)));
   }
   const { event, text } = entry;
-  return el("li.event", { "data-offset": event.offset, "data-event-id": event.event_id, "data-type": event.type },
+  const first = event.first_offset ?? event.offset;
+  return el("li.event", { "data-offset": event.offset, "data-first-offset": first, "data-event-id": event.event_id, "data-type": event.type },
     el("details", {},
       el("summary", {},
-        el("span.offset", {}, String(event.offset)),
+        el("span.offset", {}, first === event.offset ? String(event.offset) : `${first}–${event.offset}`),
         el("span.type", {}, event.type),
         el("span.brief", {}, event.delta ?? event.tool_name ?? event.user_message ?? event.event_id),
         el("time", { datetime: event.timestamp }, clock(event.timestamp))),

@@ -68,6 +68,7 @@ export class Stream {
     this.onProblem = onProblem;
 
     this.positions = new Map(); // thread_id -> {epoch, offset}, least recently active first
+    this.merged = new Map(); // thread_id -> [[first_offset, offset]]: compacted events that were seen
     this.asked = new Map(); // thread_id -> {id, from?, after?}: asked for by name, not answered yet
     this.acks = new Map(); // thread_id -> {epoch, offset}: how far the page has come
     this.unsentAcks = new Set();
@@ -95,6 +96,7 @@ export class Stream {
     this.wanted = false;
     this.#dropSocket();
     this.positions.clear();
+    this.merged.clear();
     this.asked.clear();
     this.acks.clear();
     this.unsentAcks.clear();
@@ -263,10 +265,7 @@ export class Stream {
         this.#subscribed(frame);
         break;
       case "missed":
-        this.#setPosition(frame.thread_id, {
-          epoch: frame.epoch,
-          offset: frame.discard_after ?? frame.to_offset ?? 0,
-        });
+        this.#missed(frame);
         break;
       case "caught_up":
         // The last ack may have gone down with the connection before.
@@ -321,6 +320,20 @@ export class Stream {
     });
   }
 
+  #missed(frame) {
+    const { thread_id, epoch, discard_after: kept } = frame;
+    this.#setPosition(thread_id, { epoch, offset: kept ?? frame.to_offset ?? 0 });
+    if (kept === undefined) return;
+    const merged = this.merged.get(thread_id) ?? [];
+    this.merged.set(thread_id, merged.filter(([, last]) => last <= kept));
+    // A compacted event of which a part is lost is discarded whole: the other part is asked for again.
+    const cut = merged.find(([first, last]) => first <= kept && kept < last);
+    if (!cut) return;
+    const after = { epoch, offset: cut[0] - 1 };
+    this.#setPosition(thread_id, after);
+    this.subscribe(thread_id, { after });
+  }
+
   // Whether the event is the next one of its thread. A repeat is left out; after a gap, which the
   // protocol rules out, the thread is asked for again from where it was whole.
   #continues(event) {
@@ -342,7 +355,15 @@ export class Stream {
     }
     this.positions.delete(event.thread_id); // to the end: it is the most recently active one now
     this.#setPosition(event.thread_id, { epoch: at.epoch, offset: event.offset });
+    if (event.first_offset) this.#remember(event);
     return true;
+  }
+
+  #remember({ thread_id, first_offset, offset }) {
+    if (!this.merged.has(thread_id)) this.merged.set(thread_id, []);
+    const merged = this.merged.get(thread_id);
+    while (merged.length > 0 && merged.at(-1)[1] >= first_offset) merged.pop(); // seen again
+    merged.push([first_offset, offset]);
   }
 
   #setPosition(threadId, position) {

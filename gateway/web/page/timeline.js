@@ -171,7 +171,7 @@ export class Timeline {
         agent: event.agent_name,
         state: "running",
         startedAt: event.timestamp,
-        firstOffset: event.offset,
+        firstOffset: event.first_offset ?? event.offset,
         whole: false, // its agent_started is here
         items: [],
         byId: new Map(),

@@ -168,7 +168,8 @@ class Browser : public std::enable_shared_from_this<Browser> {
         if (view.subscribed == 0 || view.epoch.empty()) continue;
         after.push_back({{"thread_id", thread}, {"epoch", view.epoch}, {"offset", view.last}});
       }
-      Write({{"type", "subscribe"}, {"all", true}, {"after", after}});
+      Write(
+          {{"type", "subscribe"}, {"all", true}, {"after", after}, {"history", options_.history}});
     }
     for (const std::string& thread : options_.threads) SubscribeLocked(thread);
   }
@@ -180,11 +181,13 @@ class Browser : public std::enable_shared_from_this<Browser> {
       Write({{"type", "subscribe"},
              {"id", kSubscribeId},
              {"thread_id", thread},
+             {"history", options_.history},
              {"after", {{"epoch", view.epoch}, {"offset", view.last}}}});
     } else {
       Write({{"type", "subscribe"},
              {"id", kSubscribeId},
              {"thread_id", thread},
+             {"history", options_.history},
              {"from", options_.from}});
     }
   }
@@ -221,17 +224,21 @@ class Browser : public std::enable_shared_from_this<Browser> {
     ThreadView& view = views[thread];
     if (!frame.contains("event_id")) {
       RecordControl(view, type, frame);
+      if (view.asking_again && type == "missed") SubscribeLocked(thread);
       view.control.push_back(std::move(frame));
       return;
     }
+    if (view.asking_again) return;
     const uint64_t offset = Number(frame, "offset");
+    const uint64_t first = frame.contains("first_offset") ? Number(frame, "first_offset") : offset;
     if (view.subscribed == 0) Fault(view, "an event before subscribed");
-    if (offset != view.last + 1) {
-      Fault(view, "offset " + std::to_string(offset) + " after " + std::to_string(view.last));
+    if (first != view.last + 1 || first > offset) {
+      Fault(view, "offset " + std::to_string(first) + " after " + std::to_string(view.last));
     }
+    if (first != offset && options_.history == "full") Fault(view, "a compacted event");
     view.last = offset;
-    view.events.push_back(
-        {view.epoch, offset, Text(frame, "event_id"), type, std::chrono::steady_clock::now()});
+    view.events.push_back({view.epoch, first, offset, Text(frame, "event_id"), type,
+                           Text(frame, "delta"), std::chrono::steady_clock::now()});
     if (options_.ack_every > 0 && view.events.size() % options_.ack_every == 0) {
       Write({{"type", "ack"}, {"thread_id", thread}, {"epoch", view.epoch}, {"offset", offset}});
       view.acked = offset;
@@ -257,10 +264,16 @@ class Browser : public std::enable_shared_from_this<Browser> {
         view.begin = from;
       }
       ++view.subscribed;
+      view.asking_again = false;
       view.epoch = Text(frame, "epoch");
     } else if (type == "missed") {
       if (frame.contains("discard_after")) {
         view.last = Number(frame, "discard_after");
+        for (const ThreadView::Seen& seen : view.events) {
+          if (seen.first > view.last || seen.offset <= view.last) continue;
+          view.last = seen.first - 1;
+          view.asking_again = true;
+        }
         std::erase_if(view.events, [&](const auto& seen) { return seen.offset > view.last; });
       } else {
         view.last = Number(frame, "to_offset");

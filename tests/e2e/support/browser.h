@@ -25,9 +25,11 @@ namespace clarion::testing {
 struct ThreadView {
   struct Seen {
     std::string epoch;
+    uint64_t first = 0;  // of the offsets that it covers: `offset`, unless it is compacted
     uint64_t offset = 0;
     std::string event_id;
     std::string type;
+    std::string delta;
     std::chrono::steady_clock::time_point at;
   };
   std::vector<Seen> events;
@@ -43,6 +45,9 @@ struct ThreadView {
   uint64_t caught_up_offset = 0;
   // The first broken rule: a gap, a repeat, an event before `subscribed`.
   std::string fault;
+  // A part of a compacted event was rolled back: it is asked for again, and what is under way is
+  // passed over until that is answered.
+  bool asking_again = false;
 };
 
 struct BrowserOptions {
@@ -54,6 +59,8 @@ struct BrowserOptions {
   bool all = false;
   // Used for the first subscribe; later ones resume.
   std::string from = "unfinished";
+  // "compacted" or "full".
+  std::string history = "full";
   bool reconnect = true;
   // Wait as long as `going_away` says before connecting again; otherwise, and after anything else:
   // 20 ms.

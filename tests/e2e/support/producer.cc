@@ -65,6 +65,35 @@ std::string AnswerRecord::fault() const {
   return fault_;
 }
 
+BulkPublisher::BulkPublisher(const Deployment& deployment)
+    : stub_(deployment.Stub()), stream_(stub_->PublishStream(&context_)) {}
+
+BulkPublisher::~BulkPublisher() {
+  stream_->WritesDone();
+  stream_->Finish();
+}
+
+void BulkPublisher::Publish(const std::vector<v1::Event>& events) {
+  constexpr size_t kBatch = 500;
+  constexpr size_t kInFlight = 4 * kBatch;
+  size_t sent = 0;
+  for (size_t answered = 0; answered < events.size();) {
+    while (sent < events.size() && sent - answered < kInFlight) {
+      v1::PublishStreamRequest request;
+      for (size_t i = 0; i < kBatch && sent < events.size(); ++i) {
+        *request.add_events()->mutable_event() = events[sent++];
+      }
+      ASSERT_TRUE(stream_->Write(request));
+    }
+    v1::PublishStreamResponse response;
+    ASSERT_TRUE(stream_->Read(&response));
+    for (const v1::PublishResult& result : response.results()) {
+      ASSERT_TRUE(result.has_accepted()) << result.refused().message();
+      ++answered;
+    }
+  }
+}
+
 Producer::Producer(const Deployment& deployment, AnswerRecord* record, Style style,
                    std::string name, std::string user, std::vector<std::string> threads,
                    int per_second)

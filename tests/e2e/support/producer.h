@@ -22,6 +22,21 @@ v1::Event Thinking(const std::string& user, const std::string& thread, const std
 v1::Event Completed(const std::string& user, const std::string& thread,
                     const std::string& event_id);
 
+// One stream, for many events as fast as they are taken.
+class BulkPublisher {
+ public:
+  explicit BulkPublisher(const Deployment& deployment);
+  ~BulkPublisher();
+  // Returns when all are accepted; a refusal fails the test.
+  void Publish(const std::vector<v1::Event>& events);
+
+ private:
+  std::unique_ptr<v1::EventService::Stub> stub_;
+  grpc::ClientContext context_;
+  std::unique_ptr<grpc::ClientReaderWriter<v1::PublishStreamRequest, v1::PublishStreamResponse>>
+      stream_;
+};
+
 // What publishers were told: thread -> offset -> event_id. Two ids under one offset, or two offsets
 // for one id, is a fault.
 class AnswerRecord {

@@ -166,6 +166,26 @@ void WaitUntilLogged(Program& program, const std::string& text) {
             [&] { return program.log().find(text) != std::string::npos; });
 }
 
+namespace {
+
+size_t StatusBytes(pid_t pid, const std::string& key) {
+  std::ifstream status("/proc/" + std::to_string(pid) + "/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with(key + ":")) return std::stoull(line.substr(key.size() + 1)) * 1024;
+  }
+  return 0;
+}
+
+}  // namespace
+
+size_t Program::resident() const {
+  return StatusBytes(pid_, "VmRSS");
+}
+
+size_t Program::most_resident() const {
+  return StatusBytes(pid_, "VmHWM");
+}
+
 double MetricValue(uint16_t admin_port, const std::string& name) {
   std::istringstream lines(HttpGet(admin_port, "/metrics"));
   double sum = 0;

@@ -44,6 +44,9 @@ class Program {
   bool running();
   pid_t pid() const { return pid_; }
   std::string log() const;
+  // Memory that it has, or had at most, in bytes (VmRSS, VmHWM).
+  size_t resident() const;
+  size_t most_resident() const;
 
  private:
   std::filesystem::path binary_;
