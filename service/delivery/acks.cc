@@ -76,6 +76,7 @@ void Core::JudgeAck(Subscription& subscription, const PendingAck& ack, Deferred&
         CountsNot(ack.id, Reason::kAckInvalid, "this was not sent yet", state.acknowledged));
   }
   const bool leaves_out = subscription.live && subscription.first > state.acknowledged.next();
+  if (leaves_out && maybe_new) return AskEpoch(subscription, ack, after);
   if (leaves_out || (!maybe_new && ack.position.offset <= state.acknowledged)) {
     return attached.Say(Counts(ack.id, state.acknowledged));
   }
@@ -95,6 +96,22 @@ void Core::JudgeAck(Subscription& subscription, const PendingAck& ack, Deferred&
           carrier->SendControl(CountsNot(id, ReasonOf(failure).value_or(Reason::kLogUnavailable),
                                          std::string(failure.message()), had));
         });
+  });
+}
+
+// It moves nothing in either case, but a page that names an epoch that never was is told so.
+void Core::AskEpoch(const Subscription& subscription, const PendingAck& ack, Deferred& after) {
+  after.Add([core = shared_from_this(), carrier = subscription.attached->carrier,
+             thread = subscription.thread->id(), ack,
+             had = subscription.thread->state().acknowledged] {
+    core->log_->GetState(thread, [carrier, ack, had](absl::StatusOr<log::ThreadState> state) {
+      if (!state.ok() || Seamless(*state, ack.position)) {
+        return carrier->SendControl(Counts(ack.id, had));
+      }
+      carrier->SendControl(CountsNot(ack.id, Reason::kEpochChanged,
+                                     "the log does not hold what this position says any more",
+                                     had));
+    });
   });
 }
 

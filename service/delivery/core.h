@@ -165,6 +165,8 @@ class Core final : public log::Follower,
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void JudgeAck(Subscription& subscription, const PendingAck& ack, Deferred& after)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void AskEpoch(const Subscription& subscription, const PendingAck& ack, Deferred& after)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Answers those that wait for the start of a subscription that ends before it.
   static void RefuseAcks(Subscription& subscription, Reason reason, std::string_view why);
 

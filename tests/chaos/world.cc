@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <csignal>
+#include <string_view>
 #include <thread>
 
 #include "gtest/gtest.h"
+#include "proto/contract/error.h"
 
 namespace clarion::testing {
 namespace {
@@ -48,6 +50,7 @@ void World::AddUser(int number) {
     options.all = i % 2 == 0;
     if (!options.all) options.threads = user.threads;
     options.from = "start";
+    options.history = Random(0, 1) == 0 ? "full" : "compacted";
     options.ack_every = Random(0, 1) * Random(1, 30);
     options.heed_going_away = Random(0, 1) == 0;
     user.browsers.push_back(browsers_.Open(std::move(options)));
@@ -71,8 +74,10 @@ void World::Step() {
     DropSomeBrowsers();
   } else if (dice <= 55) {
     SlowSomeBrowsers();
-  } else if (dice <= 65) {
+  } else if (dice <= 60) {
     StallDisk();
+  } else if (dice <= 65) {
+    DeleteAThread();
   } else if (dice <= 72) {
     KillService(SIGKILL);
   } else if (dice <= 78) {
@@ -124,6 +129,40 @@ void World::StallDisk() {
   Count("disk stalled");
 }
 
+template <class Call>
+std::optional<Reason> World::Insist(Call call) {
+  for (;;) {
+    grpc::ClientContext context;
+    context.set_wait_for_ready(true);
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(10));
+    const grpc::Status status = call(&context);
+    if (status.ok()) return std::nullopt;
+    const std::optional<Reason> reason = ReasonOf(FromGrpc(status));
+    if (reason.has_value() && RowOf(*reason).retry != Retry::kLater) return reason;
+  }
+}
+
+void World::DeleteAThread() {
+  User& user = users_[static_cast<size_t>(Random(0, kUsers - 1))];
+  const std::string thread = user.name + "-deleted" + std::to_string(user.deleted.size());
+  user.deleted.push_back(thread);
+  const auto stub = deployment_.Stub();
+  for (int i = Random(1, 30); i > 0; --i) {
+    v1::PublishRequest request;
+    *request.mutable_event() = Thinking(user.name, thread, "e" + std::to_string(i));
+    v1::PublishResponse response;
+    EXPECT_EQ(Insist([&](auto* context) { return stub->Publish(context, request, &response); }),
+              std::nullopt);
+  }
+  v1::DeleteThreadRequest request;
+  request.set_user_id(user.name);
+  request.set_thread_id(thread);
+  v1::DeleteThreadResponse response;
+  EXPECT_EQ(Insist([&](auto* context) { return stub->DeleteThread(context, request, &response); }),
+            std::nullopt);
+  Count("thread deleted");
+}
+
 std::map<uint64_t, std::string> World::ReadLog(const std::string& thread) {
   std::map<uint64_t, std::string> events;
   const auto stub = deployment_.Stub();
@@ -152,7 +191,40 @@ void World::SettleAndJudge() {
   EXPECT_EQ(record_.fault(), "");
   for (const User& user : users_) {
     for (const std::string& thread : user.threads) JudgeThread(user, thread);
+    for (const std::string& thread : user.deleted) JudgeDeleted(user, thread);
   }
+  Audit();
+}
+
+// Whoever saw something of it was told that it is gone, and saw nothing afterwards; who still
+// publishes to it is told so.
+void World::JudgeDeleted(const User& user, const std::string& thread) {
+  const auto stub = deployment_.Stub();
+  v1::PublishRequest request;
+  *request.mutable_event() = Thinking(user.name, thread, "late");
+  v1::PublishResponse response;
+  EXPECT_EQ(Insist([&](auto* context) { return stub->Publish(context, request, &response); }),
+            Reason::kEventDropped);
+  for (const size_t browser : user.browsers) {
+    const auto is_told = [&] {
+      const ThreadView view = browsers_.View(browser, thread);
+      if (view.events.empty()) return true;
+      const auto& last = view.control.back();
+      // One that was away meanwhile asks for it again, and is told that it is not its user's.
+      return last.contains("claim") || last.at("type") == "missed" || last.at("type") == "error";
+    };
+    EXPECT_TRUE(browsers_.WaitFor(std::chrono::seconds(30), is_told))
+        << "browser " << browser << " was not told of the end of " << thread;
+  }
+}
+
+void World::Audit() {
+  const std::filesystem::path bin(CLARION_BIN_DIR);
+  Program audit(bin / "service" / "ctl" / "clarionctl",
+                {"audit", "--service", "127.0.0.1:" + std::to_string(deployment_.grpc_port())},
+                deployment_.dir() / "audit.log");
+  audit.Start();
+  EXPECT_EQ(audit.Wait(), 0) << audit.log();
 }
 
 void World::JudgeThread(const User& user, const std::string& thread) {
@@ -177,6 +249,14 @@ void World::JudgeThread(const User& user, const std::string& thread) {
     for (const auto& event : view.events) {
       EXPECT_TRUE(seen.emplace(event.offset, event.event_id).second)
           << "browser " << browser << " saw " << event.offset << " of " << thread << " twice";
+      // What a compacted event holds is there too: its text says so.
+      const uint64_t covers = event.offset - event.first + 1;
+      if (covers > 1) {
+        EXPECT_EQ(event.delta.size(), covers * std::string_view("hm").size());
+      }
+      for (uint64_t offset = event.first; offset < event.offset; ++offset) {
+        seen.emplace(offset, log.count(offset) > 0 ? log.at(offset) : "");
+      }
     }
     // One that follows all threads begins with what its user has not seen; the others with 1.
     EXPECT_LE(view.begin, acked + 1) << "browser " << browser << " in " << thread;

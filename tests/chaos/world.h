@@ -8,10 +8,12 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
 
+#include "proto/contract/reason.h"
 #include "tests/e2e/support/browser.h"
 #include "tests/e2e/support/deployment.h"
 #include "tests/e2e/support/producer.h"
@@ -41,6 +43,7 @@ class World {
   struct User {
     std::string name;
     std::vector<std::string> threads;
+    std::vector<std::string> deleted;
     std::vector<size_t> browsers;
   };
   void AddUser(int number);
@@ -51,15 +54,24 @@ class World {
   void KillService(int signal);
   void KillGateway(int signal);
   void StallDisk();
+  // A thread that lives for some events.
+  void DeleteAThread();
 
   // Event ids by offset, as the service reads them from its log.
   std::map<uint64_t, std::string> ReadLog(const std::string& thread);
   void JudgeThread(const User& user, const std::string& thread);
+  void JudgeDeleted(const User& user, const std::string& thread);
+  // Every figure of the ledger, recomputed from the log by `clarionctl audit`.
+  void Audit();
 
   int Random(int from, int to) {
     return static_cast<int>(from + random_() % static_cast<uint64_t>(to - from + 1));
   }
   void Count(const std::string& what) { ++happened_[what]; }
+
+  // Calls until it is not refused for now, and answers the reason of what it is refused for.
+  template <class Call>
+  std::optional<Reason> Insist(Call call);
 
   std::mt19937_64 random_;
   std::mt19937_64 token_random_;  // of the browsers' thread

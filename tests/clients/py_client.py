@@ -151,11 +151,11 @@ def missing_fields_are_named(stub):
 
 
 def what_is_not_served_yet_is_refused_rather_than_ignored(stub):
-    event = message(new("user"), new("thread"), new("run"), 1)
-    request = api.PublishRequest(event=event, wait_for=api.WAIT_FOR_SENT)
-    fields = refused(lambda: stub.Publish(request, timeout=SECONDS),
+    request = api.StartRunRequest(request_id=new("request"), user_id=new("user"), thread_id=new("thread"),
+                                  agent_name="tester", if_exists=api.IF_EXISTS_TAKE_OVER)
+    fields = refused(lambda: stub.StartRun(request, timeout=SECONDS),
                      grpc.StatusCode.INVALID_ARGUMENT, "CONTEXT_INVALID")
-    assert "wait_for" in fields, fields
+    assert "if_exists" in fields, fields
 
 
 def a_thread_belongs_to_one_user(stub):

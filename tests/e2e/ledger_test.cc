@@ -105,6 +105,7 @@ TEST_P(LedgerTest, BrowserThatComesBackIsToldWhatExpiredBeforeAnythingNewer) {
   ASSERT_TRUE(browsers_.WaitFor(kPatience, [&] { return browsers_.connections(after) == 1; }));
   browsers_.Send(after, {{"type", "subscribe"},
                          {"thread_id", "t"},
+                         {"history", "full"},
                          {"after", boost::json::object{{"epoch", epoch}, {"offset", 5}}}});
   ASSERT_TRUE(browsers_.WaitForOffset(after, "t", 65));
   const ThreadView view = browsers_.View(after, "t");
