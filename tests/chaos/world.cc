@@ -87,7 +87,12 @@ void World::Step() {
   } else {
     KillGateway(SIGTERM);
   }
-  std::this_thread::sleep_for(milliseconds(Random(50, 800)));  // life goes on
+  LetPass(50, 800);
+}
+
+// How long an outage lasts, and life between two: what the test is made of. Nothing is waited for.
+void World::LetPass(int least_ms, int most_ms) {
+  std::this_thread::sleep_for(milliseconds(Random(least_ms, most_ms)));
 }
 
 void World::DropSomeBrowsers() {
@@ -107,7 +112,7 @@ void World::SlowSomeBrowsers() {
 
 void World::KillService(int signal) {
   deployment_.service().Stop(signal);
-  std::this_thread::sleep_for(milliseconds(Random(0, 500)));
+  LetPass(0, 500);
   deployment_.StartService();
   Count(signal == SIGKILL ? "service killed" : "service stopped");
 }
@@ -117,14 +122,14 @@ void World::KillGateway(int signal) {
   const bool second = Random(0, 1) == 1;
   if (second) program = second_gateway_->program.get();
   program->Stop(signal);
-  std::this_thread::sleep_for(milliseconds(Random(0, 500)));
+  LetPass(0, 500);
   second ? second_gateway_->Start() : deployment_.StartGateway();
   Count(signal == SIGKILL ? "gateway killed" : "gateway stopped");
 }
 
 void World::StallDisk() {
   kill(deployment_.service().pid(), SIGUSR1);
-  std::this_thread::sleep_for(milliseconds(Random(200, 3000)));
+  LetPass(200, 3000);
   kill(deployment_.service().pid(), SIGUSR2);
   Count("disk stalled");
 }

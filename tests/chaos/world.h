@@ -49,6 +49,7 @@ class World {
   void AddUser(int number);
   std::string ShortToken(const std::string& user);
 
+  void LetPass(int least_ms, int most_ms);
   void DropSomeBrowsers();
   void SlowSomeBrowsers();
   void KillService(int signal);
