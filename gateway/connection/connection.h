@@ -46,7 +46,10 @@ class Connection final : public Subscriber,
   void Send(FramesPtr frames, size_t first, FrameTag tag) override;
   std::vector<TakenBack> TakeBack(const absl::flat_hash_set<uint32_t>& sources) override;
   bool HasRoom() const override;
-  bool Drained() const override { return stream().drained(); }
+  Mark mark() const override {
+    return {.written = stream().written_bytes(),
+            .queued = stream().written_bytes() + stream().queued_bytes()};
+  }
   void Close(CloseCode code, std::string_view message) override;
 
  private:

@@ -199,6 +199,7 @@ void FrameStream::WaitForRoom() {
 
 void FrameStream::Advance(size_t bytes) {
   queued_bytes_ -= bytes;
+  written_bytes_ += bytes;
   while (bytes > 0) {
     Waiting& waiting = queue_[head_];
     const size_t rest = waiting.frames->bytes().size() - waiting.begin;

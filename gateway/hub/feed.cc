@@ -244,12 +244,12 @@ void Feed::DropRecentIfUnused() {
   any_replaying_ = false;
 }
 
-// From where the last one was found: asked after each that joins, all of them together walk the
-// list once.
 void Feed::AddToReports() {
   reports_->Add(*this);
 }
 
+// From where the last one was found: asked after each that joins, all of them together walk the
+// list once.
 bool Feed::AnyReplaying() {
   const size_t size = subscriptions_.size();
   for (size_t i = 0; i < size; ++i) {

@@ -101,6 +101,7 @@ void HubImpl::Report(v1::CanaryReport report) {
 }
 
 void HubImpl::BeginDrain() {
+  draining_ = true;
   v1::GatewayMessage message;
   message.mutable_draining();
   Say(std::move(message));

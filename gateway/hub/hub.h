@@ -56,8 +56,13 @@ class Subscriber {
   // There is room for a page of replay (the queue is below half its bound). When that becomes true
   // again the connection calls Hub::OnRoom.
   virtual bool HasRoom() const = 0;
-  // All that was sent was taken by the socket.
-  virtual bool Drained() const = 0;
+  // How much was written to the socket since the start, and how much will have been when all that
+  // waits now is: in bytes.
+  struct Mark {
+    uint64_t written = 0;
+    uint64_t queued = 0;
+  };
+  virtual Mark mark() const = 0;
   // Closes by the table, after the `error` frame. Hub::Close follows later, never inside this call.
   virtual void Close(CloseCode code, std::string_view message) = 0;
 };

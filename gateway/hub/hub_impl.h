@@ -209,6 +209,7 @@ class HubImpl final : public Hub, private PullHandler {
   bool restore_armed_ = false;
   // Some were answered since it was armed.
   bool answered_ = false;
+  bool draining_ = false;
   uint64_t last_subscription_ = 0;
   uint64_t last_ack_ = 0;
   uint32_t last_source_ = 0;

@@ -53,6 +53,7 @@ void HubImpl::OnUp() {
   for (const auto& [subscriber, connection] : connections_)
     unopened_.push_back(connection->subscriber);
   Restore();
+  if (draining_) BeginDrain();
 }
 
 void HubImpl::Restore() {

@@ -125,6 +125,37 @@ TEST_F(HubReceiptsTest, WhatIsAwaitedIsLookedForSoonAndLessAndLessOften) {
   EXPECT_THAT(TakeSent(), ElementsAre("t e1:1"));
 }
 
+TEST_F(HubReceiptsTest, WhereASubscriptionBeginsIsNotWhatItWasSent) {
+  Begin();
+  link_.Append("t", 3);
+  Open(&page_);
+  Subscribe("t", "1", Live());
+  Rest();
+  AwaitSent("t", 3);
+  timers_.Advance(milliseconds(1000));
+  EXPECT_THAT(TakeSent(), IsEmpty());
+  link_.Append("t", 1);
+  Rest();
+  timers_.Advance(milliseconds(200));
+  Rest();
+  const auto sent = Heard(v1::GatewayMessage::kEventsSent);
+  ASSERT_EQ(sent.size(), 1u);
+  EXPECT_EQ(sent[0].events_sent().threads(0).from_offset(), 4u);
+  EXPECT_EQ(sent[0].events_sent().threads(0).position().offset(), 4u);
+}
+
+TEST_F(HubReceiptsTest, WhatWasWrittenIsSaidAlsoWhileMoreWaits) {
+  page_.drained = false;
+  BeginFollowing("t", 3);
+  timers_.Advance(milliseconds(200));
+  EXPECT_THAT(TakeSent(), IsEmpty());
+  page_.written = page_.sent_bytes;
+  link_.Append("t", 5);
+  Rest();
+  timers_.Advance(milliseconds(200));
+  EXPECT_THAT(TakeSent(), ElementsAre("t e1:3"));
+}
+
 TEST_F(HubReceiptsTest, AThreadWithoutFollowersIsSaidNothingOf) {
   page_.drained = false;
   BeginFollowing("t", 3);

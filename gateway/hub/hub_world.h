@@ -34,6 +34,7 @@ class FakeSubscriber : public Subscriber {
     ++sends;
     queued += frames->bytes().size() - frames->begin(first);
     most_queued = std::max(most_queued, queued);
+    sent_bytes += frames->bytes().size() - frames->begin(first);
     for (size_t i = first; i < frames->count(); ++i) {
       held_.push_back({tag, frames->first_offset(i),
                        std::string(frames->bytes().substr(
@@ -72,15 +73,19 @@ class FakeSubscriber : public Subscriber {
     ++asked_for_room;
     return room && (bound == 0 || queued < bound / 2);
   }
-  bool Drained() const override { return drained; }
+  Mark mark() const override {
+    return {.written = drained ? sent_bytes : written, .queued = sent_bytes};
+  }
   void Close(CloseCode code, std::string_view /*message*/) override { closed = code; }
 
   // What is sent waits until it is released.
   bool holding = false;
   int taken_back = 0;
   bool room = true;
-  // Its socket has taken all that was sent.
+  // Its socket has taken all that was sent, or so much.
   bool drained = true;
+  uint64_t written = 0;
+  uint64_t sent_bytes = 0;
   // Bytes that may wait for its socket, which takes nothing before the test empties the queue; 0:
   // any.
   size_t bound = 0;

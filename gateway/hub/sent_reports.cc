@@ -16,24 +16,52 @@ bool IsBeyond(const Cursor& position, const Cursor& other) {
 
 struct Look {
   Cursor sent;
+  Offset from;
   // Some connection has yet to take something that is not reported.
   bool more = false;
 };
 
+// How far `subscription` has come on its connection's socket; its own offset if that waits for
+// nothing.
+Offset WrittenUpTo(Subscription& subscription) {
+  const Offset position = subscription.join.position().offset;
+  const Subscriber::Mark mark = subscription.subscriber()->mark();
+  if (mark.written == mark.queued) {
+    subscription.unwritten_until = 0;
+    return position;
+  }
+  // What was taken back since is sent again.
+  if (subscription.unwritten > position) subscription.unwritten_until = 0;
+  Offset written;
+  if (subscription.unwritten_until != 0 && mark.written >= subscription.unwritten_until) {
+    written = subscription.unwritten;
+    subscription.unwritten_until = 0;
+  }
+  if (subscription.unwritten_until == 0) {
+    subscription.unwritten = position;
+    subscription.unwritten_until = mark.queued;
+  }
+  return written;
+}
+
 Look LookAt(const Feed& feed) {
   Look look{.sent = feed.sent.reported};
-  for (const Subscription* subscription : feed.subscriptions()) {
+  for (Subscription* subscription : feed.subscriptions()) {
     const Join& join = subscription->join;
     if (!join.running() || !IsBeyond(join.position(), look.sent)) continue;
-    if (!subscription->subscriber()->Drained()) {
-      look.more = true;
+    // Where it stands is not what it was sent: it may have begun there, or been told `missed`.
+    if (subscription->sent_from == Offset(0) || join.position().offset < subscription->sent_from) {
       continue;
     }
+    const Cursor written{join.position().epoch, WrittenUpTo(*subscription)};
+    look.more = look.more || written.offset < join.position().offset;
+    if (written.offset < subscription->sent_from || !IsBeyond(written, look.sent)) continue;
     // Of two epochs that of the feed is the newer one.
-    const bool older = look.sent.epoch == feed.tail().epoch &&
-                       join.position().epoch != feed.tail().epoch && look.sent.offset > Offset(0);
+    const bool older = look.sent.epoch == feed.tail().epoch && written.epoch != feed.tail().epoch &&
+                       look.sent.offset > Offset(0);
     if (older) continue;
-    look.sent = join.position();
+    look.sent = written;
+    look.from = subscription->sent_from;
     if (look.sent == feed.tail()) break;
   }
   look.more = look.more && look.sent != feed.tail();
@@ -65,13 +93,13 @@ void SentReports::Arm(Delay delay) {
 
 void SentReports::Run(Delay delay) {
   armed_ = Delay(0);
-  std::vector<boost::intrusive_ptr<Feed>> moved;
+  std::vector<Report> moved;
   bool awaited = false;
   std::erase_if(noted_, [&](const boost::intrusive_ptr<Feed>& feed) {
     const Look look = LookAt(*feed);
     if (IsBeyond(look.sent, feed->sent.reported)) {
       feed->sent.reported = look.sent;
-      moved.push_back(feed);
+      moved.push_back({feed, look.from});
     }
     awaited = awaited || (look.more && feed->sent.awaited > look.sent.offset);
     feed->sent.noted = look.more;
@@ -81,12 +109,13 @@ void SentReports::Run(Delay delay) {
   if (!noted_.empty()) Arm(awaited ? std::min(delay * 2, kUsual) : kUsual);
 }
 
-void SentReports::Say(const std::vector<boost::intrusive_ptr<Feed>>& feeds) {
+void SentReports::Say(const std::vector<Report>& reports) {
   v1::GatewayMessage message;
-  for (const auto& feed : feeds) {
+  for (const auto& [feed, from] : reports) {
     v1::SentThread& thread = *message.mutable_events_sent()->add_threads();
     thread.set_thread_id(feed->thread().str());
     *thread.mutable_position() = feed->sent.reported.ToProto();
+    thread.set_from_offset(from.value());
     if (message.events_sent().threads_size() < kMaxThreads) continue;
     link_->Send(std::exchange(message, {}));
   }

@@ -1,5 +1,5 @@
 // What the service is told of events that reached browsers' sockets (EventsSent): of each thread
-// the furthest position of which everything was written to one connection.
+// the range that was written to the connection that got furthest.
 //
 // A thread is looked at some time after something of it was queued, and again as long as a
 // connection has not taken all that waits for it: every 200 ms, and from 1 ms on where the service
@@ -36,7 +36,11 @@ class SentReports {
 
   void Arm(Delay delay);
   void Run(Delay delay);
-  void Say(const std::vector<boost::intrusive_ptr<Feed>>& feeds);
+  struct Report {
+    boost::intrusive_ptr<Feed> feed;
+    Offset from;
+  };
+  void Say(const std::vector<Report>& reports);
 
   const HubOptions& options_;
   link::Link* const link_;

@@ -5,6 +5,7 @@
 namespace clarion::gateway {
 
 void Subscription::OnSubscribed(const Subscribed& subscribed) {
+  if (subscribed.started != nullptr) sent_from = {};
   v1::ServerFrame frame;
   if (request != nullptr) frame.set_id(std::exchange(request->id, {}));
   v1::Subscribed& said = *frame.mutable_subscribed();
@@ -19,6 +20,7 @@ void Subscription::OnSubscribed(const Subscribed& subscribed) {
 }
 
 void Subscription::OnMissed(const v1::Missed& missed) {
+  sent_from = {};
   v1::ServerFrame frame;
   v1::MissedRange& said = *frame.mutable_missed();
   said.set_thread_id(feed->thread().str());

@@ -120,6 +120,11 @@ class Subscription final
   std::unique_ptr<Request> request;
   // Its pages have failed since then; {}: the last one came.
   std::chrono::steady_clock::time_point failing_since;
+  // The first event of those sent without a gap up to join.position(); 0: none was. Behind it, what
+  // waits to be written: this offset is when the connection has written so much (0: nothing waits).
+  Offset sent_from;
+  Offset unwritten;
+  uint64_t unwritten_until = 0;
   // Places in the lists of the connection and of the feed.
   uint32_t place_in_connection = 0;
   uint32_t place_in_feed = 0;
@@ -146,6 +151,7 @@ class Subscription final
   void OnEvents(const EventRun& run, size_t skip) override {
     subscriber()->Send(run.frames(subscriber()->encoding()), skip,
                        {.source = source, .events = true});
+    if (sent_from == Offset(0)) sent_from = join.position().offset.next();
     feed->NoteSent();
   }
   void OnCaughtUp(Offset offset) override;

@@ -80,17 +80,19 @@ struct Receipt {
   UserId owner;         // empty: nobody's yet
   Offset acknowledged;  // W
   Position last;
-  // When the ack was committed; nothing: the first picture.
+  // When the ack was committed; nothing: before we followed the thread (again).
   std::optional<Scheduler::Wall> at;
+  bool first = false;  // the first picture
 };
 
 class ReceiptWatcher {
  public:
   virtual ~ReceiptWatcher() = default;
-  // A first picture, then each time W moved. Calls come one at a time, in order, without any lock
-  // of delivery's; they may call delivery.
+  // A first picture, then each time W moved: forward, or back where the log lost an ack. Calls come
+  // one at a time, in order, without any lock of delivery's; they may call delivery.
   virtual void OnReceipt(const Receipt& receipt) = 0;
-  // The last call: NOT_INITIALIZED, the service stops.
+  // The last call: NOT_INITIALIZED, the service stops; NOT_FOUND, the thread was deleted; or why
+  // the first picture cannot be had.
   virtual void OnEnded(const absl::Status& /*status*/) {}
 };
 
@@ -116,7 +118,7 @@ class Delivery : public link::Service {
   virtual uint32_t Subscriptions(const ThreadId& thread) const = 0;
 
   // Waits until `user` has a confirmed subscription of `thread` (SUBSCRIBED), and until the page of
-  // one has answered a probe that was sent while this waits or less than a second before
+  // one has answered a probe that was sent while this waits or less than 5 s before
   // (VERIFIED). `done` gets what was reached when that is so or the time is over, or
   // NOT_INITIALIZED when the service stops; nothing once it is cancelled.
   [[nodiscard]] virtual std::unique_ptr<Cancellation> AwaitReady(

@@ -215,11 +215,12 @@ class TestGateway {
     message.mutable_draining();
     Say(message);
   }
-  void Sent(const std::string& thread, v1::Position position) {
+  void Sent(const std::string& thread, v1::Position position, uint64_t from = 1) {
     v1::GatewayMessage message;
     v1::SentThread& sent = *message.mutable_events_sent()->add_threads();
     sent.set_thread_id(thread);
     *sent.mutable_position() = std::move(position);
+    sent.set_from_offset(from);
     Say(message);
   }
   // Of the probes that came since what was heard last: the last one's.

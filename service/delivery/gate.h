@@ -11,12 +11,16 @@ namespace clarion::delivery {
 // left. Shutting from inside the callback does not wait. Thread-safe.
 class CallbackGate {
  public:
-  // False: shut. True: call the callback, then Leave(). One caller at a time.
+  // False: shut. True: call the callback, then Leave(). Another caller waits meanwhile.
   bool Enter() {
     MutexLock lock(mutex_);
-    if (shut_) return false;
-    inside_ = true;
-    who_ = std::this_thread::get_id();
+    return EnterLocked();
+  }
+  // The same, and nobody enters after this one.
+  bool EnterLast() {
+    MutexLock lock(mutex_);
+    if (!EnterLocked()) return false;
+    shut_ = true;
     return true;
   }
 
@@ -33,6 +37,14 @@ class CallbackGate {
   }
 
  private:
+  bool EnterLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    while (inside_ && who_ != std::this_thread::get_id()) left_.Wait(mutex_);
+    if (shut_) return false;
+    inside_ = true;
+    who_ = std::this_thread::get_id();
+    return true;
+  }
+
   Mutex mutex_;
   CondVar left_;
   bool shut_ ABSL_GUARDED_BY(mutex_) = false;

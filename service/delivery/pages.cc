@@ -155,11 +155,12 @@ void Core::ReadFrom(const std::shared_ptr<PageRead>& read, const log::ThreadStat
 }
 
 void Core::ReadOn(const std::shared_ptr<PageRead>& read, Offset from) {
-  log::ReadRequest request{.thread = read->thread,
-                           .from = from,
-                           .until = read->until,
-                           .max_bytes = kReadFactor * read->shape.max_bytes,
-                           .max_events = kReadEvents};
+  log::ReadRequest request{
+      .thread = read->thread,
+      .from = from,
+      .until = read->until,
+      .max_bytes = kReadFactor * read->shape.max_bytes,
+      .max_events = read->shape.compact ? kReadEvents : read->shape.max_events};
   log_->Read(std::move(request), [read, from](absl::StatusOr<log::ReadResult> result) {
     Core* const core = read->core.get();
     core->page_turns_.Work([read, from, result = std::move(result)]() mutable {

@@ -97,7 +97,7 @@ TEST_F(ProbeTest, ThoseWhoWaitAtTheSameTimeShareAProbeAndAnOldOneIsReplaced) {
   const std::string old_nonce = gateway->TakeNonce();
   auto second = Await();
   EXPECT_THAT(gateway->Heard(), IsEmpty());
-  scheduler_.Advance(std::chrono::seconds(2));
+  scheduler_.Advance(std::chrono::seconds(6));
   auto third = Await();
   const std::string nonce = gateway->TakeNonce();
   EXPECT_NE(nonce, old_nonce);

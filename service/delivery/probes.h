@@ -19,7 +19,7 @@ namespace clarion::delivery {
 class Probes {
  public:
   // One that is younger than this serves whoever asks now as well.
-  static constexpr std::chrono::seconds kShared{1};
+  static constexpr std::chrono::seconds kShared{5};
 
   // The nonce to ask with; nothing: one is under way. An older one does not count any more.
   std::optional<std::string> Ask(const Connection& connection, Scheduler::Steady now) {

@@ -4,8 +4,12 @@
 
 namespace clarion::delivery {
 
-void History::Reach(Offset offset, Scheduler::Wall at) {
+void History::Reach(Offset from, Offset offset, Scheduler::Wall at) {
   if (offset <= furthest_) return;
+  if (from > furthest_.next()) {
+    times_.clear();
+    forgotten_ = from.prev();
+  }
   furthest_ = offset;
   times_.push_back({offset, at});
   if (times_.size() <= kTimes) return;
@@ -35,9 +39,8 @@ std::optional<Scheduler::Wall> History::When(Offset offset) const {
   return passed == times_.end() ? std::nullopt : std::optional(passed->at);
 }
 
-void Progress::Sent(const ThreadId& thread, Offset offset, Scheduler::Wall at,
-                    Offset acknowledged) {
-  Touch(thread, acknowledged).sent.Reach(offset, at);
+void Progress::Sent(const ThreadId& thread, Range range, Scheduler::Wall at, Offset acknowledged) {
+  Touch(thread, acknowledged).sent.Reach(range.from, range.to, at);
 }
 
 void Progress::Acknowledged(const ThreadId& thread, Offset offset, Scheduler::Wall at,
@@ -59,9 +62,9 @@ void Progress::Forget(const ThreadId& thread) {
   by_thread_.erase(found);
 }
 
-Offset Progress::SentUpTo(const ThreadId& thread) const {
+bool Progress::WasSent(const ThreadId& thread, Offset offset) const {
   const Entry* entry = Find(thread);
-  return entry == nullptr ? Offset(0) : entry->sent.furthest();
+  return entry != nullptr && entry->sent.Passed(offset);
 }
 
 Milestones Progress::Of(const ThreadId& thread, Offset offset) const {

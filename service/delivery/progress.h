@@ -24,10 +24,15 @@ class History {
   // What lies up to `known` is said nothing of.
   explicit History(Offset known) : forgotten_(known), furthest_(known) {}
 
-  void Reach(Offset offset, Scheduler::Wall at);
+  // It passed `from` to `offset`. Where it jumped, nothing is said of what it jumped over, nor of
+  // what lies before.
+  void Reach(Offset from, Offset offset, Scheduler::Wall at);
+  void Reach(Offset offset, Scheduler::Wall at) { Reach(furthest_.next(), offset, at); }
   // What lies beyond `last` was lost.
   void FallBack(Offset last);
   Offset furthest() const { return furthest_; }
+  // It is known to have passed `offset`.
+  bool Passed(Offset offset) const { return offset > forgotten_ && offset <= furthest_; }
   // When it passed `offset`; nothing: not yet, or that is forgotten.
   std::optional<Scheduler::Wall> When(Offset offset) const;
 
@@ -46,13 +51,16 @@ class Progress {
   explicit Progress(size_t threads) : limit_(threads) {}
 
   // `acknowledged` is W before this: of what lies below it nothing is known.
-  void Sent(const ThreadId& thread, Offset offset, Scheduler::Wall at, Offset acknowledged);
+  struct Range {
+    Offset from;
+    Offset to;
+  };
+  void Sent(const ThreadId& thread, Range range, Scheduler::Wall at, Offset acknowledged);
   void Acknowledged(const ThreadId& thread, Offset offset, Scheduler::Wall at, Offset before);
   void FallBack(const ThreadId& thread, Offset last);
   void Forget(const ThreadId& thread);
 
-  // Everything up to here was sent; 0: not known.
-  Offset SentUpTo(const ThreadId& thread) const;
+  bool WasSent(const ThreadId& thread, Offset offset) const;
   Milestones Of(const ThreadId& thread, Offset offset) const;
 
  private:

@@ -35,12 +35,14 @@ const Position* Receipts::Awaited(const ThreadId& thread) const {
   return &(*furthest)->position;
 }
 
-void Receipts::OnReached(const ThreadId& thread, Offset offset, v1::WaitFor what, Deferred& after) {
+void Receipts::OnReached(const ThreadId& thread, Offset from, Offset to, v1::WaitFor what,
+                         Deferred& after) {
   const auto found = waits_.find(thread);
   if (found == waits_.end()) return;
   const auto waits = found->second;  // Answer() takes out of the list
   for (const auto& wait : waits) {
-    if (wait->wanted <= what && wait->position.offset <= offset) {
+    const Offset offset = wait->position.offset;
+    if (wait->wanted <= what && offset >= from && offset <= to) {
       Answer(wait, v1::WAIT_OUTCOME_REACHED, after);
     }
   }
@@ -73,12 +75,13 @@ void Receipts::Tell(const ThreadId& thread, const Receipt& receipt, Deferred& af
   if (found == watches_.end()) return;
   for (const auto& watch : found->second) {
     const bool first = !std::exchange(watch->begun, true);
-    if (!first && receipt.acknowledged <= watch->told) continue;
+    // It goes back where the log lost an ack.
+    if (!first && receipt.acknowledged == watch->told) continue;
     watch->told = receipt.acknowledged;
-    after.Add([watch, receipt, first] {
+    Receipt told = receipt;
+    told.first = first;
+    after.Add([watch, told] {
       if (!watch->gate.Enter()) return;
-      Receipt told = receipt;
-      if (first) told.at.reset();
       watch->watcher->OnReceipt(told);
       watch->gate.Leave();
     });
@@ -97,10 +100,23 @@ void Receipts::OnDeleted(const ThreadId& thread, Deferred& after) {
   for (const auto& watch : watches.mapped()) End(watch, gone, after);
 }
 
+uint32_t Receipts::EndWithoutPicture(const ThreadId& thread, const absl::Status& status,
+                                     Deferred& after) {
+  const auto found = watches_.find(thread);
+  if (found == watches_.end()) return 0;
+  const auto ended = static_cast<uint32_t>(std::erase_if(found->second, [&](const auto& watch) {
+    if (watch->begun) return false;
+    End(watch, status, after);
+    return true;
+  }));
+  if (found->second.empty()) watches_.erase(found);
+  return ended;
+}
+
 void Receipts::End(const std::shared_ptr<ReceiptWatch>& watch, const absl::Status& status,
                    Deferred& after) {
   after.Add([watch, status] {
-    if (!watch->gate.Enter()) return;
+    if (!watch->gate.EnterLast()) return;
     watch->watcher->OnEnded(status);
     watch->gate.Leave();
   });

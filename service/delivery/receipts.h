@@ -45,9 +45,9 @@ class Receipts {
   void Remove(const std::shared_ptr<ReceiptWait>& wait);
   // The furthest that somebody waits for; nothing: nobody waits.
   const Position* Awaited(const ThreadId& thread) const;
-  // Everything of `thread` up to `offset` is: REACHED for whoever waits for that. What is
-  // acknowledged was sent.
-  void OnReached(const ThreadId& thread, Offset offset, v1::WaitFor what, Deferred& after);
+  // Events `from` to `to` of `thread` are: REACHED for whoever waits for that. What is acknowledged
+  // was sent.
+  void OnReached(const ThreadId& thread, Offset from, Offset to, v1::WaitFor what, Deferred& after);
   // Nobody will see any more of the thread: those who wait have waited in vain, watchers are told
   // NOT_FOUND.
   void OnDeleted(const ThreadId& thread, Deferred& after);
@@ -55,9 +55,11 @@ class Receipts {
   void Answer(const std::shared_ptr<ReceiptWait>& wait, v1::WaitOutcome outcome, Deferred& after);
 
   void Add(const std::shared_ptr<ReceiptWatch>& watch);
+  // Ends those who have no first picture, which cannot be had; answers how many they were.
+  uint32_t EndWithoutPicture(const ThreadId& thread, const absl::Status& status, Deferred& after);
   // False: it was not there (any more).
   bool Remove(const std::shared_ptr<ReceiptWatch>& watch);
-  // Tells those who have not heard it; `receipt.at` reaches those who have the first picture.
+  // Tells those who have not heard it, and each whether it is the first picture.
   void Tell(const ThreadId& thread, const Receipt& receipt, Deferred& after);
 
   void EndAll(const absl::Status& status, Deferred& after);

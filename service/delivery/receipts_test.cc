@@ -50,14 +50,26 @@ TEST(HistoryTest, FallsBackToWhatSurvived) {
 
 TEST(ProgressTest, RemembersTheThreadsThatMovedLast) {
   Progress progress(2);
-  progress.Sent(ThreadId("a"), Offset(1), Second(1), Offset(0));
-  progress.Sent(ThreadId("b"), Offset(1), Second(1), Offset(0));
+  progress.Sent(ThreadId("a"), {Offset(1), Offset(1)}, Second(1), Offset(0));
+  progress.Sent(ThreadId("b"), {Offset(1), Offset(1)}, Second(1), Offset(0));
   progress.Acknowledged(ThreadId("a"), Offset(1), Second(2), Offset(0));
-  progress.Sent(ThreadId("c"), Offset(1), Second(3), Offset(0));
-  EXPECT_EQ(progress.SentUpTo(ThreadId("b")), Offset(0));
+  progress.Sent(ThreadId("c"), {Offset(1), Offset(1)}, Second(3), Offset(0));
+  EXPECT_FALSE(progress.WasSent(ThreadId("b"), Offset(1)));
   EXPECT_EQ(progress.Of(ThreadId("a"), Offset(1)).acknowledged, Second(2));
   EXPECT_EQ(progress.Of(ThreadId("c"), Offset(1)).first_sent, Second(3));
 }
+
+class RememberingWatcher : public ReceiptWatcher {
+ public:
+  void OnReceipt(const Receipt& receipt) override {
+    heard.push_back(absl::StrCat(receipt.first ? "first " : "", receipt.owner.str(), " ",
+                                 receipt.acknowledged.value(), "/", receipt.last.offset.value()));
+  }
+  void OnEnded(const absl::Status& status) override {
+    heard.push_back(std::string(NameOf(*ReasonOf(status))));
+  }
+  std::vector<std::string> heard;
+};
 
 class ReceiptsTest : public DeliveryTest {
  protected:
@@ -143,6 +155,27 @@ TEST_F(ReceiptsTest, WhoComesWhileSomebodyWaitsIsAskedToo) {
   EXPECT_THAT(outcomes_, ElementsAre("REACHED"));
 }
 
+TEST_F(ReceiptsTest, WhatALiveConnectionLeftOutWasNotSent) {
+  auto gateway = Follows(5);
+  auto early = Await(3, v1::WAIT_FOR_SENT, std::chrono::seconds(1));
+  auto late = Await(5, v1::WAIT_FOR_SENT);
+  gateway->Sent("t", PositionOf("e1", 5), 5);
+  EXPECT_THAT(outcomes_, ElementsAre("REACHED"));
+  scheduler_.Advance(std::chrono::seconds(1));
+  EXPECT_THAT(outcomes_, ElementsAre("REACHED", "SLOW"));
+  EXPECT_EQ(delivery().MilestonesOf(ThreadId("t"), Offset(3)).first_sent, std::nullopt);
+  EXPECT_NE(delivery().MilestonesOf(ThreadId("t"), Offset(5)).first_sent, std::nullopt);
+}
+
+TEST_F(ReceiptsTest, AWatchWhoseFirstPictureCannotBeHadIsToldWhy) {
+  auto watcher = std::make_shared<RememberingWatcher>();
+  log_.FailFollow(MakeError(Reason::kLogUnavailable, "the disk is gone"));
+  auto watch = delivery().WatchReceipts(ThreadId("t"), watcher);
+  log_.RunAll();
+  EXPECT_THAT(watcher->heard, ElementsAre("LOG_UNAVAILABLE"));
+  EXPECT_EQ(log_.followed(), 0u);
+}
+
 TEST_F(ReceiptsTest, AConnectionThatDoesNotTakeItIsSlow) {
   auto gateway = Follows(1);
   auto sent = Await(1, v1::WAIT_FOR_SENT, std::chrono::seconds(1));
@@ -204,18 +237,6 @@ TEST_F(ReceiptsTest, ItIsRememberedWhenWhatHappened) {
   EXPECT_EQ(second.first_sent, sent + std::chrono::seconds(5));
   EXPECT_EQ(second.acknowledged, std::nullopt);
 }
-
-class RememberingWatcher : public ReceiptWatcher {
- public:
-  void OnReceipt(const Receipt& receipt) override {
-    heard.push_back(absl::StrCat(receipt.at ? "" : "first ", receipt.owner.str(), " ",
-                                 receipt.acknowledged.value(), "/", receipt.last.offset.value()));
-  }
-  void OnEnded(const absl::Status& status) override {
-    heard.push_back(std::string(NameOf(*ReasonOf(status))));
-  }
-  std::vector<std::string> heard;
-};
 
 TEST_F(ReceiptsTest, AWatcherHearsAFirstPictureThenEachMoveOnce) {
   auto gateway = Follows(3);

@@ -4,6 +4,7 @@
 
 #include "proto/contract/error.h"
 #include "service/delivery/core.h"
+#include "telemetry/log.h"
 
 namespace clarion::delivery {
 
@@ -48,10 +49,12 @@ void Core::OnEventsSent(const Attached& attached, const v1::EventsSent& sent, De
     const Followed* thread = FindThread(id);
     if (thread == nullptr || !thread->known || !thread->FeedsTo(&attached)) continue;
     const Position position{Epoch(part.position().epoch()), Offset(part.position().offset())};
-    // What was rolled back meanwhile was sent, but is not what the offset names now.
-    if (!Seamless(thread->state(), position)) continue;
-    progress_.Sent(id, position.offset, now, thread->state().acknowledged);
-    receipts_.OnReached(id, position.offset, v1::WAIT_FOR_SENT, after);
+    // What was rolled back meanwhile was sent, but is not what the offset names now. Readers see a
+    // commit before we do.
+    if (!Seamless(thread->state(), position) && !Ahead(thread->state(), position)) continue;
+    const Progress::Range range{Offset(part.from_offset()), position.offset};
+    progress_.Sent(id, range, now, thread->state().acknowledged);
+    receipts_.OnReached(id, range.from, range.to, v1::WAIT_FOR_SENT, after);
   }
 }
 
@@ -68,7 +71,7 @@ void Core::OnAcknowledged(const ThreadId& id, Offset acknowledged) {
 
 void Core::TellReceipt(const Followed& thread, std::optional<Scheduler::Wall> at, Deferred& after) {
   const log::ThreadState& state = thread.state();
-  receipts_.OnReached(thread.id(), state.acknowledged, v1::WAIT_FOR_ACKNOWLEDGED, after);
+  receipts_.OnReached(thread.id(), Offset(1), state.acknowledged, v1::WAIT_FOR_ACKNOWLEDGED, after);
   receipts_.Tell(
       thread.id(),
       {.owner = state.owner, .acknowledged = state.acknowledged, .last = state.end(), .at = at},
@@ -105,6 +108,7 @@ std::unique_ptr<Cancellation> Core::AwaitReceipt(const ThreadId& thread, const P
     // Nobody follows it: nothing happens to it before somebody does.
     after.Add([core = shared_from_this(), wait, timeout] {
       core->log_->GetState(wait->thread, [core, wait, timeout](auto state) {
+        if (!state.ok()) LogFailure(WithContext(state.status(), {.operation = "AwaitReceipt"}));
         Deferred later;
         MutexLock lock(core->mutex_);
         core->BeginWait(wait, state.ok() ? *state : log::ThreadState(), timeout, later);
@@ -119,7 +123,7 @@ void Core::BeginWait(const std::shared_ptr<ReceiptWait>& wait, const log::Thread
   if (wait->answered) return;
   const Offset offset = wait->position.offset;
   const bool acknowledged = offset <= state.acknowledged;
-  const bool sent = offset <= progress_.SentUpTo(wait->thread);
+  const bool sent = progress_.WasSent(wait->thread, offset);
   if (acknowledged || (sent && wait->wanted == v1::WAIT_FOR_SENT)) {
     return receipts_.Answer(wait, v1::WAIT_OUTCOME_REACHED, after);
   }
@@ -143,7 +147,7 @@ void Core::BeginWait(const std::shared_ptr<ReceiptWait>& wait, const log::Thread
 v1::WaitOutcome Core::OutcomeOf(const ReceiptWait& wait) const {
   const Followed* thread = FindThread(wait.thread);
   if (thread == nullptr || thread->confirmed == 0) return v1::WAIT_OUTCOME_NO_CONNECTION;
-  const bool sent = wait.position.offset <= progress_.SentUpTo(wait.thread);
+  const bool sent = progress_.WasSent(wait.thread, wait.position.offset);
   return sent ? v1::WAIT_OUTCOME_TIMED_OUT : v1::WAIT_OUTCOME_SLOW;
 }
 

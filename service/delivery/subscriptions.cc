@@ -135,6 +135,7 @@ void Core::OnNoState(Followed& thread, const absl::Status& status, Deferred& aft
     if (subscription->phase == Subscription::Phase::kClaim) continue;
     Refuse(*subscription, reason, std::string(failure.message()), after);
   }
+  thread.watches -= receipts_.EndWithoutPicture(thread.id(), failure, after);
   if (thread.idle()) return UnfollowIfIdle(thread, after);
   Retry([id = thread.id()](Core& core) {
     Deferred later;
@@ -151,6 +152,9 @@ void Core::ServeWaiting(Followed& thread, Deferred& after) {
     // Nobody's and somebody else's are the same from here on.
     if (!thread.state().owner.empty() && thread.state().owner == user) {
       StartSubscription(*subscription, after);
+    } else if (thread.state().deleted && subscription->restored) {
+      // It was the user's when the gateway was here last: no claim, and no secret.
+      Refuse(*subscription, Reason::kNotFound, "the thread was deleted", after);
     } else if (subscription->phase == Subscription::Phase::kWaiting) {
       MakeClaim(*subscription, after);
     }

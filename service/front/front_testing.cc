@@ -175,6 +175,7 @@ void FakeGateway::HandleControl(const v1::ServiceMessage& message) {
     v1::SentThread& sent = *answer.mutable_events_sent()->add_threads();
     sent.set_thread_id(message.await_sent().thread_id());
     *sent.mutable_position() = message.await_sent().position();
+    sent.set_from_offset(1);
     Say(answer);
   } else if (message.has_open_canary()) {
     OpenCanary(message.open_canary());

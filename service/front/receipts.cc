@@ -70,7 +70,6 @@ class Watch final : public WriteCall<v1::WatchReceiptsResponse> {
     if (!user_.empty() && !receipt.owner.empty() && receipt.owner != user_) {
       return End(runs::RefusalOf(log::AppendOutcome::kNotOwner, context()));
     }
-    if (!receipt.at) return Tell(receipt, std::nullopt);
     {
       MutexLock lock(lookup_mutex_);
       next_ = receipt;
@@ -87,6 +86,10 @@ class Watch final : public WriteCall<v1::WatchReceiptsResponse> {
       looking_up_ = receipt.has_value();
     }
     if (!receipt) return;
+    if (!receipt->at) {
+      Tell(*receipt, std::nullopt);
+      return LookUpNext();
+    }
     core().log->Read({.thread = thread_,
                       .from = receipt->acknowledged,
                       .until = receipt->acknowledged,
@@ -105,7 +108,7 @@ class Watch final : public WriteCall<v1::WatchReceiptsResponse> {
     response.set_acknowledged(receipt.acknowledged.value());
     response.mutable_last()->set_epoch(receipt.last.epoch.str());
     response.mutable_last()->set_offset(receipt.last.offset.value());
-    response.set_snapshot(!receipt.at.has_value());
+    response.set_snapshot(receipt.first);
     if (receipt.at) *response.mutable_acknowledged_at() = ToTimestamp(*receipt.at);
     if (took) *response.mutable_publish_to_ack() = *took;
     PushNewest(std::move(response));

@@ -52,6 +52,8 @@ void CommitLoop::TryToReopen() {
   }
   // The last reader to let go closes the files and says so through the queue.
   health_ = Health::kClosing;
+  // A purge holds the files while it writes tables anew: it begins again on the new ones.
+  store_->db().DisableManualCompaction();
   engine_.store.Set(nullptr);
   store_.reset();
 }
