@@ -77,9 +77,17 @@ TEST_F(DeletedThreadTest, ClaimsHearNothingAndLaterSubscriptionsAreClaims) {
   EXPECT_THAT(gateway->Heard(), IsEmpty());
   gateway->Open("mine", "ann");
   Subscribed(*gateway, "mine", 2, "t");
+  EXPECT_THAT(gateway->Heard(), ElementsAre("claim 2"));
+}
+
+TEST_F(DeletedThreadTest, WhoFollowedItBeforeItsGatewayCameBackIsToldAndHoldsNoClaim) {
+  Append("t", "ann", {"one"});
+  auto gateway = Attach();
+  Delete("t");
+  gateway->Open("mine", "ann");
   gateway->SubscribeAfter("mine", 3, "t", PositionOf("e1", 1), /*restored=*/true);
   log_.RunAll();
-  EXPECT_THAT(gateway->Heard(), ElementsAre("claim 2", "claim 3"));
+  EXPECT_THAT(gateway->Heard(), ElementsAre("refused 3 NOT_FOUND"));
 }
 
 TEST_F(DeletedThreadTest, PageOfItIsNotThereRatherThanEmptyOrRolledBack) {
