@@ -1,5 +1,7 @@
 #include "gateway/drain.h"
 
+#include <algorithm>
+
 #include "gateway/timer_wheel.h"
 #include "proto/contract/close_code.h"
 
@@ -11,6 +13,9 @@ void Drain::Advance(std::chrono::steady_clock::time_point now) {
   const auto each =
       duration_cast<steady_clock::duration>(std::chrono::duration<double>(1.0 / plan_.per_second));
   const bool last = now >= plan_.end;
+  // Time in which the loop did not turn is lost: who made up for it would come back all at once.
+  constexpr steady_clock::duration kLate = TimerWheel::kTick * 3 / 2;
+  told_until_ = std::max(told_until_, now - std::max(each, kLate));
   while (last || told_until_ + each <= now) {
     ConnectionListHook* const connection = Next();
     if (connection == nullptr) return;

@@ -1,5 +1,8 @@
 #include "tests/e2e/support/browser.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "boost/asio/co_spawn.hpp"
 #include "boost/asio/detached.hpp"
 #include "boost/asio/executor_work_guard.hpp"
@@ -297,10 +300,20 @@ class Browser : public std::enable_shared_from_this<Browser> {
 };
 
 Browsers::Browsers() {
-  thread_ = std::thread([this] {
-    auto work = asio::make_work_guard(context_);
-    context_.run();
-  });
+  asio::co_spawn(context_, WatchLateness(), asio::detached);
+  thread_ = std::thread([this] { context_.run(); });
+}
+
+// Never ends: the loop runs until it is stopped.
+asio::awaitable<void> Browsers::WatchLateness() {
+  asio::steady_timer timer(context_);
+  for (;;) {
+    timer.expires_after(std::chrono::milliseconds(10));
+    boost::system::error_code ignored;
+    co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+    std::lock_guard lock(mutex_);
+    lateness_ = std::max(lateness_, std::chrono::steady_clock::now() - timer.expiry());
+  }
 }
 
 Browsers::~Browsers() {
@@ -355,6 +368,11 @@ int Browsers::connections(size_t browser) const {
 std::vector<std::chrono::steady_clock::time_point> Browsers::attempts() const {
   std::lock_guard lock(mutex_);
   return attempts_;
+}
+
+std::chrono::steady_clock::duration Browsers::TakeLateness() {
+  std::lock_guard lock(mutex_);
+  return std::exchange(lateness_, {});
 }
 
 std::optional<int> Browsers::close_code(size_t browser) const {

@@ -101,6 +101,9 @@ class Browsers {
   int connections(size_t browser) const;  // how many times it was `connected`
   // When browsers asked to connect, all of them, in order.
   std::vector<std::chrono::steady_clock::time_point> attempts() const;
+  // How late the browsers' own loop was at most since this was asked last: what should have
+  // happened within that time may have happened at once.
+  std::chrono::steady_clock::duration TakeLateness();
   std::optional<int> close_code(size_t browser) const;
   size_t size() const;
 
@@ -114,7 +117,10 @@ class Browsers {
   friend class Browser;
   mutable std::mutex mutex_;  // guards what the browsers recorded
   mutable std::condition_variable changed_;
+  boost::asio::awaitable<void> WatchLateness();
+
   std::vector<std::chrono::steady_clock::time_point> attempts_;
+  std::chrono::steady_clock::duration lateness_{0};
   boost::asio::io_context context_{1};
   std::vector<std::shared_ptr<Browser>> browsers_;
   std::thread thread_;
