@@ -43,8 +43,8 @@ class DeliveryHandle final : public Delivery {
                                              std::function<void(v1::WaitOutcome)> done) override {
     return core_->AwaitReceipt(thread, position, wanted, timeout, std::move(done));
   }
-  Milestones MilestonesOf(const ThreadId& thread, Offset offset) const override {
-    return core_->MilestonesOf(thread, offset);
+  Milestones MilestonesOf(const ThreadId& thread, const Position& event) const override {
+    return core_->MilestonesOf(thread, event);
   }
   std::unique_ptr<Cancellation> WatchReceipts(const ThreadId& thread,
                                               std::shared_ptr<ReceiptWatcher> watcher) override {

@@ -103,7 +103,8 @@ void FillEvent(const Core& core, const log::FoundEvent& found, const log::Thread
   response->mutable_event()->set_offset(found.offset.value());
   response->set_epoch(found.epoch.str());
   response->set_acknowledged(found.offset <= state.acknowledged);
-  const delivery::Milestones when = core.delivery->MilestonesOf(state.thread, found.offset);
+  const delivery::Milestones when =
+      core.delivery->MilestonesOf(state.thread, {found.epoch, found.offset});
   if (when.first_sent) *response->mutable_first_sent_at() = ToTimestamp(*when.first_sent);
   if (when.acknowledged) *response->mutable_acknowledged_at() = ToTimestamp(*when.acknowledged);
   const auto kept =
