@@ -16,6 +16,7 @@
 // served by it. Follow and Unfollow of one thread never overlap (Followed::asking, leaving).
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -209,6 +210,9 @@ class Core final : public log::Follower,
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SayBind(Connection& connection, uint64_t bind_id, const ThreadId& thread, bool all)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Calls `then` on this object, if it still is there, with the lock held after so long.
+  Scheduler::TimerId After(std::chrono::nanoseconds time,
+                           std::function<void(Core&, Deferred&)> then);
   // Calls `then` on this object, if it still is there, after a while.
   void Retry(std::function<void(Core&)> then);
 

@@ -138,12 +138,9 @@ void Core::WaitFrom(const std::shared_ptr<ReceiptWait>& wait, const log::ThreadS
       SayAwaitSent(*feed.attached, wait->thread, wait->position);
     }
   }
-  wait->timer = scheduler_->After(timeout, [core = weak_from_this(), wait] {
-    const std::shared_ptr<Core> self = core.lock();
-    if (self == nullptr) return;
-    Deferred later;
-    MutexLock lock(self->mutex_);
-    self->Wait(wait, std::chrono::nanoseconds::zero(), later);
+  wait->timer = After(timeout, [wait](Core& core, Deferred& later) {
+    core.mutex_.AssertHeld();
+    core.Wait(wait, std::chrono::nanoseconds::zero(), later);
   });
 }
 

@@ -91,12 +91,9 @@ grpc::ServerUnaryReactor* DeleteThread(Core& core, grpc::CallbackServerContext* 
                                        const v1::DeleteThreadRequest* request,
                                        v1::DeleteThreadResponse* response) {
   auto call = AsyncCall::Start(
-      core, CallFacts(*context, "DeleteThread").Context(request->user_id(), request->thread_id()));
+      core, CallFacts(*context, "DeleteThread").Context(request->user_id(), request->thread_id()),
+      *request, Check);
   if (!call->open()) return call->reactor();
-  if (absl::Status status = Check(*request, call->context()); !status.ok()) {
-    call->Fail(status);
-    return call->reactor();
-  }
   if (!call->BeginWriting()) return call->reactor();
   core.log->Delete(ThreadId(request->thread_id()), UserId(request->user_id()),
                    [call, response](absl::StatusOr<log::DeletedThread> deleted) {
@@ -113,12 +110,9 @@ grpc::ServerUnaryReactor* DeleteThread(Core& core, grpc::CallbackServerContext* 
 grpc::ServerUnaryReactor* DeleteUser(Core& core, grpc::CallbackServerContext* context,
                                      const v1::DeleteUserRequest* request,
                                      v1::DeleteUserResponse* response) {
-  auto call = AsyncCall::Start(core, CallFacts(*context, "DeleteUser").Context(request->user_id()));
+  auto call = AsyncCall::Start(core, CallFacts(*context, "DeleteUser").Context(request->user_id()),
+                               *request, Check);
   if (!call->open()) return call->reactor();
-  if (absl::Status status = Check(*request, call->context()); !status.ok()) {
-    call->Fail(status);
-    return call->reactor();
-  }
   std::make_shared<UserDeletion>(core, call, UserId(request->user_id()), response)->Begin();
   return call->reactor();
 }

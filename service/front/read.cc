@@ -118,13 +118,9 @@ void FillEvent(const Core& core, const log::FoundEvent& found, const log::Thread
 grpc::ServerUnaryReactor* ListThreads(Core& core, grpc::CallbackServerContext* context,
                                       const v1::ListThreadsRequest* request,
                                       v1::ListThreadsResponse* response) {
-  auto call =
-      AsyncCall::Start(core, CallFacts(*context, "ListThreads").Context(request->user_id()));
+  auto call = AsyncCall::Start(core, CallFacts(*context, "ListThreads").Context(request->user_id()),
+                               *request, Check);
   if (!call->open()) return call->reactor();
-  if (absl::Status status = Check(*request, call->context()); !status.ok()) {
-    call->Fail(status);
-    return call->reactor();
-  }
   core.log->ListThreads(UserId(request->user_id()), request->page_token(),
                         PageSize(request->page_size()),
                         [call, response](absl::StatusOr<log::ThreadPage> page) {
@@ -143,12 +139,9 @@ grpc::ServerUnaryReactor* ListEvents(Core& core, grpc::CallbackServerContext* co
                                      const v1::ListEventsRequest* request,
                                      v1::ListEventsResponse* response) {
   auto call = AsyncCall::Start(
-      core, CallFacts(*context, "ListEvents").Context(request->user_id(), request->thread_id()));
+      core, CallFacts(*context, "ListEvents").Context(request->user_id(), request->thread_id()),
+      *request, Check);
   if (!call->open()) return call->reactor();
-  if (absl::Status status = Check(*request, call->context()); !status.ok()) {
-    call->Fail(status);
-    return call->reactor();
-  }
   PageQuery query{.thread = ThreadId(request->thread_id()),
                   .events = PageSize(request->page_size())};
   const auto position = [](const v1::Position& from) {
@@ -178,13 +171,9 @@ grpc::ServerUnaryReactor* ListEvents(Core& core, grpc::CallbackServerContext* co
 grpc::ServerUnaryReactor* GetEvent(Core& core, grpc::CallbackServerContext* context,
                                    const v1::GetEventRequest* request,
                                    v1::GetEventResponse* response) {
-  auto call =
-      AsyncCall::Start(core, CallFacts(*context, "GetEvent").Context({}, request->thread_id()));
+  auto call = AsyncCall::Start(
+      core, CallFacts(*context, "GetEvent").Context({}, request->thread_id()), *request, Check);
   if (!call->open()) return call->reactor();
-  if (absl::Status status = Check(*request, call->context()); !status.ok()) {
-    call->Fail(status);
-    return call->reactor();
-  }
   ThreadId thread(request->thread_id());
   core.log->Find(thread, EventId(request->event_id()),
                  [&core, call, thread, response](absl::StatusOr<log::FoundEvent> found) {
