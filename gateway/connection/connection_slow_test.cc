@@ -172,6 +172,17 @@ TEST_F(SlowConnectionTest, WhoTakesNothingForTooLongIsToldAndClosed) {
   EXPECT_EQ(client_->Next().at("code"), 4507);
 }
 
+TEST_F(SlowConnectionTest, WhoTakesLessThanTheKernelHoldsIsNotStalled) {
+  const uint64_t before = Closed("stalled");
+  Begin({}, 256 * 1024 * 1024, 1h);
+  Block();
+  for (int i = 0; i < 6; ++i) client_->Next();  // too little for the gateway to write again
+  loop_->CheckStalls(1h);
+  EXPECT_EQ(Closed("stalled"), before);
+  loop_->CheckStalls(2h);
+  EXPECT_EQ(Closed("stalled"), before + 1);
+}
+
 TEST_F(SlowConnectionTest, AConnectionWithNothingWaitingIsNotStalled) {
   Begin({.heartbeat_ms = 200}, 256 * 1024 * 1024, 50ms);
   for (int i = 0; i < 3; ++i) {

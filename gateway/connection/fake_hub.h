@@ -182,6 +182,10 @@ class TestLoop {
   uint64_t writes() {
     return Do([this] { return turn_.writes(); });
   }
+  // As it will be so much later.
+  void CheckStalls(std::chrono::milliseconds later) {
+    Do([&] { turn_.queues().CheckStalls(std::chrono::steady_clock::now() + later); });
+  }
   void GoAway() {
     Do([this] {
       for (ConnectionListHook& connection : context_.connections) connection.GoAway(500);

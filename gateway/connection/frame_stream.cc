@@ -139,12 +139,12 @@ void FrameStream::Abort() {
   socket_.close(ignored);
 }
 
-size_t FrameStream::untaken_bytes() const {
+size_t FrameStream::kernel_bytes() const {
   if (!socket_.is_open()) return 0;
-  int in_kernel = 0;
+  int bytes = 0;
   // native_handle() of a socket is not const.
-  if (::ioctl(const_cast<Socket&>(socket_).native_handle(), SIOCOUTQ, &in_kernel) != 0) return 0;
-  return queued_bytes_ + static_cast<size_t>(in_kernel);
+  if (::ioctl(const_cast<Socket&>(socket_).native_handle(), SIOCOUTQ, &bytes) != 0) return 0;
+  return static_cast<size_t>(bytes);
 }
 
 void FrameStream::TakeFromBeast(std::string bytes) {

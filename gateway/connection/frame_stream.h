@@ -76,6 +76,8 @@ class FrameStream final : public WriteTurn::Stream, private QueueWatch::Queue {
   void Abort();
 
   size_t queued_bytes() const override { return queued_bytes_; }
+  // In the kernel and on the way. 0: the socket is closed.
+  size_t kernel_bytes() const override;
   // Taken by the kernel since the start.
   uint64_t written_bytes() const { return written_bytes_; }
   // Those that are not written whole, and the others of the same Queue() call.
@@ -84,7 +86,7 @@ class FrameStream final : public WriteTurn::Stream, private QueueWatch::Queue {
   bool ended() const { return ended_; }
   // What was queued and the peer has not taken: here, in the kernel and on the way. 0: the socket
   // is closed.
-  size_t untaken_bytes() const;
+  size_t untaken_bytes() const { return socket_.is_open() ? queued_bytes_ + kernel_bytes() : 0; }
   // Everything queued was taken by the kernel, or never will be.
   bool drained() const { return queued_bytes_ == 0; }
 

@@ -28,6 +28,7 @@ size_t QueueBudget::fair_share() const {
 
 void QueueWatch::OnBlocked(Queue& queue, Clock::time_point now) {
   queue.since_ = now;
+  queue.kernel_bytes_ = queue.kernel_bytes();
   queue.unlink();
   blocked_.push_back(queue);
 }
@@ -35,8 +36,9 @@ void QueueWatch::OnBlocked(Queue& queue, Clock::time_point now) {
 void QueueWatch::CheckStalls(Clock::time_point now) {
   while (!blocked_.empty() && now - blocked_.front().since_ >= stall_timeout_) {
     Queue& queue = blocked_.front();
+    const size_t kernel_bytes = queue.kernel_bytes_;
     OnBlocked(queue, now);  // as it still is, with what it says at last
-    queue.GiveUp(Queue::Cause::kStalled);
+    if (queue.kernel_bytes_ >= kernel_bytes) queue.GiveUp(Queue::Cause::kStalled);
   }
 }
 

@@ -1,12 +1,14 @@
 // Who does not take what is sent to it, and what all queues of the process hold together.
 //
 // Queues are bounded one by one by their connections (connection.h). Beyond that:
-//   A connection that has taken no byte for `stall_timeout` while something waited for it is
-//   closed. While all queues together hold more than --max-queued-bytes-total, those loops give way
-//   whose connections hold more than a fair share of it (the bound, divided by the connections that
-//   have something waiting): of these, the one that has taken nothing for longest first, each is
-//   relieved of the events it can get again, then, if that was not enough, closed. Somebody always
-//   holds more than a fair share, and who holds less is left alone.
+//   A connection whose peer has taken no byte for `stall_timeout` while something waited for it is
+//   closed. The kernel holds more than a slow peer takes in that time, so it is asked too: what the
+//   peer took of that begins the time anew. (So who stops may stay for twice as long.) While all
+//   queues together hold more than --max-queued-bytes-total, those loops give way whose connections
+//   hold more than a fair share of it (the bound, divided by the connections that have something
+//   waiting): of these, the one that has taken nothing for longest first, each is relieved of the
+//   events it can get again, then, if that was not enough, closed. Somebody always holds more than
+//   a fair share, and who holds less is left alone.
 #pragma once
 
 #include <atomic>
@@ -55,6 +57,9 @@ class QueueWatch {
                     boost::intrusive::link_mode<boost::intrusive::auto_unlink>> {
    public:
     virtual size_t queued_bytes() const = 0;
+    // Was written to the socket, and the peer has not taken it. Only falls while the socket takes
+    // no more.
+    virtual size_t kernel_bytes() const = 0;
     // Gives up events that can be had again. May free nothing. Ends nothing.
     virtual void Relieve() = 0;
     // It has to go: frees all, tells its page why, and closes. Ends nothing inside the call.
@@ -67,6 +72,7 @@ class QueueWatch {
    private:
     friend class QueueWatch;
     Clock::time_point since_;  // it has taken nothing
+    size_t kernel_bytes_ = 0;  // then
   };
 
   QueueWatch(QueueBudget& budget, std::chrono::milliseconds stall_timeout)

@@ -26,6 +26,9 @@ class QueueWatchTest : public ::testing::Test {
     }
     ~FakeQueue() { Hold(0); }
     size_t queued_bytes() const override { return bytes_; }
+    size_t kernel_bytes() const override { return kernel_bytes_; }
+    // The peer takes so many of the 100 bytes that were written.
+    void Take(size_t bytes) { kernel_bytes_ -= bytes; }
     void Relieve() override {
       test_->said_.push_back("relieve " + name_);
       if (bytes_ > rest_) Hold(rest_);
@@ -44,6 +47,7 @@ class QueueWatchTest : public ::testing::Test {
     const std::string name_;
     const size_t rest_;
     size_t bytes_ = 0;
+    size_t kernel_bytes_ = 100;
   };
 
   // One that has taken nothing since `at` and holds so many bytes, of which `rest` cannot be had
@@ -111,6 +115,20 @@ TEST_F(QueueWatchTest, WhoTakesNothingForSoLongIsGivenUpOnce) {
   gone->unlink();
   watch_.CheckStalls(At(199));
   EXPECT_THAT(Said(), IsEmpty());
+}
+
+TEST_F(QueueWatchTest, WhoTakesOfWhatTheKernelHoldsIsSlowNotStalled) {
+  const auto slow = Blocked("slow", 0, 10), dead = Blocked("dead", 0, 10);
+  slow->Take(1);
+  watch_.CheckStalls(At(100));
+  EXPECT_THAT(Said(), ElementsAre("stalled dead"));
+  slow->Hold(500);  // more waits than before, and yet it takes
+  slow->Take(1);
+  watch_.CheckStalls(At(199));
+  watch_.CheckStalls(At(200));
+  EXPECT_THAT(Said(), ElementsAre("stalled dead")) << "which nothing has ended here";
+  watch_.CheckStalls(At(300));
+  EXPECT_THAT(Said(), ElementsAre("stalled slow", "stalled dead"));
 }
 
 }  // namespace

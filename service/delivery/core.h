@@ -16,6 +16,7 @@
 // served by it. Follow and Unfollow of one thread never overlap (Followed::asking, leaving).
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -57,7 +58,7 @@ class Core final : public log::Follower,
   std::unique_ptr<Cancellation> AwaitReceipt(const ThreadId& thread, const Position& position,
                                              v1::WaitFor wanted, std::chrono::nanoseconds timeout,
                                              std::function<void(v1::WaitOutcome)> done);
-  Milestones MilestonesOf(const ThreadId& thread, Offset offset) const;
+  Milestones MilestonesOf(const ThreadId& thread, const Position& event) const;
   std::unique_ptr<Cancellation> WatchReceipts(const ThreadId& thread,
                                               std::shared_ptr<ReceiptWatcher> watcher);
   void BindThread(const UserId& user, const ThreadId& thread, std::chrono::nanoseconds timeout,
@@ -178,8 +179,12 @@ class Core final : public log::Follower,
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnEventsSent(const Attached& attached, const v1::EventsSent& sent, Deferred& after)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void BeginWait(const std::shared_ptr<ReceiptWait>& wait, const log::ThreadState& state,
-                 std::chrono::nanoseconds timeout, Deferred& after)
+  // Answers by how far the thread is now, or waits for so long; 0: answers in any case. The log is
+  // asked of a thread that is not followed: an ack of it may be committed without our being told.
+  void Wait(const std::shared_ptr<ReceiptWait>& wait, std::chrono::nanoseconds timeout,
+            Deferred& after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void WaitFrom(const std::shared_ptr<ReceiptWait>& wait, const log::ThreadState& state,
+                std::chrono::nanoseconds timeout, Deferred& after)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // What stands in its way now.
   v1::WaitOutcome OutcomeOf(const ReceiptWait& wait) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -205,6 +210,9 @@ class Core final : public log::Follower,
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SayBind(Connection& connection, uint64_t bind_id, const ThreadId& thread, bool all)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Calls `then` on this object, if it still is there, with the lock held after so long.
+  Scheduler::TimerId After(std::chrono::nanoseconds time,
+                           std::function<void(Core&, Deferred&)> then);
   // Calls `then` on this object, if it still is there, after a while.
   void Retry(std::function<void(Core&)> then);
 

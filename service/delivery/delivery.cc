@@ -43,8 +43,8 @@ class DeliveryHandle final : public Delivery {
                                              std::function<void(v1::WaitOutcome)> done) override {
     return core_->AwaitReceipt(thread, position, wanted, timeout, std::move(done));
   }
-  Milestones MilestonesOf(const ThreadId& thread, Offset offset) const override {
-    return core_->MilestonesOf(thread, offset);
+  Milestones MilestonesOf(const ThreadId& thread, const Position& event) const override {
+    return core_->MilestonesOf(thread, event);
   }
   std::unique_ptr<Cancellation> WatchReceipts(const ThreadId& thread,
                                               std::shared_ptr<ReceiptWatcher> watcher) override {
@@ -142,12 +142,9 @@ std::unique_ptr<Cancellation> Core::AwaitReady(
   } else {
     readiness_.Add(waiter);
     if (wanted == v1::READINESS_VERIFIED) ProbePages(user, thread);
-    waiter->timer = scheduler_->After(timeout, [core = weak_from_this(), waiter] {
-      const std::shared_ptr<Core> self = core.lock();
-      if (self == nullptr) return;
-      Deferred later;
-      MutexLock lock(self->mutex_);
-      self->readiness_.Answer(waiter, later);
+    waiter->timer = After(timeout, [waiter](Core& core, Deferred& later) {
+      core.mutex_.AssertHeld();
+      core.readiness_.Answer(waiter, later);
     });
   }
   return std::make_unique<CoreCancellation<Waiter>>(shared_from_this(), waiter);
@@ -179,12 +176,9 @@ void Core::BindThread(const UserId& user, const ThreadId& thread, std::chrono::n
   if (call->unanswered == 0 || timeout <= std::chrono::nanoseconds::zero()) {
     return binding_.Answer(call, after);
   }
-  call->timer = scheduler_->After(timeout, [core = weak_from_this(), call] {
-    const std::shared_ptr<Core> self = core.lock();
-    if (self == nullptr) return;
-    Deferred later;
-    MutexLock lock(self->mutex_);
-    self->binding_.Answer(call, later);
+  call->timer = After(timeout, [call](Core& core, Deferred& later) {
+    core.mutex_.AssertHeld();
+    core.binding_.Answer(call, later);
   });
 }
 
@@ -307,19 +301,28 @@ bool Core::OpenCanary(const GatewayId& gateway, v1::OpenCanary canary,
       .generation = generation};
   const auto left = std::chrono::seconds(canary.life().seconds()) +
                     std::chrono::nanoseconds(canary.life().nanos());
-  scheduler_->After(left, [core = weak_from_this(), key, generation] {
-    const std::shared_ptr<Core> self = core.lock();
-    if (self == nullptr) return;
-    MutexLock lock(self->mutex_);
-    const auto check = self->canaries_.find(key);
-    if (check != self->canaries_.end() && check->second.generation == generation) {
-      self->canaries_.erase(check);
+  After(left, [key, generation](Core& core, Deferred&) {
+    core.mutex_.AssertHeld();
+    const auto check = core.canaries_.find(key);
+    if (check != core.canaries_.end() && check->second.generation == generation) {
+      core.canaries_.erase(check);
     }
   });
   v1::ServiceMessage message;
   *message.mutable_open_canary() = std::move(canary);
   found->second->Say(std::move(message));
   return true;
+}
+
+Scheduler::TimerId Core::After(std::chrono::nanoseconds time,
+                               std::function<void(Core&, Deferred&)> then) {
+  return scheduler_->After(time, [core = weak_from_this(), then = std::move(then)] {
+    const std::shared_ptr<Core> self = core.lock();
+    if (self == nullptr) return;
+    Deferred after;
+    MutexLock lock(self->mutex_);
+    then(*self, after);
+  });
 }
 
 void Core::Retry(std::function<void(Core&)> then) {

@@ -131,7 +131,7 @@ class Delivery : public link::Service {
   [[nodiscard]] virtual std::unique_ptr<Cancellation> AwaitReceipt(
       const ThreadId& thread, const Position& position, v1::WaitFor wanted,
       std::chrono::nanoseconds timeout, std::function<void(v1::WaitOutcome)> done) = 0;
-  virtual Milestones MilestonesOf(const ThreadId& thread, Offset offset) const = 0;
+  virtual Milestones MilestonesOf(const ThreadId& thread, const Position& event) const = 0;
   // `watcher` gets its calls until the Cancellation is destroyed; OnEnded is the last.
   [[nodiscard]] virtual std::unique_ptr<Cancellation> WatchReceipts(
       const ThreadId& thread, std::shared_ptr<ReceiptWatcher> watcher) = 0;

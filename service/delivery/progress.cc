@@ -1,6 +1,7 @@
 #include "service/delivery/progress.h"
 
 #include <algorithm>
+#include <iterator>
 
 namespace clarion::delivery {
 
@@ -39,20 +40,12 @@ std::optional<Scheduler::Wall> History::When(Offset offset) const {
   return passed == times_.end() ? std::nullopt : std::optional(passed->at);
 }
 
-void Progress::Sent(const ThreadId& thread, Range range, Scheduler::Wall at, Offset acknowledged) {
-  Touch(thread, acknowledged).sent.Reach(range.from, range.to, at);
+void Progress::Sent(const log::ThreadState& state, Range range, Scheduler::Wall at) {
+  Touch(state, state.acknowledged).sent.Reach(range.from, range.to, at);
 }
 
-void Progress::Acknowledged(const ThreadId& thread, Offset offset, Scheduler::Wall at,
-                            Offset before) {
-  Touch(thread, before).acknowledged.Reach(offset, at);
-}
-
-void Progress::FallBack(const ThreadId& thread, Offset last) {
-  const auto found = by_thread_.find(thread);
-  if (found == by_thread_.end()) return;
-  found->second->sent.FallBack(last);
-  found->second->acknowledged.FallBack(last);
+void Progress::Acknowledged(const log::ThreadState& state, Offset before, Scheduler::Wall at) {
+  Touch(state, before).acknowledged.Reach(state.acknowledged, at);
 }
 
 void Progress::Forget(const ThreadId& thread) {
@@ -62,35 +55,59 @@ void Progress::Forget(const ThreadId& thread) {
   by_thread_.erase(found);
 }
 
-bool Progress::WasSent(const ThreadId& thread, Offset offset) const {
-  const Entry* entry = Find(thread);
-  return entry != nullptr && entry->sent.Passed(offset);
+bool Progress::WasSent(const ThreadId& thread, const Position& event) const {
+  const Entry* entry = Find(thread, event);
+  return entry != nullptr && entry->sent.Passed(event.offset);
 }
 
-Milestones Progress::Of(const ThreadId& thread, Offset offset) const {
-  const Entry* entry = Find(thread);
+Milestones Progress::Of(const ThreadId& thread, const Position& event) const {
+  const Entry* entry = Find(thread, event);
   if (entry == nullptr) return {};
-  return {.first_sent = entry->sent.When(offset), .acknowledged = entry->acknowledged.When(offset)};
+  return {.first_sent = entry->sent.When(event.offset),
+          .acknowledged = entry->acknowledged.When(event.offset)};
 }
 
-Progress::Entry& Progress::Touch(const ThreadId& thread, Offset known) {
+void Progress::Entry::KeepUp(const log::ThreadState& state, Offset known) {
+  const std::vector<log::EpochRecord>& now = state.epochs;
+  if (now.empty() || (!epochs.empty() && epochs.back().epoch == now.back().epoch)) return;
+  const auto last_seen = std::find_if(now.begin(), now.end(), [&](const log::EpochRecord& record) {
+    return !epochs.empty() && record.epoch == epochs.back().epoch;
+  });
+  if (last_seen != now.end()) {
+    const Offset survived = std::next(last_seen)->first.prev();
+    sent.FallBack(survived);
+    acknowledged.FallBack(survived);
+  } else if (!epochs.empty()) {
+    sent = acknowledged = History(known);
+  }
+  epochs = now;
+}
+
+Progress::Entry& Progress::Touch(const log::ThreadState& state, Offset known) {
+  const ThreadId& thread = state.thread;
   const auto found = by_thread_.find(thread);
   if (found != by_thread_.end()) {
     entries_.splice(entries_.begin(), entries_, found->second);
+    entries_.front().KeepUp(state, known);
     return entries_.front();
   }
   if (entries_.size() >= limit_) {
     by_thread_.erase(entries_.back().thread);
     entries_.pop_back();
   }
-  entries_.push_front({thread, History(known), History(known)});
+  entries_.push_front({thread, state.epochs, History(known), History(known)});
   by_thread_.emplace(thread, entries_.begin());
   return entries_.front();
 }
 
-const Progress::Entry* Progress::Find(const ThreadId& thread) const {
+const Progress::Entry* Progress::Find(const ThreadId& thread, const Position& event) const {
   const auto found = by_thread_.find(thread);
-  return found == by_thread_.end() ? nullptr : &*found->second;
+  if (found == by_thread_.end()) return nullptr;
+  const Entry& entry = *found->second;
+  const bool seen =
+      std::any_of(entry.epochs.begin(), entry.epochs.end(),
+                  [&](const log::EpochRecord& record) { return record.epoch == event.epoch; });
+  return seen ? &entry : nullptr;
 }
 
 }  // namespace clarion::delivery

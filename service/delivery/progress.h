@@ -2,17 +2,24 @@
 //
 // Not thread-safe: guarded by Core's lock. In memory only, and bounded: the threads that moved last
 // are remembered, and of each the newest times.
+//
+// Offsets are those of the epochs that the thread had when it moved last. A log that loses its tail
+// gives the offsets of that tail to other events, in a later epoch, perhaps while nobody follows
+// the thread: so what is asked names the epoch, and of events of epochs that were not seen nothing
+// is said.
 #pragma once
 
 #include <cstddef>
 #include <deque>
 #include <list>
 #include <optional>
+#include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "proto/base/scheduler.h"
 #include "proto/contract/ids.h"
 #include "service/delivery/delivery.h"
+#include "service/log/log.h"
 
 namespace clarion::delivery {
 
@@ -50,28 +57,32 @@ class Progress {
  public:
   explicit Progress(size_t threads) : limit_(threads) {}
 
-  // `acknowledged` is W before this: of what lies below it nothing is known.
   struct Range {
     Offset from;
     Offset to;
   };
-  void Sent(const ThreadId& thread, Range range, Scheduler::Wall at, Offset acknowledged);
-  void Acknowledged(const ThreadId& thread, Offset offset, Scheduler::Wall at, Offset before);
-  void FallBack(const ThreadId& thread, Offset last);
+  // The thread of `state`, which has these events.
+  void Sent(const log::ThreadState& state, Range range, Scheduler::Wall at);
+  // Up to what `state` says; `before` is W before that: of what lies below it nothing is known.
+  void Acknowledged(const log::ThreadState& state, Offset before, Scheduler::Wall at);
   void Forget(const ThreadId& thread);
 
-  bool WasSent(const ThreadId& thread, Offset offset) const;
-  Milestones Of(const ThreadId& thread, Offset offset) const;
+  bool WasSent(const ThreadId& thread, const Position& event) const;
+  Milestones Of(const ThreadId& thread, const Position& event) const;
 
  private:
   struct Entry {
     ThreadId thread;
+    std::vector<log::EpochRecord> epochs;
     History sent;
     History acknowledged;
+    // Takes over the epochs of now, and drops what was lost before they began.
+    void KeepUp(const log::ThreadState& state, Offset known);
   };
   // Makes it the newest; the oldest goes if there are too many.
-  Entry& Touch(const ThreadId& thread, Offset known);
-  const Entry* Find(const ThreadId& thread) const;
+  Entry& Touch(const log::ThreadState& state, Offset known);
+  // Null: nothing is known of it.
+  const Entry* Find(const ThreadId& thread, const Position& event) const;
 
   const size_t limit_;
   std::list<Entry> entries_;  // newest first

@@ -10,6 +10,7 @@ using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::Not;
+using ::testing::UnorderedElementsAre;
 
 Scheduler::Wall Second(int n) {
   return Scheduler::Wall(std::chrono::seconds(n));
@@ -50,13 +51,62 @@ TEST(HistoryTest, FallsBackToWhatSurvived) {
 
 TEST(ProgressTest, RemembersTheThreadsThatMovedLast) {
   Progress progress(2);
-  progress.Sent(ThreadId("a"), {Offset(1), Offset(1)}, Second(1), Offset(0));
-  progress.Sent(ThreadId("b"), {Offset(1), Offset(1)}, Second(1), Offset(0));
-  progress.Acknowledged(ThreadId("a"), Offset(1), Second(2), Offset(0));
-  progress.Sent(ThreadId("c"), {Offset(1), Offset(1)}, Second(3), Offset(0));
-  EXPECT_FALSE(progress.WasSent(ThreadId("b"), Offset(1)));
-  EXPECT_EQ(progress.Of(ThreadId("a"), Offset(1)).acknowledged, Second(2));
-  EXPECT_EQ(progress.Of(ThreadId("c"), Offset(1)).first_sent, Second(3));
+  const auto state = [](const char* thread, uint64_t acknowledged) {
+    return log::ThreadState{.thread = ThreadId(thread),
+                            .epochs = {{Epoch("e"), Offset(1)}},
+                            .acknowledged = Offset(acknowledged)};
+  };
+  const Position first{Epoch("e"), Offset(1)};
+  progress.Sent(state("a", 0), {Offset(1), Offset(1)}, Second(1));
+  progress.Sent(state("b", 0), {Offset(1), Offset(1)}, Second(1));
+  progress.Acknowledged(state("a", 1), Offset(0), Second(2));
+  progress.Sent(state("c", 0), {Offset(1), Offset(1)}, Second(3));
+  EXPECT_FALSE(progress.WasSent(ThreadId("b"), first));
+  EXPECT_EQ(progress.Of(ThreadId("a"), first).acknowledged, Second(2));
+  EXPECT_EQ(progress.Of(ThreadId("c"), first).first_sent, Second(3));
+}
+
+class ProgressEpochsTest : public ::testing::Test {
+ protected:
+  // Epochs and where they begin.
+  static log::ThreadState State(std::vector<std::pair<const char*, uint64_t>> epochs) {
+    log::ThreadState state{.thread = ThreadId("t")};
+    for (const auto& [epoch, first] : epochs) state.epochs.push_back({Epoch(epoch), Offset(first)});
+    return state;
+  }
+  bool WasSent(const char* epoch, uint64_t offset) {
+    return progress_.WasSent(ThreadId("t"), {Epoch(epoch), Offset(offset)});
+  }
+  Progress progress_{10};
+};
+
+TEST_F(ProgressEpochsTest, NothingIsSaidOfEventsOfEpochsThatWereNotSeen) {
+  progress_.Sent(State({{"e", 1}}), {Offset(1), Offset(9)}, Second(1));
+  EXPECT_TRUE(WasSent("e", 9));
+  EXPECT_FALSE(WasSent("f", 6));
+}
+
+TEST_F(ProgressEpochsTest, WhatWasLostIsNotSaidOfWhatCameInItsPlace) {
+  progress_.Sent(State({{"e", 1}}), {Offset(1), Offset(9)}, Second(1));
+  // Twice it was lost: up to 5, then up to 7.
+  progress_.Sent(State({{"e", 1}, {"f", 6}, {"g", 8}}), {Offset(8), Offset(8)}, Second(2));
+  EXPECT_TRUE(WasSent("g", 8));
+  EXPECT_FALSE(WasSent("f", 7));
+  EXPECT_FALSE(WasSent("g", 9));
+}
+
+TEST_F(ProgressEpochsTest, WhatSurvivedIsRemembered) {
+  progress_.Sent(State({{"e", 1}}), {Offset(1), Offset(9)}, Second(1));
+  progress_.Sent(State({{"e", 1}, {"f", 6}}), {Offset(6), Offset(7)}, Second(2));
+  EXPECT_TRUE(WasSent("e", 5));
+  EXPECT_TRUE(WasSent("f", 7));
+}
+
+TEST_F(ProgressEpochsTest, WhereAllThatWasSeenIsGoneItBeginsAnew) {
+  progress_.Sent(State({{"e", 1}}), {Offset(1), Offset(9)}, Second(1));
+  progress_.Sent(State({{"f", 1}}), {Offset(1), Offset(2)}, Second(2));
+  EXPECT_TRUE(WasSent("f", 2));
+  EXPECT_FALSE(WasSent("f", 3));
 }
 
 class RememberingWatcher : public ReceiptWatcher {
@@ -74,9 +124,10 @@ class RememberingWatcher : public ReceiptWatcher {
 class ReceiptsTest : public DeliveryTest {
  protected:
   std::unique_ptr<Cancellation> Await(uint64_t offset, v1::WaitFor wanted,
-                                      std::chrono::seconds timeout = std::chrono::seconds(10)) {
+                                      std::chrono::seconds timeout = std::chrono::seconds(10),
+                                      const char* epoch = "e1") {
     auto wait =
-        delivery().AwaitReceipt(ThreadId("t"), {Epoch("e1"), Offset(offset)}, wanted, timeout,
+        delivery().AwaitReceipt(ThreadId("t"), {Epoch(epoch), Offset(offset)}, wanted, timeout,
                                 [this](v1::WaitOutcome outcome) {
                                   outcomes_.push_back(v1::WaitOutcome_Name(outcome).substr(13));
                                 });
@@ -95,6 +146,9 @@ class ReceiptsTest : public DeliveryTest {
   void Ack(TestGateway& gateway, uint64_t offset) {
     gateway.Ack(1, PositionOf("e1", offset), offset);
     log_.RunAll();
+  }
+  Milestones Of(const char* epoch, uint64_t offset) {
+    return delivery().MilestonesOf(ThreadId("t"), {Epoch(epoch), Offset(offset)});
   }
   std::vector<std::string> outcomes_;
 };
@@ -142,7 +196,23 @@ TEST_F(ReceiptsTest, WithNobodyThereTheTimeIsWaitedForThenSaidSo) {
   scheduler_.Advance(std::chrono::seconds(2));
   EXPECT_THAT(outcomes_, IsEmpty());
   scheduler_.Advance(std::chrono::seconds(1));
+  log_.RunAll();
   EXPECT_THAT(outcomes_, ElementsAre("NO_CONNECTION"));
+}
+
+TEST_F(ReceiptsTest, AnAckThatIsCommittedAfterTheLastSubscriberLeftIsReachedAtTheDeadline) {
+  auto gateway = Follows(2);
+  auto reached = Await(1, v1::WAIT_FOR_ACKNOWLEDGED, std::chrono::seconds(3));
+  auto beyond = Await(2, v1::WAIT_FOR_ACKNOWLEDGED, std::chrono::seconds(3));
+  gateway->CloseConnection("c");
+  log_.RunAll();
+  // The log had put it aside, until the thread was read from the disk.
+  log_.Ack(ThreadId("t"), UserId("ann"), {Epoch("e1"), Offset(1)}, [](const auto&) {});
+  log_.RunAll();
+  EXPECT_THAT(outcomes_, IsEmpty());
+  scheduler_.Advance(std::chrono::seconds(3));
+  log_.RunAll();
+  EXPECT_THAT(outcomes_, UnorderedElementsAre("REACHED", "NO_CONNECTION"));
 }
 
 TEST_F(ReceiptsTest, WhoComesWhileSomebodyWaitsIsAskedToo) {
@@ -163,8 +233,8 @@ TEST_F(ReceiptsTest, WhatALiveConnectionLeftOutWasNotSent) {
   EXPECT_THAT(outcomes_, ElementsAre("REACHED"));
   scheduler_.Advance(std::chrono::seconds(1));
   EXPECT_THAT(outcomes_, ElementsAre("REACHED", "SLOW"));
-  EXPECT_EQ(delivery().MilestonesOf(ThreadId("t"), Offset(3)).first_sent, std::nullopt);
-  EXPECT_NE(delivery().MilestonesOf(ThreadId("t"), Offset(5)).first_sent, std::nullopt);
+  EXPECT_EQ(Of("e1", 3).first_sent, std::nullopt);
+  EXPECT_NE(Of("e1", 5).first_sent, std::nullopt);
 }
 
 TEST_F(ReceiptsTest, AWatchWhoseFirstPictureCannotBeHadIsToldWhy) {
@@ -212,6 +282,19 @@ TEST_F(ReceiptsTest, WhatWasSentOfALostTailDoesNotCountForWhatCameInItsPlace) {
   EXPECT_THAT(outcomes_, ElementsAre("REACHED"));
 }
 
+TEST_F(ReceiptsTest, WhatWasLostWhileNobodyFollowedDoesNotCountForWhatCameInItsPlace) {
+  auto gateway = Follows(3);
+  gateway->Sent("t", PositionOf("e1", 3));
+  gateway->CloseConnection("c");
+  log_.RunAll();
+  log_.LoseTail(ThreadId("t"), Offset(1));
+  Append("t", "ann", {"again two", "again three"});
+  auto wait = Await(3, v1::WAIT_FOR_SENT, std::chrono::seconds(0), "e2");
+  EXPECT_THAT(outcomes_, ElementsAre("NO_CONNECTION"));
+  EXPECT_EQ(Of("e2", 3).first_sent, std::nullopt);
+  EXPECT_NE(Of("e1", 1).first_sent, std::nullopt);
+}
+
 TEST_F(ReceiptsTest, CancelledIsNeverAnsweredAndStoppingAnswersTheRest) {
   auto gateway = Follows(1);
   auto cancelled = Await(1, v1::WAIT_FOR_SENT);
@@ -230,10 +313,10 @@ TEST_F(ReceiptsTest, ItIsRememberedWhenWhatHappened) {
   scheduler_.Advance(std::chrono::seconds(5));
   gateway->Sent("t", PositionOf("e1", 2));
   Ack(*gateway, 1);
-  const Milestones first = delivery().MilestonesOf(ThreadId("t"), Offset(1));
+  const Milestones first = Of("e1", 1);
   EXPECT_EQ(first.first_sent, sent);
   EXPECT_EQ(first.acknowledged, sent + std::chrono::seconds(5));
-  const Milestones second = delivery().MilestonesOf(ThreadId("t"), Offset(2));
+  const Milestones second = Of("e1", 2);
   EXPECT_EQ(second.first_sent, sent + std::chrono::seconds(5));
   EXPECT_EQ(second.acknowledged, std::nullopt);
 }
@@ -285,7 +368,7 @@ TEST_F(ReceiptsTest, ADeletedThreadEndsThoseWhoWaitAndWatchAndIsForgotten) {
   log_.RunAll();
   EXPECT_THAT(outcomes_, ElementsAre("TIMED_OUT"));
   EXPECT_THAT(watcher->heard, ElementsAre("first ann 0/1", "NOT_FOUND"));
-  EXPECT_EQ(delivery().MilestonesOf(ThreadId("t"), Offset(1)).first_sent, std::nullopt);
+  EXPECT_EQ(Of("e1", 1).first_sent, std::nullopt);
   EXPECT_EQ(log_.followed(), 0u);
   watch.reset();
 }

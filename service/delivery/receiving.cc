@@ -53,7 +53,7 @@ void Core::OnEventsSent(const Attached& attached, const v1::EventsSent& sent, De
     // commit before we do.
     if (!Seamless(thread->state(), position) && !Ahead(thread->state(), position)) continue;
     const Progress::Range range{Offset(part.from_offset()), position.offset};
-    progress_.Sent(id, range, now, thread->state().acknowledged);
+    progress_.Sent(thread->state(), range, now);
     receipts_.OnReached(id, range.from, range.to, v1::WAIT_FOR_SENT, after);
   }
 }
@@ -65,7 +65,7 @@ void Core::OnAcknowledged(const ThreadId& id, Offset acknowledged) {
   if (thread == nullptr) return;
   const Offset before = std::exchange(thread->state().acknowledged, acknowledged);
   const Scheduler::Wall now = scheduler_->wall_now();
-  progress_.Acknowledged(id, acknowledged, now, before);
+  progress_.Acknowledged(thread->state(), before, now);
   TellReceipt(*thread, now, after);
 }
 
@@ -78,9 +78,9 @@ void Core::TellReceipt(const Followed& thread, std::optional<Scheduler::Wall> at
       after);
 }
 
-Milestones Core::MilestonesOf(const ThreadId& thread, Offset offset) const {
+Milestones Core::MilestonesOf(const ThreadId& thread, const Position& event) const {
   MutexLock lock(mutex_);
-  return progress_.Of(thread, offset);
+  return progress_.Of(thread, event);
 }
 
 // ---- Waiting for one event ----
@@ -101,29 +101,32 @@ std::unique_ptr<Cancellation> Core::AwaitReceipt(const ThreadId& thread, const P
     return std::make_unique<CoreCancellation<ReceiptWait>>(shared_from_this(), wait);
   }
   receipts_.Add(wait);
-  const Followed* followed = FindThread(thread);
-  if (followed != nullptr && followed->known) {
-    BeginWait(wait, followed->state(), timeout, after);
-  } else {
-    // Nobody follows it: nothing happens to it before somebody does.
-    after.Add([core = shared_from_this(), wait, timeout] {
-      core->log_->GetState(wait->thread, [core, wait, timeout](auto state) {
-        if (!state.ok()) LogFailure(WithContext(state.status(), {.operation = "AwaitReceipt"}));
-        Deferred later;
-        MutexLock lock(core->mutex_);
-        core->BeginWait(wait, state.ok() ? *state : log::ThreadState(), timeout, later);
-      });
-    });
-  }
+  Wait(wait, timeout, after);
   return std::make_unique<CoreCancellation<ReceiptWait>>(shared_from_this(), wait);
 }
 
-void Core::BeginWait(const std::shared_ptr<ReceiptWait>& wait, const log::ThreadState& state,
-                     std::chrono::nanoseconds timeout, Deferred& after) {
+void Core::Wait(const std::shared_ptr<ReceiptWait>& wait, std::chrono::nanoseconds timeout,
+                Deferred& after) {
   if (wait->answered) return;
-  const Offset offset = wait->position.offset;
-  const bool acknowledged = offset <= state.acknowledged;
-  const bool sent = progress_.WasSent(wait->thread, offset);
+  const Followed* followed = FindThread(wait->thread);
+  if (followed != nullptr && followed->known && !followed->leaving) {
+    return WaitFrom(wait, followed->state(), timeout, after);
+  }
+  after.Add([core = shared_from_this(), wait, timeout] {
+    core->log_->GetState(wait->thread, [core, wait, timeout](auto state) {
+      if (!state.ok()) LogFailure(WithContext(state.status(), {.operation = "AwaitReceipt"}));
+      Deferred later;
+      MutexLock lock(core->mutex_);
+      core->WaitFrom(wait, state.ok() ? *state : log::ThreadState(), timeout, later);
+    });
+  });
+}
+
+void Core::WaitFrom(const std::shared_ptr<ReceiptWait>& wait, const log::ThreadState& state,
+                    std::chrono::nanoseconds timeout, Deferred& after) {
+  if (wait->answered) return;
+  const bool acknowledged = wait->position.offset <= state.acknowledged;
+  const bool sent = progress_.WasSent(wait->thread, wait->position);
   if (acknowledged || (sent && wait->wanted == v1::WAIT_FOR_SENT)) {
     return receipts_.Answer(wait, v1::WAIT_OUTCOME_REACHED, after);
   }
@@ -135,19 +138,16 @@ void Core::BeginWait(const std::shared_ptr<ReceiptWait>& wait, const log::Thread
       SayAwaitSent(*feed.attached, wait->thread, wait->position);
     }
   }
-  wait->timer = scheduler_->After(timeout, [core = weak_from_this(), wait] {
-    const std::shared_ptr<Core> self = core.lock();
-    if (self == nullptr) return;
-    Deferred later;
-    MutexLock lock(self->mutex_);
-    self->receipts_.Answer(wait, self->OutcomeOf(*wait), later);
+  wait->timer = After(timeout, [wait](Core& core, Deferred& later) {
+    core.mutex_.AssertHeld();
+    core.Wait(wait, std::chrono::nanoseconds::zero(), later);
   });
 }
 
 v1::WaitOutcome Core::OutcomeOf(const ReceiptWait& wait) const {
   const Followed* thread = FindThread(wait.thread);
   if (thread == nullptr || thread->confirmed == 0) return v1::WAIT_OUTCOME_NO_CONNECTION;
-  const bool sent = progress_.WasSent(wait.thread, wait.position.offset);
+  const bool sent = progress_.WasSent(wait.thread, wait.position);
   return sent ? v1::WAIT_OUTCOME_TIMED_OUT : v1::WAIT_OUTCOME_SLOW;
 }
 

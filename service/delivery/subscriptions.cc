@@ -325,7 +325,6 @@ void Core::OnAppended(const ThreadId& id, const log::EventRun& run) {
   MutexLock lock(mutex_);
   Followed* thread = FindThread(id);
   if (thread == nullptr) return;
-  if (thread->state().end().epoch != run.epoch) progress_.FallBack(id, run.first.prev());
   thread->Append(run);
 }
 

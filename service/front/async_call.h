@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "grpcpp/support/server_callback.h"
@@ -21,6 +22,16 @@ class AsyncCall final : public grpc::ServerUnaryReactor,
                         public std::enable_shared_from_this<AsyncCall> {
  public:
   static std::shared_ptr<AsyncCall> Start(Core& core, ErrorContext context);
+  // Ends the call at once if `check` finds a fault in its request; see open().
+  template <class Request>
+  static std::shared_ptr<AsyncCall> Start(Core& core, ErrorContext context, const Request& request,
+                                          absl::Status (*check)(const Request&,
+                                                                const ErrorContext&)) {
+    auto call = Start(core, std::move(context));
+    if (!call->open()) return call;
+    if (absl::Status status = check(request, call->context()); !status.ok()) call->Fail(status);
+    return call;
+  }
 
   // True once: the caller then writes the response and calls Succeed or FailClaimed. Nobody else
   // ends the call.

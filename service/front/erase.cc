@@ -25,7 +25,8 @@ absl::Status Check(const v1::DeleteUserRequest& request, const ErrorContext& con
   return fields.ok() ? absl::OkStatus() : fields.Refusal(context);
 }
 
-// One thread after the other. Kept alive by what it waits for.
+// One thread after the other, until the service stops: it waits for the thread that is under way,
+// the call says how far it came, and its repetition goes on. Kept alive by what it waits for.
 class UserDeletion : public std::enable_shared_from_this<UserDeletion> {
  public:
   UserDeletion(Core& core, std::shared_ptr<AsyncCall> call, UserId user,
@@ -33,6 +34,7 @@ class UserDeletion : public std::enable_shared_from_this<UserDeletion> {
       : core_(core), call_(std::move(call)), user_(std::move(user)), response_(response) {}
 
   void Begin() {
+    if (!call_->BeginWriting()) return;
     // What was deleted is not listed any more, so this is always the rest.
     core_.log->ListThreadIds(
         user_, ThreadId(), kMostThreads,
@@ -47,17 +49,20 @@ class UserDeletion : public std::enable_shared_from_this<UserDeletion> {
  private:
   void Next() {
     if (!call_->open()) return;
-    if (threads_.empty()) {
-      if (!call_->Claim()) return;
-      *response_ = done_;
-      return call_->Succeed();
-    }
+    if (threads_.empty() || !core_.Serving().ok()) return Answer();
     const ThreadId thread = std::move(threads_.back());
     threads_.pop_back();
     core_.log->Delete(thread, user_,
                       [self = shared_from_this()](absl::StatusOr<log::DeletedThread> deleted) {
                         self->OnDeleted(deleted);
                       });
+  }
+
+  void Answer() {
+    if (!call_->Claim()) return;
+    if (!threads_.empty()) done_.set_complete(false);
+    *response_ = done_;
+    call_->Succeed();
   }
 
   void OnDeleted(const absl::StatusOr<log::DeletedThread>& deleted) {
@@ -86,12 +91,9 @@ grpc::ServerUnaryReactor* DeleteThread(Core& core, grpc::CallbackServerContext* 
                                        const v1::DeleteThreadRequest* request,
                                        v1::DeleteThreadResponse* response) {
   auto call = AsyncCall::Start(
-      core, CallFacts(*context, "DeleteThread").Context(request->user_id(), request->thread_id()));
+      core, CallFacts(*context, "DeleteThread").Context(request->user_id(), request->thread_id()),
+      *request, Check);
   if (!call->open()) return call->reactor();
-  if (absl::Status status = Check(*request, call->context()); !status.ok()) {
-    call->Fail(status);
-    return call->reactor();
-  }
   if (!call->BeginWriting()) return call->reactor();
   core.log->Delete(ThreadId(request->thread_id()), UserId(request->user_id()),
                    [call, response](absl::StatusOr<log::DeletedThread> deleted) {
@@ -108,12 +110,9 @@ grpc::ServerUnaryReactor* DeleteThread(Core& core, grpc::CallbackServerContext* 
 grpc::ServerUnaryReactor* DeleteUser(Core& core, grpc::CallbackServerContext* context,
                                      const v1::DeleteUserRequest* request,
                                      v1::DeleteUserResponse* response) {
-  auto call = AsyncCall::Start(core, CallFacts(*context, "DeleteUser").Context(request->user_id()));
+  auto call = AsyncCall::Start(core, CallFacts(*context, "DeleteUser").Context(request->user_id()),
+                               *request, Check);
   if (!call->open()) return call->reactor();
-  if (absl::Status status = Check(*request, call->context()); !status.ok()) {
-    call->Fail(status);
-    return call->reactor();
-  }
   std::make_shared<UserDeletion>(core, call, UserId(request->user_id()), response)->Begin();
   return call->reactor();
 }

@@ -23,6 +23,11 @@ void Fill(const log::LedgerCounts& counts, v1::LedgerCounts* out) {
   out->set_expired(counts.expired);
 }
 
+absl::Status Check(const v1::GetLedgerRequest& request, const ErrorContext& context) {
+  Fields fields;
+  return fields.Known(request).ok() ? absl::OkStatus() : fields.Refusal(context);
+}
+
 absl::Status Check(const v1::ListUndeliveredRequest& request, const ErrorContext& context) {
   Fields fields;
   fields.Known(request)
@@ -197,13 +202,8 @@ class UndeliveredPage : public std::enable_shared_from_this<UndeliveredPage> {
 grpc::ServerUnaryReactor* GetLedger(Core& core, grpc::CallbackServerContext* context,
                                     const v1::GetLedgerRequest* request,
                                     v1::GetLedgerResponse* response) {
-  auto call = AsyncCall::Start(core, CallFacts(*context, "GetLedger").Context());
+  auto call = AsyncCall::Start(core, CallFacts(*context, "GetLedger").Context(), *request, Check);
   if (!call->open()) return call->reactor();
-  Fields fields;
-  if (!fields.Known(*request).ok()) {
-    call->Fail(fields.Refusal(call->context()));
-    return call->reactor();
-  }
   core.log->GetLedger([call, response](absl::StatusOr<log::Ledger> ledger) {
     if (!call->Claim()) return;
     if (!ledger.ok()) return call->FailClaimed(ledger.status());
@@ -219,12 +219,9 @@ grpc::ServerUnaryReactor* ListUndelivered(Core& core, grpc::CallbackServerContex
                                           v1::ListUndeliveredResponse* response) {
   auto call = AsyncCall::Start(
       core,
-      CallFacts(*context, "ListUndelivered").Context(request->user_id(), request->thread_id()));
+      CallFacts(*context, "ListUndelivered").Context(request->user_id(), request->thread_id()),
+      *request, Check);
   if (!call->open()) return call->reactor();
-  if (absl::Status status = Check(*request, call->context()); !status.ok()) {
-    call->Fail(status);
-    return call->reactor();
-  }
   std::make_shared<UndeliveredPage>(core, call, *request, response)->Begin();
   return call->reactor();
 }

@@ -103,7 +103,8 @@ void FillEvent(const Core& core, const log::FoundEvent& found, const log::Thread
   response->mutable_event()->set_offset(found.offset.value());
   response->set_epoch(found.epoch.str());
   response->set_acknowledged(found.offset <= state.acknowledged);
-  const delivery::Milestones when = core.delivery->MilestonesOf(state.thread, found.offset);
+  const delivery::Milestones when =
+      core.delivery->MilestonesOf(state.thread, {found.epoch, found.offset});
   if (when.first_sent) *response->mutable_first_sent_at() = ToTimestamp(*when.first_sent);
   if (when.acknowledged) *response->mutable_acknowledged_at() = ToTimestamp(*when.acknowledged);
   const auto kept =
@@ -117,13 +118,9 @@ void FillEvent(const Core& core, const log::FoundEvent& found, const log::Thread
 grpc::ServerUnaryReactor* ListThreads(Core& core, grpc::CallbackServerContext* context,
                                       const v1::ListThreadsRequest* request,
                                       v1::ListThreadsResponse* response) {
-  auto call =
-      AsyncCall::Start(core, CallFacts(*context, "ListThreads").Context(request->user_id()));
+  auto call = AsyncCall::Start(core, CallFacts(*context, "ListThreads").Context(request->user_id()),
+                               *request, Check);
   if (!call->open()) return call->reactor();
-  if (absl::Status status = Check(*request, call->context()); !status.ok()) {
-    call->Fail(status);
-    return call->reactor();
-  }
   core.log->ListThreads(UserId(request->user_id()), request->page_token(),
                         PageSize(request->page_size()),
                         [call, response](absl::StatusOr<log::ThreadPage> page) {
@@ -142,12 +139,9 @@ grpc::ServerUnaryReactor* ListEvents(Core& core, grpc::CallbackServerContext* co
                                      const v1::ListEventsRequest* request,
                                      v1::ListEventsResponse* response) {
   auto call = AsyncCall::Start(
-      core, CallFacts(*context, "ListEvents").Context(request->user_id(), request->thread_id()));
+      core, CallFacts(*context, "ListEvents").Context(request->user_id(), request->thread_id()),
+      *request, Check);
   if (!call->open()) return call->reactor();
-  if (absl::Status status = Check(*request, call->context()); !status.ok()) {
-    call->Fail(status);
-    return call->reactor();
-  }
   PageQuery query{.thread = ThreadId(request->thread_id()),
                   .events = PageSize(request->page_size())};
   const auto position = [](const v1::Position& from) {
@@ -177,13 +171,9 @@ grpc::ServerUnaryReactor* ListEvents(Core& core, grpc::CallbackServerContext* co
 grpc::ServerUnaryReactor* GetEvent(Core& core, grpc::CallbackServerContext* context,
                                    const v1::GetEventRequest* request,
                                    v1::GetEventResponse* response) {
-  auto call =
-      AsyncCall::Start(core, CallFacts(*context, "GetEvent").Context({}, request->thread_id()));
+  auto call = AsyncCall::Start(
+      core, CallFacts(*context, "GetEvent").Context({}, request->thread_id()), *request, Check);
   if (!call->open()) return call->reactor();
-  if (absl::Status status = Check(*request, call->context()); !status.ok()) {
-    call->Fail(status);
-    return call->reactor();
-  }
   ThreadId thread(request->thread_id());
   core.log->Find(thread, EventId(request->event_id()),
                  [&core, call, thread, response](absl::StatusOr<log::FoundEvent> found) {

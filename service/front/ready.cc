@@ -73,12 +73,9 @@ grpc::ServerUnaryReactor* AwaitReady(Core& core, grpc::CallbackServerContext* co
                                      const v1::AwaitReadyRequest* request,
                                      v1::AwaitReadyResponse* response) {
   auto call = AsyncCall::Start(
-      core, CallFacts(*context, "AwaitReady").Context(request->user_id(), request->thread_id()));
+      core, CallFacts(*context, "AwaitReady").Context(request->user_id(), request->thread_id()),
+      *request, Check);
   if (!call->open()) return call->reactor();
-  if (absl::Status status = Check(*request, call->context()); !status.ok()) {
-    call->Fail(status);
-    return call->reactor();
-  }
   const auto timeout = request->has_timeout() ? ToNanoseconds(request->timeout()) : kDefaultReady;
   UserId user(request->user_id());
   ThreadId thread(request->thread_id());
@@ -102,12 +99,9 @@ grpc::ServerUnaryReactor* BindThread(Core& core, grpc::CallbackServerContext* co
                                      const v1::BindThreadRequest* request,
                                      v1::BindThreadResponse* response) {
   auto call = AsyncCall::Start(
-      core, CallFacts(*context, "BindThread").Context(request->user_id(), request->thread_id()));
+      core, CallFacts(*context, "BindThread").Context(request->user_id(), request->thread_id()),
+      *request, Check);
   if (!call->open()) return call->reactor();
-  if (absl::Status status = Check(*request, call->context()); !status.ok()) {
-    call->Fail(status);
-    return call->reactor();
-  }
   const auto timeout = request->has_timeout() ? ToNanoseconds(request->timeout()) : kDefaultBind;
   UserId user(request->user_id());
   ThreadId thread(request->thread_id());

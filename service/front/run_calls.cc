@@ -71,12 +71,9 @@ grpc::ServerUnaryReactor* StartRun(Core& core, grpc::CallbackServerContext* cont
                                    v1::StartRunResponse* response) {
   CallFacts facts(*context, "StartRun");
   auto call = AsyncCall::Start(
-      core, facts.Context(request->user_id(), request->thread_id(), request->run_id()));
+      core, facts.Context(request->user_id(), request->thread_id(), request->run_id()), *request,
+      Check);
   if (!call->open()) return call->reactor();
-  if (absl::Status status = Check(*request, call->context()); !status.ok()) {
-    call->Fail(status);
-    return call->reactor();
-  }
   runs::StartRunCall start{.request = Complete(*request),
                            .trace = std::move(facts.trace),
                            .context = call->context(),

@@ -50,6 +50,16 @@ TEST_F(StopTest, WaitsForTheAnswerOfARunWhoseStartTheDiskHasNot) {
   ExpectAnswered([this] { return StartRun(RunRequest("q1")); });
 }
 
+TEST_F(StopTest, WaitsForTheThreadOfAUserThatIsBeingDeletedAndLeavesTheOthers) {
+  for (const char* thread : {"t-1", "t-2", "t-3"}) MustPublish(Delta("e1", thread));
+  v1::DeleteUserRequest request;
+  request.set_user_id(kUser);
+  v1::DeleteUserResponse response;
+  ExpectAnswered([&] { return Call(&Stub::DeleteUser, request, &response); });
+  EXPECT_EQ(response.threads(), 1u);
+  EXPECT_FALSE(response.complete());
+}
+
 TEST_F(StopTest, WaitsForTheAnswersOfAStreamWhoseEventsTheDiskHasNot) {
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + kPatience);

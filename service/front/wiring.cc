@@ -165,12 +165,8 @@ class Sweep : public std::enable_shared_from_this<Sweep> {
 grpc::ServerUnaryReactor* CheckWiring(Core& core, grpc::CallbackServerContext* context,
                                       const v1::CheckWiringRequest* request,
                                       v1::CheckWiringResponse* response) {
-  auto call = AsyncCall::Start(core, CallFacts(*context, "CheckWiring").Context());
+  auto call = AsyncCall::Start(core, CallFacts(*context, "CheckWiring").Context(), *request, Check);
   if (!call->open()) return call->reactor();
-  if (absl::Status status = Check(*request, call->context()); !status.ok()) {
-    call->Fail(status);
-    return call->reactor();
-  }
   const auto timeout = request->has_timeout() ? ToNanoseconds(request->timeout()) : kDefaultTimeout;
   Plan plan = PlanFor(*request, core.delivery->Gateways());
   const std::vector<GatewayId> gateways = plan.gateways;

@@ -68,7 +68,8 @@ void CommitLoop::DeleteThread(ThreadLog& thread, Op& op) {
     if (!WriteErasure(thread, op, /*sync=*/true)) return;
     NoteDeletion(thread.id, owner, staged);
   }
-  // Whoever asks for it from now on finds the tombstone.
+  // Whoever asks for it from now on finds the tombstone; who asked before is answered after this.
+  deleted_now_.insert(thread.id);
   upkeep_.Remove(thread);
   deletion.done(answer);
   Answered(op);

@@ -148,16 +148,19 @@ void CommitLoop::AnswerFollows() {
       }
       ThreadState state;
       state.thread = op.thread;
-      if (thread != nullptr) {  // not erased just now
+      if (thread != nullptr && !thread->loading) {
         MutexLock lock(thread->mutex);
         state = thread->image->State();
         state.runs = thread->image->UnfinishedRuns();
+      } else {  // it was in memory when this call came, and was removed behind it
+        state.deleted = deleted_now_.contains(op.thread);
       }
       follow->done(std::move(state));
     }
     Answered(op);
   }
   follows_.clear();
+  deleted_now_.clear();
 }
 
 // Anybody can ask about threads that do not exist: they must not push those that do out of memory.

@@ -136,8 +136,9 @@ class CommitLoop {
 
   // Of threads that were blank when they came into memory in this cycle.
   std::vector<std::shared_ptr<ThreadLog>> blank_;
-  std::vector<Op> ready_;    // were parked
-  std::vector<Op> follows_;  // answered after the commit
+  std::vector<Op> ready_;                      // were parked
+  std::vector<Op> follows_;                    // answered after the commit
+  absl::flat_hash_set<ThreadId> deleted_now_;  // since those before were answered
   absl::flat_hash_set<ThreadLog*> loading_;
   absl::flat_hash_map<ThreadId, std::vector<Follower*>> followers_;
   RetentionScan retention_scan_{engine_.metrics};

@@ -4,6 +4,10 @@
 // until these are merged, in the write-ahead log until its memory is flushed, in the journal until
 // that part is given back. A purge brings all of that about.
 //
+// What may stay for longer is a thread's id, with its owner's: the database's list of files
+// (MANIFEST) names the first and last key of each table, also of tables that are gone, until it is
+// written anew, which is when it has grown to 64 KiB or at the next opening.
+//
 // Each deletion leaves an entry in the database, in the same write, until a purge has seen to it;
 // so one that a crash cut short is made up for after the next opening.
 #pragma once
@@ -33,9 +37,9 @@ absl::StatusOr<std::vector<PurgeEntry>> ReadPurgeEntries(Store& store);
 
 // Nothing that is needed stands in the journal before `journal_start`, durably, and all `entries`
 // lie before it. When this returns OK, no file of the database holds what the threads had, nor the
-// entries. Takes as long as the disk needs to write the tables anew that hold some of it; commits
-// go on meanwhile. UNAVAILABLE: a read that began before the deletion is still under way; to be
-// tried again.
+// entries; but for the list of files, see above. Takes as long as the disk needs to write the
+// tables anew that hold some of it; commits go on meanwhile. UNAVAILABLE: a read that began before
+// the deletion is still under way; to be tried again.
 absl::Status Purge(Store& store, uint64_t journal_start, const std::vector<PurgeEntry>& entries);
 
 }  // namespace clarion::log

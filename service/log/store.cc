@@ -51,6 +51,9 @@ rocksdb::DBOptions DatabaseOptions(const EmbeddedOptions& options) {
   db.stats_dump_period_sec = 0;
   db.stats_persist_period_sec = 0;
   db.max_open_files = 512;
+  // The list of files names first and last keys, also of files that are gone (purge.h): written
+  // anew when it has grown so far, it holds few of those.
+  db.max_manifest_file_size = 64u << 10;
   RouteReports(db);
   // One thread writes: nothing to gain from the machinery for many.
   db.allow_concurrent_memtable_write = false;

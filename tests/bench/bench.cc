@@ -13,12 +13,14 @@
 #include "tests/bench/followers.h"
 #include "tests/bench/load.h"
 #include "tests/e2e/support/deployment.h"
+#include "tests/e2e/support/raw_socket.h"
 
 namespace clarion::bench {
 namespace {
 
 using testing::Deployment;
 using testing::Form;
+using testing::NowNanos;
 
 std::vector<std::string> Threads(size_t count) {
   std::vector<std::string> threads;

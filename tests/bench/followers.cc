@@ -11,34 +11,14 @@
 #include "boost/asio/ip/tcp.hpp"
 #include "boost/asio/post.hpp"
 #include "boost/asio/write.hpp"
+#include "tests/e2e/support/raw_socket.h"
 
 namespace clarion::bench {
 
 namespace asio = boost::asio;
 using asio::ip::tcp;
-
-int64_t NowNanos() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(
-             std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
-
-namespace {
-
-// A masked text frame; the mask is zero, so the payload stays as it is.
-std::string ClientFrame(const std::string& text) {
-  std::string frame = "\x81";
-  if (text.size() < 126) {
-    frame += static_cast<char>(0x80 | text.size());
-  } else {
-    frame += static_cast<char>(0x80 | 126);
-    frame += static_cast<char>(text.size() >> 8);
-    frame += static_cast<char>(text.size());
-  }
-  return frame.append(4, '\0') + text;
-}
-
-}  // namespace
+using testing::ClientFrame;
+using testing::NowNanos;
 
 // Reads as much as there is at once; parses frame heads only.
 class Followers::Follower {
@@ -68,13 +48,7 @@ class Followers::Follower {
     return buffer;
   }
 
-  void Upgrade() {
-    Write(
-        "GET /v1/stream HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: "
-        "websocket\r\n"
-        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-        "Sec-WebSocket-Protocol: clarion.v1.json\r\n\r\n");
-  }
+  void Upgrade() { Write(testing::kUpgradeRequest); }
 
   void SayHello() {
     Write(ClientFrame(R"({"type":"connect","protocol":1,"token":")" + token_ + "\"}"));
@@ -82,7 +56,7 @@ class Followers::Follower {
     token_.shrink_to_fit();
   }
 
-  void Write(const std::string& bytes) {
+  void Write(std::string_view bytes) {
     boost::system::error_code ignored;
     asio::write(socket_, asio::buffer(bytes), ignored);
   }
@@ -103,32 +77,16 @@ class Followers::Follower {
 
   void Consume(std::string_view bytes) {
     if (!upgraded_) {
-      const size_t end = bytes.find("\r\n\r\n");
-      if (end == std::string_view::npos) {
+      if (!testing::TakeUpgradeAnswer(bytes)) {
         rest_ = bytes;
         return;
       }
       upgraded_ = true;
-      bytes.remove_prefix(end + 4);
       SayHello();
     }
     const int64_t now = NowNanos();
     uint64_t events = 0;
-    while (bytes.size() >= 2) {
-      size_t head = 2;
-      uint64_t length = static_cast<unsigned char>(bytes[1]) & 0x7f;
-      const size_t wide = length == 126 ? 2 : length == 127 ? 8 : 0;
-      if (bytes.size() < head + wide) break;
-      if (wide) {
-        length = 0;
-        for (size_t i = 0; i < wide; ++i)
-          length = length << 8 | static_cast<unsigned char>(bytes[2 + i]);
-        head += wide;
-      }
-      if (bytes.size() < head + length) break;
-      events += Frame(bytes.substr(head, length), now);
-      bytes.remove_prefix(head + length);
-    }
+    testing::TakeFrames(bytes, [&](std::string_view text) { events += Frame(text, now); });
     if (events) owner_->CountEvents(events);
     rest_ = bytes;
   }

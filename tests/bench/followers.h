@@ -14,9 +14,6 @@
 
 namespace clarion::bench {
 
-// Nanoseconds of the steady clock; publishers write it into `delta`, followers read it back.
-int64_t NowNanos();
-
 class Followers {
  public:
   explicit Followers(uint16_t port);

@@ -13,8 +13,8 @@
 #include <thread>
 
 #include "proto/base/text.h"
-#include "tests/bench/followers.h"
 #include "tests/e2e/support/producer.h"
+#include "tests/e2e/support/raw_socket.h"
 
 namespace clarion::bench {
 namespace {
@@ -24,13 +24,13 @@ class Maker {
  public:
   explicit Maker(const Load& load)
       : load_(load),
-        run_(Concat("b", NowNanos())),
+        run_(Concat("b", testing::NowNanos())),
         padding_(load.payload_bytes > 230 ? load.payload_bytes - 230 : 0, '.') {}
 
   v1::Event Next() {
     const std::string& thread = load_.threads[made_ % load_.threads.size()];
     return testing::Thinking(load_.user, thread, Concat(run_, "-", made_++),
-                             std::to_string(NowNanos()) + padding_);
+                             std::to_string(testing::NowNanos()) + padding_);
   }
   uint64_t made() const { return made_; }
 

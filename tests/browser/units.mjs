@@ -167,6 +167,32 @@ export const units = {
     equal(seen.problems, []);
   },
 
+  "of compacted events not more than so many are remembered, and none too few": async () => {
+    const { equal, start, subscribed, event } = window.lab;
+    const { connected, stream, seen } = start();
+    const socket = await connected();
+    socket.say(subscribed({ from_offset: 1 }));
+    for (let n = 1; n <= 200; ++n) socket.say(event(2 * n, { first_offset: 2 * n - 1 }));
+    equal(stream.merged.get("t").length, 64);
+    socket.say(subscribed({ epoch: "f", from_offset: 4, missed: true }),
+      { type: "missed", thread_id: "t", epoch: "f", from_offset: 4, to_offset: 400, reason: "log_rolled_back", discard_after: 3 });
+    equal(socket.last("subscribe").after, { epoch: "f", offset: 0 }, "before the event that holds 3");
+    equal(seen.problems, []);
+  },
+
+  "of a thread that is deleted or left no compacted events are remembered": async () => {
+    const { equal, start, subscribed, event } = window.lab;
+    const { connected, stream } = start();
+    const socket = await connected();
+    for (const thread_id of ["t", "u"]) {
+      socket.say(subscribed({ thread_id, from_offset: 1 }), event(4, { thread_id, first_offset: 1 }));
+    }
+    socket.say({ type: "missed", thread_id: "t", epoch: "e", from_offset: 1, to_offset: 4, reason: "deleted" });
+    equal([...stream.merged.keys()], ["u"]);
+    socket.say({ type: "unsubscribed", thread_id: "u" });
+    equal(stream.merged.size, 0);
+  },
+
   "what was missed is passed over, what was rolled back is taken back": async () => {
     const { equal, start, subscribed, event } = window.lab;
     const { connected, stream, seen } = start();

@@ -1,4 +1,5 @@
 // What every log engine must do with what is written: events, owners, runs, acks.
+#include <algorithm>
 #include <future>
 #include <memory>
 #include <string>
@@ -460,6 +461,28 @@ TEST_P(LogContractTest, DeletedThreadIsNobodysAndHasNothing) {
     EXPECT_FALSE(client().State("other").deleted);
     round == 0 ? under_test().Evict() : under_test().Reopen();
   }
+}
+
+TEST_P(LogContractTest, WhoFollowsWhileTheThreadIsDeletedIsToldThatItIs) {
+  client().Add("t", "u", {"a"});
+  RecordingFollower follower;
+  std::promise<ThreadState> followed;
+  std::promise<bool> deleted;
+  // Inside the engine's callback: both reach it together.
+  under_test().log()->Append(
+      {ThreadId("t"), UserId("u"), Items({"b"})}, [&](const absl::StatusOr<AppendResult>&) {
+        Log& log = *under_test().log();
+        log.Follow(ThreadId("t"), &follower,
+                   [&](absl::StatusOr<ThreadState> state) { followed.set_value(*state); });
+        log.Delete(ThreadId("t"), UserId("u"), [&](const absl::StatusOr<DeletedThread>& done) {
+          deleted.set_value(done.ok());
+        });
+      });
+  EXPECT_TRUE(deleted.get_future().get());
+  const ThreadState state = followed.get_future().get();
+  client().Unfollow("t", &follower);
+  const std::vector<std::string> calls = follower.calls();
+  EXPECT_TRUE(state.deleted || std::count(calls.begin(), calls.end(), "deleted 2") == 1);
 }
 
 TEST_P(LogContractTest, LedgerOfADeletedThreadStaysInTheSums) {

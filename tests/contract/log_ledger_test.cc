@@ -127,17 +127,21 @@ class PurgeTest : public EmbeddedLogTest {
  protected:
   static constexpr char kMarker[] = "MARKER-of-what-is-to-go";
   static constexpr char kThread[] = "thread-that-is-to-go";
+  // Of this thread alone.
+  static constexpr char kOwner[] = "owner-of-what-is-to-go";
 
-  void Publish(const std::string& thread, const std::string& text, int count) {
+  void Publish(const std::string& thread, const std::string& owner, const std::string& text,
+               int count) {
     for (int n = 0; n < count; ++n) {
       const std::string id = text + std::to_string(n);
       std::string words = text;
       words.append("-").append(id);
       ASSERT_TRUE(
-          client().Append(thread, "u", {Item(id, {.critical = n % 3 == 0, .text = words})}).ok());
+          client().Append(thread, owner, {Item(id, {.critical = n % 3 == 0, .text = words})}).ok());
     }
-    ASSERT_TRUE(
-        client().Append(thread, "u", {Start(text + "-start", text + "-run", text + "-data")}).ok());
+    ASSERT_TRUE(client()
+                    .Append(thread, owner, {Start(text + "-start", text + "-run", text + "-data")})
+                    .ok());
   }
   // Files that hold `text`.
   std::vector<std::string> FilesWith(const std::string& text) {
@@ -149,6 +153,22 @@ class PurgeTest : public EmbeddedLogTest {
       if (bytes.find(text) != std::string::npos) files.push_back(entry.path().filename());
     }
     return files;
+  }
+  // Those that hold anything of the deleted thread: events, run, its id, its owner.
+  std::vector<std::string> FilesWithAny() {
+    std::vector<std::string> files;
+    for (const char* text : {kMarker, kThread, kOwner}) {
+      for (const std::string& file : FilesWith(text)) files.push_back(file + " has " + text);
+    }
+    return files;
+  }
+  // What holds after a purge. The database's list of files names first and last keys, also of files
+  // that are gone, so it may name thread and owner, and nothing else, until it is written anew.
+  void ExpectPurged() {
+    for (const std::string& found : FilesWithAny()) {
+      EXPECT_TRUE(found.starts_with("MANIFEST-")) << found;
+    }
+    EXPECT_THAT(FilesWith(kMarker), IsEmpty());
   }
   static const Counter& Purged() { return GetCounter("clarion_log_purged_threads_total", ""); }
   // Turns the clock, again if a purge has to be tried again, until another one has ended.
@@ -177,22 +197,24 @@ TEST_F(PurgeTest, NoFileHoldsWhatADeletedThreadHeldAWhileLater) {
       options.tail_events = 1000;
       options.tail_bytes = 1u << 20;
     });
-    Publish("before", "kept", 5);
-    Publish(kThread, kMarker, 40);
-    Publish("after", "kept too", 5);
+    Publish("before", "u", "kept", 5);
+    Publish(kThread, kOwner, kMarker, 40);
+    Publish("after", "u", "kept too", 5);
     if (in == In::kChunks) log().Evict();
     if (in == In::kJournalsTables) log().Reopen();
     const auto kept = client().ReadAll("before");
-    ASSERT_FALSE(FilesWith(kMarker).empty()) << "the test would show nothing";
+    for (const char* text : {kMarker, kThread, kOwner}) {
+      ASSERT_FALSE(FilesWith(text).empty()) << "the test would show nothing of " << text;
+    }
     const uint64_t before = Purged().value();
-    ASSERT_TRUE(client().Delete(kThread, "u").ok());
+    ASSERT_TRUE(client().Delete(kThread, kOwner).ok());
     client().Add("after", "u", {"later"});
     AwaitPurge(before);
-    EXPECT_THAT(FilesWith(kMarker), IsEmpty());
+    ExpectPurged();
     EXPECT_THAT(client().ReadAll("before"), testing::ElementsAreArray(kept));
     EXPECT_EQ(client().State("after").last, Offset(7));
     log().Reopen();
-    EXPECT_THAT(FilesWith(kMarker), IsEmpty());
+    EXPECT_THAT(FilesWithAny(), IsEmpty()) << "opening writes the list of files anew";
     EXPECT_THAT(client().ReadAll("before"), testing::ElementsAreArray(kept));
     EXPECT_TRUE(client().State(kThread).deleted);
     ASSERT_TRUE(client().Delete("before", "u").ok());
@@ -204,13 +226,28 @@ TEST_F(PurgeTest, NoFileHoldsWhatADeletedThreadHeldAWhileLater) {
 
 TEST_F(PurgeTest, WhatAnEarlierProcessDeletedIsPurgedAfterOpening) {
   Open([](EmbeddedOptions& options) { options.purge_after = 1h; });
-  Publish(kThread, kMarker, 40);
+  Publish(kThread, kOwner, kMarker, 40);
   log().Evict();
-  ASSERT_TRUE(client().Delete(kThread, "u").ok());
+  ASSERT_TRUE(client().Delete(kThread, kOwner).ok());
   log().Reopen();
   ASSERT_FALSE(FilesWith(kMarker).empty()) << "the test would show nothing";
   AwaitPurge(Purged().value());
-  EXPECT_THAT(FilesWith(kMarker), IsEmpty());
+  ExpectPurged();
+}
+
+TEST_F(PurgeTest, ListOfFilesNamesADeletedThreadOnlyUntilItHasGrown) {
+  Open([](EmbeddedOptions& options) { options.purge_after = 1min; });
+  const auto purge = [&](const std::string& thread, const std::string& owner) {
+    Publish(thread, owner, "x", 4);
+    log().Evict();
+    const uint64_t before = Purged().value();
+    ASSERT_TRUE(client().Delete(thread, owner).ok());
+    AwaitPurge(before);
+  };
+  purge(kThread, kOwner);
+  ASSERT_FALSE(FilesWithAny().empty()) << "the test would show nothing";
+  for (int n = 0; n < 200 && !FilesWithAny().empty(); ++n) purge("t" + std::to_string(n), "u");
+  EXPECT_THAT(FilesWithAny(), IsEmpty());
 }
 
 TEST_F(PurgeTest, PurgeWaitsForItsTimeAndTakesWhatWasDeletedMeanwhile) {

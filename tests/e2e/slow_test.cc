@@ -10,6 +10,7 @@
 #include "tests/e2e/support/crowd.h"
 #include "tests/e2e/support/deployment.h"
 #include "tests/e2e/support/producer.h"
+#include "tests/e2e/support/raw_socket.h"
 
 namespace clarion::testing {
 namespace {

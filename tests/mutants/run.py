@@ -2,8 +2,8 @@
 """Plants bugs at the seams, one after the other, and says which tests catch them.
 
 Each tests/mutants/*.patch begins with lines `# what: ...` (the bug) and `# tests: NAME ...` (test
-programs of which at least one has to fail, in the order in which they are tried). The sources are
-copied to build/mutants, so that the tree stays as it is.
+programs of which at least one has to fail, in the order in which they are tried). One that does not
+apply, or not build, fails too. The sources are copied to build/mutants, so that the tree stays as it is.
 
 usage: run.py SOURCE_DIR BUILD_DIR [PATCH ...]
 """
@@ -14,6 +14,10 @@ import shutil
 import subprocess
 import sys
 import time
+
+
+class Broken(Exception):
+    """The patch is of no use as it is."""
 
 
 def fields(patch):
@@ -50,10 +54,10 @@ def copy_sources(source, copy):
 
 
 def caught_by(copy, tests):
-    """The test that fails; None: all pass. Raises if the mutant does not build."""
+    """The test that fails; None: all pass. Raises Broken if the mutant does not build."""
     code, output = run(["./dev", "build", *tests], copy)
     if code != 0:
-        raise RuntimeError(f"does not build:\n{output[-3000:]}")
+        raise Broken(f"does not build:\n{output[-3000:]}")
     for test in tests:
         code, _ = run(["ctest", "--test-dir", "build/dev", "-R", f"^{test}$", "--timeout", "300"],
                       copy)
@@ -62,33 +66,38 @@ def caught_by(copy, tests):
     return None
 
 
+def verdict(copy, patch, tests):
+    """Whether the mutant was caught, and a word on it."""
+    code, output = run(["patch", "-p1", "-i", str(patch)], copy)
+    if code != 0:
+        return False, f"BROKEN, does not apply:\n{output}"
+    began = time.monotonic()
+    try:
+        caught = caught_by(copy, tests)
+    except Broken as problem:
+        return False, f"BROKEN, {problem}"
+    finally:
+        run(["patch", "-R", "-p1", "-i", str(patch)], copy)
+    took = f"{time.monotonic() - began:.0f} s"
+    if caught is None:
+        return False, f"SURVIVED {', '.join(tests)} ({took})"
+    return True, f"caught by {caught} ({took})"
+
+
 def main():
     source = pathlib.Path(sys.argv[1]).resolve()
     copy = pathlib.Path(sys.argv[2]).resolve() / "mutants"
     chosen = [pathlib.Path(name).resolve() for name in sys.argv[3:]]
     patches = chosen or sorted((source / "tests" / "mutants").glob("*.patch"))
-    survivors = []
+    failed = 0
     for patch in patches:
         what, tests = fields(patch)
         copy_sources(source, copy)
-        code, output = run(["patch", "-p1", "-i", str(patch)], copy)
-        if code != 0:
-            raise SystemExit(f"{patch.name} does not apply any more:\n{output}")
-        began = time.monotonic()
-        try:
-            caught = caught_by(copy, tests)
-        except RuntimeError as problem:
-            raise SystemExit(f"{patch.name} {problem}") from problem
-        finally:
-            run(["patch", "-R", "-p1", "-i", str(patch)], copy)
-        took = f"{time.monotonic() - began:.0f} s"
-        if caught:
-            print(f"{patch.stem}: caught by {caught} ({took}): {what}", flush=True)
-        else:
-            print(f"{patch.stem}: SURVIVED {', '.join(tests)} ({took}): {what}", flush=True)
-            survivors.append(patch.stem)
-    print(f"{len(patches) - len(survivors)} passed, {len(survivors)} failed")
-    return 1 if survivors else 0
+        caught, word = verdict(copy, patch, tests)
+        print(f"{patch.stem}: {what}: {word}", flush=True)
+        failed += not caught
+    print(f"{len(patches) - failed} passed, {failed} failed")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ const LEAST_REFRESH_MS = 5_000;
 const SILENT_HEARTBEATS = 2.5;
 const ACK_EVERY_MS = 200;
 const MAX_POSITIONS = 1024; // of one `connect`: stream.proto
+const MAX_MERGED = 64; // ranges of one thread
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 export const State = Object.freeze({
@@ -68,7 +69,8 @@ export class Stream {
     this.onProblem = onProblem;
 
     this.positions = new Map(); // thread_id -> {epoch, offset}, least recently active first
-    this.merged = new Map(); // thread_id -> [[first_offset, offset]]: compacted events that were seen
+    // thread_id -> [[first_offset, offset]]: compacted events that were seen, the oldest drawn together
+    this.merged = new Map();
     this.asked = new Map(); // thread_id -> {id, from?, after?}: asked for by name, not answered yet
     this.acks = new Map(); // thread_id -> {epoch, offset}: how far the page has come
     this.unsentAcks = new Set();
@@ -267,6 +269,9 @@ export class Stream {
       case "missed":
         this.#missed(frame);
         break;
+      case "unsubscribed":
+        this.merged.delete(frame.thread_id);
+        break;
       case "caught_up":
         // The last ack may have gone down with the connection before.
         if (this.acks.has(frame.thread_id)) this.#planAck(frame.thread_id);
@@ -323,6 +328,7 @@ export class Stream {
   #missed(frame) {
     const { thread_id, epoch, discard_after: kept } = frame;
     this.#setPosition(thread_id, { epoch, offset: kept ?? frame.to_offset ?? 0 });
+    if (frame.reason === "deleted") this.merged.delete(thread_id);
     if (kept === undefined) return;
     const merged = this.merged.get(thread_id) ?? [];
     this.merged.set(thread_id, merged.filter(([, last]) => last <= kept));
@@ -364,6 +370,8 @@ export class Stream {
     const merged = this.merged.get(thread_id);
     while (merged.length > 0 && merged.at(-1)[1] >= first_offset) merged.pop(); // seen again
     merged.push([first_offset, offset]);
+    // Drawn together: if a part is lost, more than need be is discarded and asked for again.
+    if (merged.length > MAX_MERGED) merged.splice(0, 2, [merged[0][0], merged[1][1]]);
   }
 
   #setPosition(threadId, position) {

@@ -11,35 +11,17 @@
 #include "boost/asio/ip/tcp.hpp"
 #include "boost/asio/post.hpp"
 #include "boost/asio/write.hpp"
+#include "tests/e2e/support/raw_socket.h"
 
 namespace clarion::testing {
 
 namespace asio = boost::asio;
 using asio::ip::tcp;
 
-int64_t NowNanos() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(
-             std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
-
 namespace {
 
 // More than the largest frame: a page, and what stands around it.
 constexpr size_t kReadBytes = 2 * 1024 * 1024;
-
-// A masked text frame; the mask is zero, so the payload stays as it is.
-std::string ClientFrame(const std::string& text) {
-  std::string frame = "\x81";
-  if (text.size() < 126) {
-    frame += static_cast<char>(0x80 | text.size());
-  } else {
-    frame += static_cast<char>(0x80 | 126);
-    frame += static_cast<char>(text.size() >> 8);
-    frame += static_cast<char>(text.size());
-  }
-  return frame.append(4, '\0') + text;
-}
 
 uint64_t NumberAt(std::string_view text, size_t at) {
   return std::strtoull(text.data() + at, nullptr, 10);
@@ -60,11 +42,7 @@ class Crowd::Member {
     socket_.set_option(tcp::no_delay(true), ignored);
     // The smallest that there is: what is not read waits on the other side.
     if (!options_.reads) socket_.set_option(asio::socket_base::receive_buffer_size(1), ignored);
-    Write(
-        "GET /v1/stream HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: "
-        "websocket\r\n"
-        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-        "Sec-WebSocket-Protocol: clarion.v1.json\r\n\r\n");
+    Write(kUpgradeRequest);
     Read();
   }
   void Check(uint64_t goal) {
@@ -81,7 +59,7 @@ class Crowd::Member {
   }
 
  private:
-  void Write(const std::string& bytes) {
+  void Write(std::string_view bytes) {
     boost::system::error_code ignored;
     asio::write(socket_, asio::buffer(bytes), ignored);
   }
@@ -104,33 +82,17 @@ class Crowd::Member {
 
   void Consume(std::string_view bytes) {
     if (!upgraded_) {
-      const size_t end = bytes.find("\r\n\r\n");
-      if (end == std::string_view::npos) {
+      if (!TakeUpgradeAnswer(bytes)) {
         rest_ = bytes;
         return;
       }
       upgraded_ = true;
-      bytes.remove_prefix(end + 4);
       Write(ClientFrame(R"({"type":"connect","protocol":1,"token":")" + options_.token +
                         R"(","subscribe":[{"thread_id":")" + options_.thread + R"(","from":")" +
                         options_.from + R"(","history":")" + options_.history + "\"}]}"));
     }
     const int64_t now = NowNanos();
-    while (bytes.size() >= 2) {
-      size_t head = 2;
-      uint64_t length = static_cast<unsigned char>(bytes[1]) & 0x7f;
-      const size_t wide = length == 126 ? 2 : length == 127 ? 8 : 0;
-      if (bytes.size() < head + wide) break;
-      if (wide) {
-        length = 0;
-        for (size_t i = 0; i < wide; ++i)
-          length = length << 8 | static_cast<unsigned char>(bytes[2 + i]);
-        head += wide;
-      }
-      if (bytes.size() < head + length) break;
-      Frame(bytes.substr(head, length), now);
-      bytes.remove_prefix(head + length);
-    }
+    TakeFrames(bytes, [&](std::string_view text) { Frame(text, now); });
     rest_ = bytes;
     Check(crowd_->goal_);
     crowd_->Notify();

@@ -17,9 +17,6 @@
 
 namespace clarion::testing {
 
-// Nanoseconds of the steady clock; publishers write it into `delta`, the crowd reads it back.
-int64_t NowNanos();
-
 struct CrowdMember {
   std::string token;
   std::string thread;
