@@ -77,6 +77,11 @@ class TinyService : public link::Link {
     }
     Later([page = std::move(page), done = std::move(done)] { done(page); });
   }
+  void Ask(v1::AskRequest /*request*/, link::AskCallback done) override {
+    Later([done = std::move(done)] {
+      done(MakeError(Reason::kNotFound, "a tiny service knows nothing"));
+    });
+  }
   void Stop() override { sink_ = nullptr; }
 
   void OpenCanary() {

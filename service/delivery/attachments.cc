@@ -144,6 +144,8 @@ void Core::Handle(Attached& attached, v1::GatewayMessage& message, Deferred& aft
       return OnProbeAnswered(attached, message.probe_answered(), after);
     case Kind::kEventsSent:
       return OnEventsSent(attached, message.events_sent(), after);
+    case Kind::kFramesDelivered:
+      return passing_.OnDelivered(attached, message.frames_delivered(), after);
     case Kind::kDraining:
       return OnDraining(attached, after);
     case Kind::kCanaryReport:
@@ -277,6 +279,7 @@ void Core::CloseConnection(Connection& connection, v1::ConnectionState state,
   }
   binding_.OnGone(connection, after);
   probes_.OnGone(connection);
+  passing_.OnGone(connection, after);
   registry_.Close(connection, state, reason);
   watchers_.Changed(connection, nullptr, after);
   TellWaiters(connection.user, nullptr, after);

@@ -31,6 +31,7 @@
 #include "service/delivery/delivery.h"
 #include "service/delivery/feeds.h"
 #include "service/delivery/page_turns.h"
+#include "service/delivery/passing.h"
 #include "service/delivery/probes.h"
 #include "service/delivery/progress.h"
 #include "service/delivery/readiness.h"
@@ -47,9 +48,10 @@ class Core final : public log::Follower,
  public:
   Core(Options options, log::Log* log, Scheduler* scheduler);
 
-  // ---- Delivery; see delivery.h (delivery.cc, pages.cc) ----
+  // ---- Delivery; see delivery.h (delivery.cc, pages.cc, questions.cc) ----
   std::shared_ptr<link::GatewaySession> OnAttached(std::shared_ptr<link::Attachment> carrier);
   void ReadPage(v1::ReadPageRequest request, link::PageCallback done);
+  void Ask(v1::AskRequest request, link::AskCallback done);
   uint32_t Subscriptions(const ThreadId& thread) const;
   std::unique_ptr<Cancellation> AwaitReady(const UserId& user, const ThreadId& thread,
                                            v1::Readiness wanted, std::chrono::nanoseconds timeout,
@@ -197,6 +199,10 @@ class Core final : public log::Follower,
   void OnPageRead(const std::shared_ptr<PageRead>& read, Offset from,
                   absl::StatusOr<log::ReadResult> result);
 
+  // What browsers ask for (questions.cc).
+  void ListUserThreads(const v1::ListUserThreads& question, link::AskCallback done);
+  void PassFrames(v1::PassFrames question, link::AskCallback done);
+
   // What follows from a change.
   ReadyFacts FactsOf(const UserId& user, const ThreadId& thread) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -226,6 +232,7 @@ class Core final : public log::Follower,
   Binding binding_ ABSL_GUARDED_BY(mutex_);
   Watchers watchers_ ABSL_GUARDED_BY(mutex_);
   Probes probes_ ABSL_GUARDED_BY(mutex_);
+  Passing passing_ ABSL_GUARDED_BY(mutex_);
   Receipts receipts_ ABSL_GUARDED_BY(mutex_);
   Progress progress_ ABSL_GUARDED_BY(mutex_);
   uint64_t last_all_generation_ ABSL_GUARDED_BY(mutex_) = 0;

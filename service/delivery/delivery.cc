@@ -29,6 +29,9 @@ class DeliveryHandle final : public Delivery {
   void ReadPage(v1::ReadPageRequest request, link::PageCallback done) override {
     core_->ReadPage(std::move(request), std::move(done));
   }
+  void Ask(v1::AskRequest request, link::AskCallback done) override {
+    core_->Ask(std::move(request), std::move(done));
+  }
   uint32_t Subscriptions(const ThreadId& thread) const override {
     return core_->Subscriptions(thread);
   }
@@ -97,6 +100,7 @@ Core::Core(Options options, log::Log* log, Scheduler* scheduler)
                 scheduler),
       readiness_(scheduler),
       binding_(scheduler),
+      passing_({.calls = options_.passing_frames}, scheduler),
       receipts_(scheduler),
       progress_(options_.remembered_threads) {}
 
@@ -344,6 +348,7 @@ void Core::Stop() {
   binding_.AnswerAll(after);
   watchers_.EndAll(status, after);
   receipts_.EndAll(status, after);
+  passing_.EndAll(status, after);
   after.Add([this] { page_turns_.Stop(); });
   canaries_.clear();
 }

@@ -42,6 +42,10 @@ struct Options {
   size_t watch_queue = 4096;
   // Threads that `subscribe` {all} follows at most; its page is told which is the first left out.
   size_t all_threads = 10'000;
+  // Frames of pages that may be on their way from one gateway to another at a time, and how long
+  // until whoever passed them is told that they did not get there.
+  size_t passing_frames = 4'096;
+  std::chrono::seconds pass_timeout{10};
   // Threads of which it is remembered when their events were sent and acknowledged.
   size_t remembered_threads = 10'000;
   // Pages of replay that are read and compacted at a time; the others wait.

@@ -309,7 +309,25 @@ class FakeLog final : public log::Log {
         });
   }
 
-  void ListThreads(UserId, std::string, size_t, Callback<log::ThreadPage>) override {}
+  // By id, whatever happened last; a token is the id that the page before ended with.
+  void ListThreads(UserId owner, std::string token, size_t size,
+                   Callback<log::ThreadPage> done) override {
+    MutexLock lock(mutex_);
+    At(ThreadId("_list"))
+        .calls.push_back([this, owner, token, size, done = std::move(done)](Thread& list) {
+          mutex_.AssertHeld();
+          log::ThreadPage page;
+          for (auto at = threads_.upper_bound(ThreadId(token)); at != threads_.end(); ++at) {
+            if (at->second.state.owner != owner) continue;
+            if (page.threads.size() == size) {
+              page.next_page_token = page.threads.back().thread.str();
+              break;
+            }
+            page.threads.push_back(at->second.state);
+          }
+          list.calls_back.push_back([done, page = std::move(page)] { done(page); });
+        });
+  }
 
   void GetLedger(Callback<log::Ledger>) override {}
 

@@ -5,12 +5,11 @@
 #include "proto/base/text.h"
 #include "proto/contract/error.h"
 #include "service/delivery/core.h"
+#include "service/delivery/summaries.h"
 #include "telemetry/log.h"
 
 namespace clarion::delivery {
 namespace {
-
-constexpr int kMaxActiveRuns = 100;
 
 v1::ServiceMessage Refusal(uint64_t subscription_id, Reason reason, std::string_view message) {
   v1::ServiceMessage out;
@@ -26,16 +25,6 @@ Start StartOf(const v1::SubscribeThread& subscribe) {
     start.after = Position{Epoch(subscribe.after().epoch()), Offset(subscribe.after().offset())};
   }
   return start;
-}
-
-void AddActiveRuns(const log::ThreadState& state, v1::SubscriptionStarted* started) {
-  for (const log::RunRecord& run : state.runs) {
-    if (run.end != Offset(0) || started->active_runs_size() == kMaxActiveRuns) continue;
-    v1::ActiveRun& active = *started->add_active_runs();
-    active.set_run_id(run.run_id.str());
-    active.set_agent_name(run.agent_name);
-    active.set_offset(run.start.value());
-  }
 }
 
 // Another confirmed subscription of the connection follows the same thread.
@@ -198,7 +187,7 @@ void Core::StartSubscription(Subscription& subscription, Deferred& after) {
   started.mutable_last()->set_offset(state.last.value());
   started.set_from_offset(resolution.from.value());
   for (v1::Missed& missed : resolution.missed) *started.add_missed() = std::move(missed);
-  AddActiveRuns(state, &started);
+  AddActiveRuns(state, started.mutable_active_runs());
   subscription.attached->Say(std::move(message));
   if (const Position* awaited = receipts_.Awaited(thread.id())) {
     SayAwaitSent(*subscription.attached, thread.id(), *awaited);
