@@ -17,6 +17,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "proto/base/mutex.h"
+#include "proto/contract/error.h"
 
 namespace clarion::gateway {
 namespace {

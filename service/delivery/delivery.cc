@@ -102,7 +102,10 @@ Core::Core(Options options, log::Log* log, Scheduler* scheduler)
       binding_(scheduler),
       passing_({.calls = options_.passing_frames}, scheduler),
       receipts_(scheduler),
-      progress_(options_.remembered_threads) {}
+      progress_(options_.remembered_threads) {
+  resting_.over = true;
+  resting_.at_rest = true;
+}
 
 uint32_t Core::Subscriptions(const ThreadId& id) const {
   MutexLock lock(mutex_);
@@ -177,7 +180,8 @@ void Core::BindThread(const UserId& user, const ThreadId& thread, std::chrono::n
     if (Follows(*connection, thread)) {
       Binding::Know(*call, *connection, v1::BIND_OUTCOME_CONFIRMED);
     } else {
-      SayBind(*connection, binding_.Ask(call, *connection), thread, false);
+      // At rest it is said when it polls again.
+      SayBind(*connection, binding_.Ask(call, *connection, thread), thread, false);
     }
   }
   if (call->unanswered == 0 || timeout <= std::chrono::nanoseconds::zero()) {
@@ -342,6 +346,10 @@ void Core::Stop() {
   for (const auto& attached : attachments) {
     Forsake(*attached, after);  // unfollows what nobody follows any more
     after.Add([carrier = attached->carrier, status] { carrier->Close(status); });
+  }
+  while (!resting_.connections.empty()) {
+    CloseConnection(*resting_.connections.begin()->second, v1::CONNECTION_STATE_DISCONNECTED,
+                    NameOf(Reason::kNotInitialized), after);
   }
   stopped_ = true;  // from here on the log is not asked any more
   readiness_.EndAll(status, after);

@@ -35,6 +35,9 @@ struct Options {
   size_t claims_per_user = 16;
   // Connections one user may have, over all gateways.
   size_t connections_per_user = 1000;
+  // Connections that may rest between polls at a time, all users' together; beyond, one that should
+  // rest is closed.
+  size_t resting_connections = 100'000;
   // How long a connection that went is remembered, and how many are at most.
   std::chrono::seconds connection_memory{300};
   size_t connection_memory_entries = 10'000;

@@ -139,6 +139,24 @@ class TestGateway {
     opened.set_transport(v1::TRANSPORT_WEBSOCKET);
     Say(message);
   }
+  // One that polls: begins, or polls again.
+  void Poll(const std::string& connection, const std::string& user) {
+    v1::GatewayMessage message;
+    v1::ConnectionOpened& opened = *message.mutable_connection_opened();
+    opened.set_connection_id(connection);
+    opened.set_user_id(user);
+    opened.set_transport(v1::TRANSPORT_POLLING);
+    Say(message);
+  }
+  // The end of a poll.
+  void Rest(const std::string& connection, int64_t lease_seconds = 30) {
+    v1::GatewayMessage message;
+    message.mutable_connection_closed()->set_connection_id(connection);
+    message.mutable_connection_closed()->set_state(v1::CONNECTION_STATE_DISCONNECTED);
+    message.mutable_connection_closed()->set_reason("POLL");
+    message.mutable_connection_closed()->mutable_lease()->set_seconds(lease_seconds);
+    Say(message);
+  }
   void CloseConnection(const std::string& connection,
                        v1::ConnectionState state = v1::CONNECTION_STATE_DISCONNECTED) {
     v1::GatewayMessage message;

@@ -243,9 +243,13 @@ class FakeLog final : public log::Log {
     MutexLock lock(mutex_);
     ++acks_;
     At(id).calls.push_back([position, done = std::move(done)](Thread& thread) {
-      if (position.epoch != thread.state.end().epoch || position.offset > thread.state.last) {
+      if (position.epoch != thread.state.end().epoch) {
         return thread.calls_back.push_back(
             [done] { done(MakeError(Reason::kEpochChanged, "the epoch changed")); });
+      }
+      if (position.offset > thread.state.last) {
+        return thread.calls_back.push_back(
+            [done] { done(MakeError(Reason::kAckInvalid, "beyond the end")); });
       }
       const bool moved = position.offset > thread.state.acknowledged;
       thread.state.acknowledged = std::max(thread.state.acknowledged, position.offset);

@@ -88,8 +88,8 @@ void Core::PassFrames(v1::PassFrames question, link::AskCallback done) {
   MutexLock lock(mutex_);
   if (stopped_) return refuse(Stopping());
   const Connection* connection = registry_.Find(ConnectionId(question.connection_id()));
-  if (connection == nullptr || !connection->open() ||
-      connection->user.str() != question.user_id()) {
+  const bool held = connection != nullptr && connection->open() && !connection->resting();
+  if (!held || connection->user.str() != question.user_id()) {
     return refuse(MakeError(Reason::kNotFound, "there is no such connection",
                             {.user_id = question.user_id()}));
   }

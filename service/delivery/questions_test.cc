@@ -158,9 +158,13 @@ TEST_F(QuestionsTest, FramesForNobodysAndSomebodyElsesConnectionAreNotFoundAlike
   const auto foreign = Pass("bobs", "ann");
   const auto unknown = Pass("nobody", "ann");
   const auto gone = Pass("gone", "ann");
-  EXPECT_EQ(unknown->reason(), Reason::kNotFound);
-  EXPECT_EQ(foreign->response.status(), unknown->response.status());
-  EXPECT_EQ(gone->response.status(), unknown->response.status());
+  for (const auto& answer : {unknown, foreign, gone}) {
+    const absl::Status status = answer->response.status();
+    EXPECT_EQ(ReasonOf(status), Reason::kNotFound);
+    EXPECT_EQ(status.message(), unknown->response.status().message());
+    EXPECT_EQ(ContextOf(status).user_id, "ann");
+    EXPECT_EQ(ContextOf(status).cause, "");
+  }
   EXPECT_THAT(gateway->Heard(), IsEmpty());
 }
 
