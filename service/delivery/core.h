@@ -230,12 +230,24 @@ class Core final : public log::Follower,
 
   // Pages (pages.cc).
   struct PageRead;
+  static absl::Status CheckPage(const v1::ReadPageRequest& request);
   void BeginPage(const std::shared_ptr<PageRead>& read);
-  void ReadFrom(const std::shared_ptr<PageRead>& read, const log::ThreadState& state);
+  void ReadFrom(const std::shared_ptr<PageRead>& read, const log::ThreadState& state,
+                const Position& after);
   void AskStateForPage(const std::shared_ptr<PageRead>& read);
   void ReadOn(const std::shared_ptr<PageRead>& read, Offset from);
   void OnPageRead(const std::shared_ptr<PageRead>& read, Offset from,
                   absl::StatusOr<log::ReadResult> result);
+  // The numbering that it began with is over.
+  void ReadAgain(const std::shared_ptr<PageRead>& read);
+  // On behalf of a user (user_pages.cc).
+  void BeginUserPage(const std::shared_ptr<PageRead>& read, const log::ThreadState& state);
+  void ReadLastRuns(const std::shared_ptr<PageRead>& read);
+  void ReadBefore(const std::shared_ptr<PageRead>& read, const log::ThreadState& state);
+  void ReadWindow(const std::shared_ptr<PageRead>& read, Offset last);
+  void ReadOnBackwards(const std::shared_ptr<PageRead>& read);
+  void OnReadBackwards(const std::shared_ptr<PageRead>& read,
+                       absl::StatusOr<log::ReadResult> result);
 
   // What browsers ask for (questions.cc).
   void ListUserThreads(const v1::ListUserThreads& question, link::AskCallback done);

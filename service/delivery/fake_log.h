@@ -200,6 +200,16 @@ class FakeLog final : public log::Log {
     });
   }
 
+  void LastRuns(ThreadId id, size_t count, Callback<log::ThreadState> done) override {
+    MutexLock lock(mutex_);
+    At(id).calls.push_back([count, done = std::move(done)](Thread& thread) {
+      log::ThreadState state = thread.state;
+      auto& runs = state.runs;
+      if (runs.size() > count) runs.erase(runs.begin(), runs.end() - static_cast<ptrdiff_t>(count));
+      thread.answers.push_back([done, state = std::move(state)] { done(state); });
+    });
+  }
+
   void Find(ThreadId, EventId, Callback<log::FoundEvent>) override {}
 
   void Follow(ThreadId id, log::Follower* follower, Callback<log::ThreadState> done) override {
