@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "proto/contract/error.h"
 #include "proto/contract/timestamp.h"
+#include "proto/link/capability.h"
 #include "service/delivery/core.h"
 #include "telemetry/log.h"
 
@@ -189,6 +190,8 @@ void Core::Greet(Attached& attached, const v1::Hello& hello, Deferred& after) {
   v1::ServiceMessage answer;
   answer.mutable_welcome()->set_service_id(options_.service_id);
   answer.mutable_welcome()->set_version(kVersion);
+  answer.mutable_welcome()->add_capabilities(std::string(link::kUserPages));
+  answer.mutable_welcome()->add_capabilities(std::string(link::kResting));
   attached.Say(std::move(answer));
 }
 
