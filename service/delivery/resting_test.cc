@@ -417,7 +417,8 @@ TEST_F(RestingTest, AClaimThatGoesLiveMeanwhileIsNobodysReadinessAndGoesOnFromTh
   Subscribed(*gateway, "c", 1, "t", v1::START_FROM_LIVE);
   gateway->Rest("c");
   gateway->Heard();
-  Append("t", "ann", {"one", "two"});
+  Append("t", "ann", {"one"});
+  Append("t", "ann", {"two"});
   EXPECT_EQ(Followers(), 0u);
   EXPECT_THAT(gateway->Heard(), IsEmpty());
   gateway->Poll("c", "ann");

@@ -184,6 +184,17 @@ TEST_F(UserPagesTest, BeforeAnOffsetThatIsBehindTheFloorOnlyWhatIsMissedIsSaid) 
   EXPECT_THAT(Texts(one), ElementsAre("live t e1:4 four")) << "there is more before the floor";
 }
 
+TEST_F(UserPagesTest, BeforeAnOffsetThatTheFloorPassesMeanwhileOnlyWhatIsMissedIsSaid) {
+  Append("t", "ann", {"one", "two", "three", "four"});
+  absl::StatusOr<link::Page> page;
+  delivery().ReadPage(Before(3), [&](absl::StatusOr<link::Page> got) { page = std::move(got); });
+  RaiseFloor(4);
+  ASSERT_TRUE(page.ok());
+  EXPECT_THAT(page->runs, IsEmpty());
+  ASSERT_THAT(page->missed, SizeIs(1));
+  EXPECT_EQ(Describe(page->missed[0]), "1..2");
+}
+
 TEST_F(UserPagesTest, BeforeAnOffsetOverSeveralEpochsAndManyReads) {
   for (int i = 1; i <= 300; ++i) {
     if (i % 90 == 0) log_.NewEpoch(ThreadId("t"));
