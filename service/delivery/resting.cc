@@ -150,7 +150,7 @@ Subscription* Core::AtRest(const Connection& connection, const Followed& thread)
 }
 
 void Core::GoOnFromRest(Subscription& subscription, const v1::SubscribeThread& subscribe) {
-  if (subscribe.restored()) subscription.began = Offset(subscribe.began_offset());
+  subscription.began = Offset(subscribe.began_offset());
   Subscription* at_rest = AtRest(*subscription.connection, *subscription.thread);
   if (at_rest == nullptr) return;
   at_rest->asked_for = true;
