@@ -17,6 +17,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "proto/base/mutex.h"
+#include "proto/contract/error.h"
 
 namespace clarion::gateway {
 namespace {
@@ -76,6 +77,11 @@ class TinyService : public link::Link {
           Events(request.thread_id(), Offset(request.after().offset() + 1), page.last.offset));
     }
     Later([page = std::move(page), done = std::move(done)] { done(page); });
+  }
+  void Ask(v1::AskRequest /*request*/, link::AskCallback done) override {
+    Later([done = std::move(done)] {
+      done(MakeError(Reason::kNotFound, "a tiny service knows nothing"));
+    });
   }
   void Stop() override { sink_ = nullptr; }
 

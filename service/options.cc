@@ -38,6 +38,9 @@ absl::Status CheckLimits(const ServiceOptions& options) {
   if (options.max_user_connections == 0) {
     return Mistake("--max-user-connections", "must be at least 1");
   }
+  if (options.max_resting_connections == 0) {
+    return Mistake("--max-resting-connections", "must be at least 1");
+  }
   if (options.max_all_threads == 0) return Mistake("--max-all-threads", "must be at least 1");
   if (options.max_open_runs == 0 || options.max_open_runs > kMostOpenRuns) {
     return Mistake("--max-open-runs", "must be 1 to 100");
@@ -95,6 +98,8 @@ void ServiceOptions::AddFlags(Flags& flags) {
   flags.Add("--max-event-bytes", max_event_bytes, "Largest event, as JSON, in bytes");
   flags.Add("--max-user-connections", max_user_connections,
             "Connections of one user over all gateways");
+  flags.Add("--max-resting-connections", max_resting_connections,
+            "Polling connections that may be between two polls at a time");
   flags.Add("--max-user-claims", max_user_claims,
             "Threads that a user may wait for without owning them");
   flags.Add("--max-all-threads", max_all_threads, "Threads that `subscribe` {all} follows");

@@ -162,6 +162,7 @@ class App final : public ServiceApp {
     delivery::Options delivery;
     delivery.service_id = runs::RandomHex();
     delivery.connections_per_user = options_.max_user_connections;
+    delivery.resting_connections = options_.max_resting_connections;
     delivery.claims_per_user = options_.max_user_claims;
     delivery.all_threads = options_.max_all_threads;
     delivery.pages_at_once = options_.max_pages;

@@ -34,6 +34,7 @@ struct ServiceOptions {
   size_t max_event_bytes = 256 * 1024;
   size_t max_user_connections = 1000;  // over all gateways
   size_t max_user_claims = 16;
+  size_t max_resting_connections = 100'000;
   size_t max_all_threads = 10'000;
   size_t max_open_runs = 100;  // of one thread
   size_t max_pages = 32;       // of replay, read and compacted at a time

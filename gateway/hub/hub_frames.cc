@@ -96,6 +96,8 @@ void HubImpl::AskAgain(Subscription& subscription, std::string request_id, Start
     start.after = Position{Epoch(join.position().epoch.str()), join.position().offset};
     // What it left out at its beginning is left out still.
     if (subscription.live) start.from = v1::START_FROM_LIVE;
+  } else {
+    subscription.began = Offset(0);
   }
   const std::unique_ptr<Request> former = std::move(subscription.request);
   const bool claim = former != nullptr && former->claim_told;

@@ -231,6 +231,7 @@ void HubImpl::OnStarted(const v1::SubscriptionStarted& started) {
     const StartAt& start = subscription->request->start;
     subscription->live = start.from == v1::START_FROM_LIVE;
   }
+  if (subscription->began == Offset(0)) subscription->began = Offset(started.from_offset());
   subscription->join.OnStarted(started, last.epoch, *subscription);
   feed.OnStarted(subscription->join.position(), last);
   v1::GatewayMessage confirmed;
@@ -424,6 +425,7 @@ void HubImpl::SaySubscribe(const Subscription& subscription) {
   subscribe.set_connection_id(subscription.connection->info.id.str());
   subscribe.set_subscription_id(subscription.id);
   subscribe.set_thread_id(subscription.feed->thread().str());
+  subscribe.set_began_offset(subscription.began.value());
   if (subscription.join.told()) {
     subscribe.set_restored(true);
     if (subscription.live) subscribe.set_from(v1::START_FROM_LIVE);

@@ -359,6 +359,7 @@ TEST_F(HubRestoreTest, RestoredSubscriptionStaysLiveWhereItBeganLive) {
   const v1::SubscribeThread said = Heard(v1::GatewayMessage::kSubscribe).back().subscribe();
   EXPECT_TRUE(said.restored());
   EXPECT_EQ(said.from(), v1::START_FROM_LIVE);
+  EXPECT_EQ(said.began_offset(), 3u);
 }
 
 TEST_F(HubRestoreTest, ALiveSubscriptionStaysLiveWhenItIsAskedForAgainInPlace) {
@@ -370,8 +371,24 @@ TEST_F(HubRestoreTest, ALiveSubscriptionStaysLiveWhenItIsAskedForAgainInPlace) {
     const v1::SubscribeThread said = Heard(v1::GatewayMessage::kSubscribe).back().subscribe();
     EXPECT_EQ(said.from(), v1::START_FROM_LIVE);
     EXPECT_EQ(said.after().offset(), 2u);
+    EXPECT_EQ(said.began_offset(), 3u);
     link_.Down();
   }
+}
+
+TEST_F(HubRestoreTest, WhereASubscriptionBeganIsSaidUntilItBeginsAnew) {
+  BeginLiveAndLoseTheLink();
+  link_.Up();
+  Rest();
+  link_.Append("t", 2);
+  Rest();
+  Subscribe(&page_, "t", "again", Live());
+  Rest();
+  EXPECT_EQ(Heard(v1::GatewayMessage::kSubscribe).back().subscribe().began_offset(), 0u);
+  link_.Down();
+  link_.Up();
+  Rest();
+  EXPECT_EQ(Heard(v1::GatewayMessage::kSubscribe).back().subscribe().began_offset(), 5u);
 }
 
 TEST_F(HubRestoreTest, TheGapOfARestoredThreadIsPulledOnceForAllFollowers) {

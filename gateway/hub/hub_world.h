@@ -235,6 +235,9 @@ class ModelLink : public link::Link {
     asked.push_back({std::move(request), std::move(done)});
     if (!up_) FailPage();
   }
+  void Ask(v1::AskRequest request, link::AskCallback done) override {
+    questions.push_back({std::move(request), std::move(done)});
+  }
   void Stop() override {}
 
   // ---- The service ----
@@ -257,7 +260,14 @@ class ModelLink : public link::Link {
     absl::StatusOr<link::Page> page;
   };
 
+  // Whoever asked waits for the test, which answers; not inside the call.
+  struct Question {
+    v1::AskRequest request;
+    link::AskCallback done;
+  };
+
   std::map<std::string, Followed> threads;
+  std::deque<Question> questions;
   std::deque<v1::GatewayMessage> said;
   std::deque<link::ToGateway> stream;
   std::deque<Asked> asked;

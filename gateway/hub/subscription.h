@@ -125,6 +125,8 @@ class Subscription final
   Offset sent_from;
   Offset unwritten;
   uint64_t unwritten_until = 0;
+  // The first offset it was given when it began, wherever it went on since; 0: it has not begun.
+  Offset began;
   // Places in the lists of the connection and of the feed.
   uint32_t place_in_connection = 0;
   uint32_t place_in_feed = 0;

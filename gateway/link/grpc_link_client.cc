@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <deque>
+#include <functional>
 #include <iterator>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -197,19 +199,40 @@ class Stream : public grpc::ClientBidiReactor<v1::AttachRequest, v1::AttachRespo
   size_t waiting_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
-struct PageAnswer {
-  PageCallback done;
-  absl::StatusOr<Page> page;
-};
+// What the service has answered, for the loop.
+using Answers = LoopInbox<std::function<void()>>;
 
 // A unary call; lives until it is answered.
-struct PageCall {
-  explicit PageCall(Gate& calls) : call(calls) {}
-  const Gate::Pass call;  // outlives the context
+struct Call {
+  explicit Call(Gate& calls) : pass(calls) {}
+  virtual ~Call() = default;
+  const Gate::Pass pass;  // outlives the context
   grpc::ClientContext context;
-  v1::ReadPageRequest request;
-  v1::ReadPageResponse response;
 };
+template <class Request, class Response>
+struct CallOf final : Call {
+  using Call::Call;
+  Request request;
+  Response response;
+};
+
+v1::AskResponse FromProto(v1::AskResponse& response) {
+  return std::move(response);
+}
+
+struct Rpc {
+  std::string_view name;
+  std::chrono::milliseconds timeout;
+};
+
+// `rpc`: which this gateway knows and a service of the version before may not.
+absl::Status FailureOf(const grpc::Status& status, std::string_view rpc) {
+  absl::Status failure = FromGrpc(status);
+  if (failure.code() != absl::StatusCode::kUnimplemented) return failure;
+  return MakeError(Reason::kNotInitialized,
+                   "the service is older than this gateway and does not answer this; update it",
+                   {.operation = std::string(rpc), .cause = std::string(failure.message())});
+}
 
 class GrpcLink : public Link {
  public:
@@ -222,9 +245,12 @@ class GrpcLink : public Link {
         heartbeat_(loop),
         backoff_({options_.backoff_first, options_.backoff_most},
                  {options_.displaced_first, options_.displaced_most}),
-        pages_(std::make_shared<LoopInbox<PageAnswer>>(loop, [](std::vector<PageAnswer> answers) {
-          for (PageAnswer& answer : answers) answer.done(std::move(answer.page));
-        })) {}
+        answers_(std::make_shared<Answers>(
+            loop, [alive = alive_](std::vector<std::function<void()>> answers) {
+              for (const auto& answer : answers) {
+                if (*alive) answer();
+              }
+            })) {}
 
   ~GrpcLink() override { Stop(); }
 
@@ -248,28 +274,14 @@ class GrpcLink : public Link {
   }
 
   void ReadPage(v1::ReadPageRequest request, PageCallback done) override {
-    if (!up_) {
-      pages_->Put({std::move(done), MakeError(Reason::kGatewayUnavailable, "the link is down")});
-      return;
-    }
-    auto call = std::make_shared<PageCall>(calls_);
-    call->request = std::move(request);
-    call->context.set_deadline(std::chrono::system_clock::now() + options_.page_timeout);
-    const uint64_t id = ++last_page_;
-    page_calls_.emplace(id, call);
-    PageCall& called = *call;
-    stub_->async()->ReadPage(
-        &called.context, &called.request, &called.response,
-        [this, id, call = std::move(call), pages = pages_,
-         done = std::move(done)](const grpc::Status& status) mutable {
-          auto page = status.ok() ? absl::StatusOr<Page>(FromProto(call->response))
-                                  : absl::StatusOr<Page>(FromGrpc(status));
-          pages->Put({[this, id, done = std::move(done)](absl::StatusOr<Page> answer) {
-                        page_calls_.erase(id);
-                        done(std::move(answer));
-                      },
-                      std::move(page)});
-        });
+    Begin<v1::ReadPageResponse>(
+        {"ReadPage", options_.page_timeout}, std::move(request), std::move(done),
+        [this](auto... call) { stub_->async()->ReadPage(std::move(call)...); });
+  }
+
+  void Ask(v1::AskRequest request, AskCallback done) override {
+    Begin<v1::AskResponse>({"Ask", options_.ask_timeout}, std::move(request), std::move(done),
+                           [this](auto... call) { stub_->async()->Ask(std::move(call)...); });
   }
 
   void Stop() override {
@@ -279,11 +291,11 @@ class GrpcLink : public Link {
     *alive_ = false;
     retry_.cancel();
     heartbeat_.cancel();
-    pages_->Close();
+    answers_->Close();
     if (inbox_ != nullptr) inbox_->Close();
     if (stream_ != nullptr) std::exchange(stream_, nullptr)->Cancel();
-    for (const auto& [id, call] : page_calls_) call->context.TryCancel();
-    page_calls_.clear();
+    for (const auto& [id, call] : unary_) call->context.TryCancel();
+    unary_.clear();
     calls_.WaitUntilEmpty();
   }
 
@@ -311,6 +323,35 @@ class GrpcLink : public Link {
     boost::asio::post(loop_, [alive = alive_, task = std::move(task)] {
       if (*alive) task();
     });
+  }
+
+  // Makes a unary call; `done` gets what `start` brings, on the loop.
+  template <class Response, class Request, class T, class Start>
+  void Begin(Rpc rpc, Request request, std::function<void(absl::StatusOr<T>)> done, Start start) {
+    if (!up_) {
+      return answers_->Put([done = std::move(done)] {
+        done(MakeError(Reason::kGatewayUnavailable, "the link is down"));
+      });
+    }
+    auto call = std::make_shared<CallOf<Request, Response>>(calls_);
+    call->request = std::move(request);
+    call->context.set_deadline(std::chrono::system_clock::now() + rpc.timeout);
+    const uint64_t id = ++last_unary_;
+    unary_.emplace(id, call);
+    grpc::ClientContext* const context = &call->context;
+    const Request* const sent = &call->request;
+    Response* const response = &call->response;
+    std::function<void(grpc::Status)> on_done =
+        [this, rpc, id, call = std::move(call), answers = answers_,
+         done = std::move(done)](const grpc::Status& status) mutable {
+          auto what = status.ok() ? absl::StatusOr<T>(FromProto(call->response))
+                                  : absl::StatusOr<T>(FailureOf(status, rpc.name));
+          answers->Put([this, id, done = std::move(done), what = std::move(what)]() mutable {
+            unary_.erase(id);
+            done(std::move(what));
+          });
+        };
+    start(context, sent, response, std::move(on_done));
   }
 
   void Connect() {
@@ -405,14 +446,14 @@ class GrpcLink : public Link {
   boost::asio::steady_timer retry_;
   boost::asio::steady_timer heartbeat_;
   AttachBackoff backoff_;
-  const std::shared_ptr<LoopInbox<PageAnswer>> pages_;
+  const std::shared_ptr<Answers> answers_;
   // Calls that gRPC has not done with. Their contexts refer to the channel, and whoever drops that
   // last on one of gRPC's own threads makes gRPC wait for that thread on itself: so the link waits
   // for them, and drops the channel by itself.
   Gate calls_;
   // Until the loop has their answers.
-  absl::flat_hash_map<uint64_t, std::shared_ptr<PageCall>> page_calls_;
-  uint64_t last_page_ = 0;
+  absl::flat_hash_map<uint64_t, std::shared_ptr<Call>> unary_;
+  uint64_t last_unary_ = 0;
   LinkSink* sink_ = nullptr;
   // Of the stream; both of one stream only.
   std::shared_ptr<Stream::Inbox> inbox_;

@@ -26,6 +26,8 @@ struct GrpcLinkOptions {
   std::chrono::milliseconds displaced_first{1'000};
   std::chrono::milliseconds displaced_most{30'000};
   std::chrono::milliseconds page_timeout{10'000};
+  // Of questions: longer than the service waits for other gateways.
+  std::chrono::milliseconds ask_timeout{15'000};
   // What was received and waits for the loop: beyond this nothing more is read, and the service's
   // own bound fills (then it says Lagging).
   size_t inbox_bytes = 4 * 1024 * 1024;

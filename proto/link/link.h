@@ -44,6 +44,7 @@ struct Page {
   Position last;                   // the end of the log when the page was read
 };
 using PageCallback = std::function<void(absl::StatusOr<Page>)>;
+using AskCallback = std::function<void(absl::StatusOr<v1::AskResponse>)>;
 
 // Never v1::ServiceMessage with `live` set: that is what Live is for.
 using ToGateway = std::variant<v1::ServiceMessage, Live>;
@@ -86,6 +87,8 @@ class Service {
   virtual std::shared_ptr<GatewaySession> OnAttached(std::shared_ptr<Attachment> attachment) = 0;
   // `done` may be called on any thread, also inside the call.
   virtual void ReadPage(v1::ReadPageRequest request, PageCallback done) = 0;
+  // Likewise.
+  virtual void Ask(v1::AskRequest request, AskCallback done) = 0;
 };
 
 // ---- The gateway's side ----
@@ -112,6 +115,8 @@ class Link {
   virtual void Send(v1::GatewayMessage message) = 0;
   // `done` is called on the loop, never inside the call; with UNAVAILABLE when the link is down.
   virtual void ReadPage(v1::ReadPageRequest request, PageCallback done) = 0;
+  // Likewise.
+  virtual void Ask(v1::AskRequest request, AskCallback done) = 0;
   // No call of the sink or of a callback follows.
   virtual void Stop() = 0;
 };

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -108,10 +109,8 @@ class MemoryAttachment : public Attachment, public std::enable_shared_from_this<
   std::optional<absl::Status> close_status_ ABSL_GUARDED_BY(mutex_);
 };
 
-struct PageAnswer {
-  PageCallback done;
-  absl::StatusOr<Page> page;
-};
+// What the service has answered, for the loop.
+using Answers = LoopInbox<std::function<void()>>;
 
 class MemoryLink : public Link {
  public:
@@ -123,9 +122,12 @@ class MemoryLink : public Link {
         retry_(loop),
         backoff_({milliseconds(10), milliseconds(1'000)},
                  {options.displaced_first, options.displaced_most}),
-        pages_(std::make_shared<LoopInbox<PageAnswer>>(loop, [](std::vector<PageAnswer> answers) {
-          for (PageAnswer& answer : answers) answer.done(std::move(answer.page));
-        })) {}
+        answers_(std::make_shared<Answers>(
+            loop, [alive = alive_](std::vector<std::function<void()>> answers) {
+              for (const auto& answer : answers) {
+                if (*alive) answer();
+              }
+            })) {}
 
   ~MemoryLink() override { Stop(); }
 
@@ -144,14 +146,13 @@ class MemoryLink : public Link {
   }
 
   void ReadPage(v1::ReadPageRequest request, PageCallback done) override {
-    if (session_ == nullptr) {
-      pages_->Put({std::move(done), MakeError(Reason::kGatewayUnavailable, "the link is down")});
-      return;
-    }
-    service_->ReadPage(std::move(request),
-                       [pages = pages_, done = std::move(done)](absl::StatusOr<Page> page) {
-                         pages->Put({done, std::move(page)});
-                       });
+    Call(std::move(done),
+         [&](PageCallback answer) { service_->ReadPage(std::move(request), std::move(answer)); });
+  }
+
+  void Ask(v1::AskRequest request, AskCallback done) override {
+    Call(std::move(done),
+         [&](AskCallback answer) { service_->Ask(std::move(request), std::move(answer)); });
   }
 
   void Stop() override {
@@ -159,7 +160,7 @@ class MemoryLink : public Link {
     stopped_ = true;
     *alive_ = false;
     retry_.cancel();
-    pages_->Close();
+    answers_->Close();
     EndAttachment(absl::CancelledError("the gateway stops"));
   }
 
@@ -182,6 +183,19 @@ class MemoryLink : public Link {
     boost::asio::post(loop_, [alive = alive_, task = std::move(task)] {
       if (*alive) task();
     });
+  }
+
+  // `ask` asks the service, whose answer `done` gets on the loop.
+  template <class T, class Asking>
+  void Call(std::function<void(absl::StatusOr<T>)> done, Asking ask) {
+    auto answer = [answers = answers_, done = std::move(done)](absl::StatusOr<T> what) mutable {
+      answers->Put(
+          [done = std::move(done), what = std::move(what)]() mutable { done(std::move(what)); });
+    };
+    if (session_ == nullptr) {
+      return answer(MakeError(Reason::kGatewayUnavailable, "the link is down"));
+    }
+    ask(std::move(answer));
   }
 
   void Attach() {
@@ -224,7 +238,7 @@ class MemoryLink : public Link {
   const std::shared_ptr<bool> alive_;
   boost::asio::steady_timer retry_;
   AttachBackoff backoff_;
-  const std::shared_ptr<LoopInbox<PageAnswer>> pages_;
+  const std::shared_ptr<Answers> answers_;
   LinkSink* sink_ = nullptr;
   // Both null while down.
   std::shared_ptr<MemoryAttachment> attachment_;

@@ -62,7 +62,10 @@ void Core::JudgeAck(Subscription& subscription, const PendingAck& ack, Deferred&
 
   const log::ThreadState& state = subscription.thread->state();
   const Position end = state.end();
-  const bool beyond = ack.position.offset > std::max(subscription.first.prev(), ack.last_sent);
+  // What was sent to a page that polls is not known here: only what there is at all.
+  const bool polls = subscription.connection->polling != nullptr;
+  const bool beyond =
+      !polls && ack.position.offset > std::max(subscription.first.prev(), ack.last_sent);
   const bool seamless = Seamless(state, ack.position);
   // A page may have shown an epoch of which we have not been told yet.
   const bool maybe_new = !seamless && !beyond && !HasEpoch(state, ack.position.epoch);
@@ -75,8 +78,8 @@ void Core::JudgeAck(Subscription& subscription, const PendingAck& ack, Deferred&
     return attached.Say(
         CountsNot(ack.id, Reason::kAckInvalid, "this was not sent yet", state.acknowledged));
   }
-  const bool leaves_out = subscription.live && subscription.first > state.acknowledged.next();
-  if (leaves_out && maybe_new) return AskEpoch(subscription, ack, after);
+  const bool leaves_out = subscription.live && subscription.began > state.acknowledged.next();
+  if (leaves_out && (maybe_new || (polls && !seamless))) return AskLogOf(subscription, ack, after);
   if (leaves_out || (!maybe_new && ack.position.offset <= state.acknowledged)) {
     return attached.Say(Counts(ack.id, state.acknowledged));
   }
@@ -99,14 +102,18 @@ void Core::JudgeAck(Subscription& subscription, const PendingAck& ack, Deferred&
   });
 }
 
-// It moves nothing in either case, but a page that names an epoch that never was is told so.
-void Core::AskEpoch(const Subscription& subscription, const PendingAck& ack, Deferred& after) {
+// It moves nothing in any case, but a page that names what never was is told so.
+void Core::AskLogOf(const Subscription& subscription, const PendingAck& ack, Deferred& after) {
   after.Add([core = shared_from_this(), carrier = subscription.attached->carrier,
              thread = subscription.thread->id(), ack,
              had = subscription.thread->state().acknowledged] {
     core->log_->GetState(thread, [carrier, ack, had](absl::StatusOr<log::ThreadState> state) {
       if (!state.ok() || Seamless(*state, ack.position)) {
         return carrier->SendControl(Counts(ack.id, had));
+      }
+      if (Ahead(*state, ack.position)) {
+        return carrier->SendControl(
+            CountsNot(ack.id, Reason::kAckInvalid, "the offset is beyond the thread's end", had));
       }
       carrier->SendControl(CountsNot(ack.id, Reason::kEpochChanged,
                                      "the log does not hold what this position says any more",

@@ -26,6 +26,14 @@ TEST_F(HelloTest, IsWelcomedInACommonVersion) {
   EXPECT_THAT(gateway.Heard(), ElementsAre("welcome 1"));
 }
 
+TEST_F(HelloTest, IsToldWhatTheServiceCanDo) {
+  TestGateway gateway(delivery(), "g");
+  const auto said = gateway.carrier().Take();
+  ASSERT_TRUE(said.has_value());
+  EXPECT_THAT(std::get<v1::ServiceMessage>(*said).welcome().capabilities(),
+              ElementsAre("user_pages", "resting"));
+}
+
 TEST_F(HelloTest, WithoutACommonVersionIsClosedWithASentence) {
   v1::GatewayMessage message;
   message.mutable_hello()->set_gateway_id("g");

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "proto/contract/error.h"
 #include "proto/contract/timestamp.h"
+#include "proto/link/capability.h"
 #include "service/delivery/core.h"
 #include "telemetry/log.h"
 
@@ -60,6 +61,11 @@ absl::Status Check(const v1::Hello& hello) {
   return absl::OkStatus();
 }
 
+std::chrono::nanoseconds LeaseOf(const v1::ConnectionClosed& closed) {
+  const std::chrono::seconds seconds(std::clamp<int64_t>(closed.lease().seconds(), 0, 1'000'000));
+  return seconds + std::chrono::nanoseconds(closed.lease().nanos());
+}
+
 // What a gateway is told whose place `newer` has.
 absl::Status Displaced(const Attached& newer) {
   return MakeError(
@@ -111,6 +117,7 @@ void Core::Handle(Attached& attached, v1::GatewayMessage& message, Deferred& aft
       attached.refused.erase(id);
       const auto found = attached.connections.find(id);
       if (found == attached.connections.end()) return;
+      if (Rest(*found->second, PollEnd::kSaid, LeaseOf(closed), after)) return;
       const bool fault = closed.state() == v1::CONNECTION_STATE_ERROR;
       return CloseConnection(*found->second,
                              fault ? v1::CONNECTION_STATE_ERROR : v1::CONNECTION_STATE_DISCONNECTED,
@@ -144,6 +151,8 @@ void Core::Handle(Attached& attached, v1::GatewayMessage& message, Deferred& aft
       return OnProbeAnswered(attached, message.probe_answered(), after);
     case Kind::kEventsSent:
       return OnEventsSent(attached, message.events_sent(), after);
+    case Kind::kFramesDelivered:
+      return passing_.OnDelivered(attached, message.frames_delivered(), after);
     case Kind::kDraining:
       return OnDraining(attached, after);
     case Kind::kCanaryReport:
@@ -181,6 +190,8 @@ void Core::Greet(Attached& attached, const v1::Hello& hello, Deferred& after) {
   v1::ServiceMessage answer;
   answer.mutable_welcome()->set_service_id(options_.service_id);
   answer.mutable_welcome()->set_version(kVersion);
+  answer.mutable_welcome()->add_capabilities(std::string(link::kUserPages));
+  answer.mutable_welcome()->add_capabilities(std::string(link::kResting));
   attached.Say(std::move(answer));
 }
 
@@ -227,7 +238,12 @@ void Core::OnDetached(Attached& attached, const absl::Status& status) {
 void Core::Forsake(Attached& attached, Deferred& after) {
   if (std::exchange(attached.over, true)) return;
   while (!attached.connections.empty()) {
-    CloseConnection(*attached.connections.begin()->second, v1::CONNECTION_STATE_DISCONNECTED,
+    Connection& connection = *attached.connections.begin()->second;
+    // Its browser polls again, wherever it gets.
+    if (connection.polling != nullptr &&
+        Rest(connection, PollEnd::kCutOff, connection.polling->lease, after))
+      continue;
+    CloseConnection(connection, v1::CONNECTION_STATE_DISCONNECTED,
                     NameOf(Reason::kGatewayUnavailable), after);
   }
   attached.refused.clear();
@@ -239,20 +255,20 @@ void Core::Forsake(Attached& attached, Deferred& after) {
 void Core::OpenConnection(Attached& attached, const v1::ConnectionOpened& opened, Deferred& after) {
   const ConnectionId id(opened.connection_id());
   const auto refuse = [&](Reason reason, std::string_view message) {
-    attached.refused.insert(id);
+    if (reason == Reason::kRateLimited) attached.refused.insert(id);
     LogFailure(MakeError(reason, message, {.user_id = opened.user_id(), .operation = "connect"}));
-    v1::ServiceMessage said;
-    v1::ConnectionRefused& refused = *said.mutable_connection_refused();
-    refused.set_connection_id(opened.connection_id());
-    refused.set_reason(std::string(NameOf(reason)));
-    refused.set_message(std::string(message));
-    attached.Say(std::move(said));
+    SayRefused(attached, id, reason, message);
   };
   if (!ValidId(opened.connection_id()) || !ValidId(opened.user_id())) {
     return refuse(Reason::kContextInvalid, "ConnectionOpened without valid ids");
   }
   if (Connection* known = registry_.Find(id); known != nullptr && known->open()) {
-    if (known->attached == &attached && known->user.str() == opened.user_id()) return;
+    const bool polls = opened.transport() == v1::TRANSPORT_POLLING;
+    if (known->user.str() != opened.user_id() || polls != (known->polling != nullptr)) {
+      return refuse(Reason::kNotFound, "there is no such connection");
+    }
+    if (known->attached == &attached) return;
+    if (polls) return Reopen(*known, attached, after);
     // The newest word counts, as with attachments.
     CloseConnection(*known, v1::CONNECTION_STATE_DISCONNECTED, NameOf(Reason::kGatewayUnavailable),
                     after);
@@ -261,6 +277,16 @@ void Core::OpenConnection(Attached& attached, const v1::ConnectionOpened& opened
   if (connection == nullptr) return refuse(Reason::kRateLimited, kTooManyConnections);
   watchers_.Changed(*connection, nullptr, after);
   TellWaiters(connection->user, nullptr, after);
+}
+
+void Core::SayRefused(Attached& attached, const ConnectionId& id, Reason reason,
+                      std::string_view message) {
+  v1::ServiceMessage said;
+  v1::ConnectionRefused& refused = *said.mutable_connection_refused();
+  refused.set_connection_id(id.str());
+  refused.set_reason(std::string(NameOf(reason)));
+  refused.set_message(std::string(message));
+  attached.Say(std::move(said));
 }
 
 absl::Status Core::NoConnection(const Attached& attached, const ConnectionId& id) {
@@ -277,7 +303,10 @@ void Core::CloseConnection(Connection& connection, v1::ConnectionState state,
   }
   binding_.OnGone(connection, after);
   probes_.OnGone(connection);
+  passing_.OnGone(connection, after);
+  EndRest(connection);
   registry_.Close(connection, state, reason);
+  CountResting();
   watchers_.Changed(connection, nullptr, after);
   TellWaiters(connection.user, nullptr, after);
   registry_.Forget();

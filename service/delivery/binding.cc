@@ -4,14 +4,21 @@
 
 namespace clarion::delivery {
 
-uint64_t Binding::Ask(const std::shared_ptr<BindCall>& call, Connection& connection) {
+uint64_t Binding::Ask(const std::shared_ptr<BindCall>& call, Connection& connection,
+                      const ThreadId& thread) {
   const uint64_t id = NextId();
-  questions_.emplace(id, Question{call, call->parts.size(), &connection});
+  questions_.emplace(id, Question{call, call->parts.size(), &connection, thread});
   Know(*call, connection, v1::BIND_OUTCOME_UNSPECIFIED);
   ++call->unanswered;
   call->asked.push_back(id);
   connection.binds.push_back(id);
   return id;
+}
+
+std::vector<Binding::Open> Binding::OpenFor(const Connection& connection) const {
+  std::vector<Open> open;
+  for (const uint64_t id : connection.binds) open.push_back({id, questions_.at(id).thread});
+  return open;
 }
 
 void Binding::Know(BindCall& call, const Connection& connection, v1::BindOutcome outcome) {
@@ -38,7 +45,7 @@ void Binding::OnGone(Connection& connection, Deferred& after) {
 void Binding::Settle(uint64_t bind_id, v1::BindOutcome outcome, Deferred& after) {
   auto question = questions_.extract(bind_id);
   if (question.empty()) return;
-  const auto& [call, part, connection] = question.mapped();
+  const auto& [call, part, connection, thread] = question.mapped();
   call->parts[part].set_outcome(outcome);
   if (--call->unanswered == 0) Answer(call, after);
 }

@@ -34,7 +34,14 @@ class Binding {
   // For a Bind whose answer nobody waits for.
   uint64_t NextId() { return ++last_id_; }
   // Adds `connection` to the call as a question; what to ask with.
-  uint64_t Ask(const std::shared_ptr<BindCall>& call, Connection& connection);
+  uint64_t Ask(const std::shared_ptr<BindCall>& call, Connection& connection,
+               const ThreadId& thread);
+  // What is to be asked of a connection that polls again: it may not have been, or in vain.
+  struct Open {
+    uint64_t bind_id = 0;
+    ThreadId thread;
+  };
+  std::vector<Open> OpenFor(const Connection& connection) const;
   // Adds `connection` to the call with its answer.
   static void Know(BindCall& call, const Connection& connection, v1::BindOutcome outcome);
 
@@ -52,6 +59,7 @@ class Binding {
     std::shared_ptr<BindCall> call;
     size_t part = 0;
     Connection* connection = nullptr;
+    ThreadId thread;
   };
   void Settle(uint64_t bind_id, v1::BindOutcome outcome, Deferred& after);
 

@@ -102,6 +102,35 @@ class Thread {
     return seen;
   }
 
+  // Everything older than `before`, from the newest page to the oldest.
+  std::vector<Seen> ReplayBackwards(uint64_t before, bool compact, bool json) {
+    std::vector<Seen> seen;
+    while (before > 1) {
+      const link::Page page = ReadPageBefore(before, compact, json);
+      EXPECT_TRUE(page.missed.empty());
+      EXPECT_FALSE(page.runs.empty());
+      if (page.runs.empty()) return seen;
+      std::vector<Seen> of_page;
+      uint64_t next = page.runs.front().first.value();
+      const uint64_t first = next;
+      for (const link::Live& run : page.runs) {
+        EXPECT_EQ(run.first.value(), next);
+        EXPECT_EQ(run.epoch.str(), EpochAt(run.first));
+        EXPECT_EQ(run.epoch.str(), EpochAt(run.last()));
+        for (const EventPtr& event : run.events) {
+          of_page.push_back({next, next + event->offsets() - 1, Decode(*event, json)});
+          next += event->offsets();
+        }
+        EXPECT_EQ(run.last().next().value(), next);
+      }
+      EXPECT_EQ(next, before) << "it ends where the page asked for does";
+      EXPECT_LE(of_page.size(), most_events_);
+      seen.insert(seen.begin(), of_page.begin(), of_page.end());
+      before = first;
+    }
+    return seen;
+  }
+
  private:
   void Publish() {
     if (random_() % 20 == 0) {
@@ -171,6 +200,22 @@ class Thread {
     request.set_want_json(json);
     request.set_want_proto(!json);
     request.set_compact(compact);
+    return ReadPage(request);
+  }
+  link::Page ReadPageBefore(uint64_t before, bool compact, bool json) {
+    most_events_ = 1 + random_() % 20;
+    v1::ReadPageRequest request;
+    request.set_thread_id(kThread.str());
+    request.set_user_id("u");
+    request.set_before_offset(before);
+    request.set_max_bytes(1 + static_cast<uint32_t>(random_() % 4'000));
+    request.set_max_events(static_cast<uint32_t>(most_events_));
+    request.set_want_json(json);
+    request.set_want_proto(!json);
+    request.set_compact(compact);
+    return ReadPage(request);
+  }
+  link::Page ReadPage(const v1::ReadPageRequest& request) {
     std::optional<absl::StatusOr<link::Page>> answer;
     delivery_->ReadPage(request,
                         [&](absl::StatusOr<link::Page> page) { answer = std::move(page); });
@@ -226,6 +271,27 @@ TEST(CompactionPropertyTest, ACompactedReplayFoldsToTheFullOneFromEveryPosition)
     if (::testing::Test::HasFailure()) return;
   }
   EXPECT_GT(merged, 10'000u) << "this test tests nothing";
+}
+
+TEST(CompactionPropertyTest, PagesReadBackwardsFoldToTheFullReplayBeforeEveryOffset) {
+  InitLog({.program = "test", .least = Severity::kError});
+  size_t merged = 0;
+  for (uint64_t seed = 0; seed < 40; ++seed) {
+    SCOPED_TRACE(absl::StrCat("seed ", seed));
+    Thread thread(seed);
+    const std::vector<Seen> full = thread.Replay(0, /*compact=*/false, /*json=*/true);
+    for (uint64_t before = 1; before <= full.size() + 1; ++before) {
+      SCOPED_TRACE(absl::StrCat("before ", before));
+      const bool json = before % 2 == 0;
+      const bool compact = before % 3 != 0;
+      const std::vector<Seen> pages = thread.ReplayBackwards(before, compact, json);
+      ASSERT_EQ(Fold(pages),
+                Fold({full.begin(), full.begin() + static_cast<ptrdiff_t>(before) - 1}));
+      if (compact) merged += before - 1 - pages.size();
+    }
+    if (::testing::Test::HasFailure()) return;
+  }
+  EXPECT_GT(merged, 1'000u) << "this test tests nothing";
 }
 
 TEST(CompactionPropertyTest, APageThatEndsSomewhereHoldsNothingOfWhatIsBeyond) {

@@ -32,6 +32,7 @@
 #include "service/delivery/delivery.h"
 #include "service/delivery/feeds.h"
 #include "service/delivery/page_turns.h"
+#include "service/delivery/passing.h"
 #include "service/delivery/probes.h"
 #include "service/delivery/progress.h"
 #include "service/delivery/readiness.h"
@@ -48,9 +49,10 @@ class Core final : public log::Follower,
  public:
   Core(Options options, log::Log* log, Scheduler* scheduler);
 
-  // ---- Delivery; see delivery.h (delivery.cc, pages.cc) ----
+  // ---- Delivery; see delivery.h (delivery.cc, pages.cc, questions.cc) ----
   std::shared_ptr<link::GatewaySession> OnAttached(std::shared_ptr<link::Attachment> carrier);
   void ReadPage(v1::ReadPageRequest request, link::PageCallback done);
+  void Ask(v1::AskRequest request, link::AskCallback done);
   uint32_t Subscriptions(const ThreadId& thread) const;
   std::unique_ptr<Cancellation> AwaitReady(const UserId& user, const ThreadId& thread,
                                            v1::Readiness wanted, std::chrono::nanoseconds timeout,
@@ -103,10 +105,14 @@ class Core final : public log::Follower,
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Reject(Attached& attached, absl::Status status, Deferred& after)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Its connections are gone at once; nothing it says counts any more.
+  // Its connections are gone at once, unless they poll and have a lease; nothing it says counts any
+  // more.
   void Forsake(Attached& attached, Deferred& after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OpenConnection(Attached& attached, const v1::ConnectionOpened& opened, Deferred& after)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Nothing that the connection asks for is served there.
+  static void SayRefused(Attached& attached, const ConnectionId& id, Reason reason,
+                         std::string_view message);
   // Why this attachment has no such connection.
   static absl::Status NoConnection(const Attached& attached, const ConnectionId& id);
   void CloseConnection(Connection& connection, v1::ConnectionState state, std::string_view reason,
@@ -128,6 +134,32 @@ class Core final : public log::Follower,
   void BindAll(Connection& connection, const ThreadId& thread)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
+  // Connections that poll (resting.cc).
+  enum class PollEnd : uint8_t {
+    kSaid,    // by its gateway: what it did not ask for is followed no longer
+    kCutOff,  // nobody knows what it was about to ask for: what rested goes on
+  };
+  // Its gateway has it no more: it rests. False: it does not, and is to be closed.
+  [[nodiscard]] bool Rest(Connection& connection, PollEnd end, std::chrono::nanoseconds lease,
+                          Deferred& after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Takes it, with what it follows, from where it is to rest.
+  void Park(Connection& connection, PollEnd end, Deferred& after)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void ParkSubscription(Subscription& subscription) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The timer of its lease.
+  void EndRest(const Connection& connection) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void CountResting() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void EndLease(const ConnectionId& id, uint64_t rest);
+  // It polls again: on from its rest, or away from an opening that hangs elsewhere.
+  void Reopen(Connection& connection, Attached& attached, Deferred& after)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // What the connection followed of this thread when it rested, if nothing took its place yet.
+  static Subscription* AtRest(const Connection& connection, const Followed& thread);
+  static void GoOnFromRest(Subscription& subscription, const v1::SubscribeThread& subscribe);
+  // True: it took the place of one that counted, so that nothing has changed.
+  bool TakeThePlaceAtRest(const Subscription& subscription, Deferred& after)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
   // Subscriptions (subscriptions.cc).
   void Subscribe(Attached& attached, const v1::SubscribeThread& subscribe, Deferred& after)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -147,6 +179,13 @@ class Core final : public log::Follower,
   void MakeClaim(Subscription& subscription, Deferred& after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Refuse(Subscription& subscription, Reason reason, std::string_view message, Deferred& after)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Of a thread that is gone: the subscription follows what was the user's.
+  static bool WasDeleted(const Subscription& subscription);
+  void RefuseDeleted(Subscription& subscription, Deferred& after)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Of a connection that polls, for when it asks for the thread again.
+  static void RememberDeleted(const Connection& connection, const ThreadId& thread,
+                              const v1::Missed& missed);
   // The thread was deleted, which had `last`: those that run are told, and end.
   void EndDeleted(Followed& thread, Offset last, Deferred& after)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -166,7 +205,7 @@ class Core final : public log::Follower,
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void JudgeAck(Subscription& subscription, const PendingAck& ack, Deferred& after)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void AskEpoch(const Subscription& subscription, const PendingAck& ack, Deferred& after)
+  void AskLogOf(const Subscription& subscription, const PendingAck& ack, Deferred& after)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Answers those that wait for the start of a subscription that ends before it.
   static void RefuseAcks(Subscription& subscription, Reason reason, std::string_view why);
@@ -174,6 +213,7 @@ class Core final : public log::Follower,
   // What pages have got and seen (receiving.cc).
   // Asks the pages that follow the thread.
   void ProbePages(const UserId& user, const ThreadId& thread) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  static void SayProbe(const Connection& connection, const std::string& nonce);
   void Probe(const Connection& connection) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnProbeAnswered(const Attached& attached, const v1::ProbeAnswered& answered, Deferred& after)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -195,12 +235,28 @@ class Core final : public log::Follower,
 
   // Pages (pages.cc).
   struct PageRead;
+  static absl::Status CheckPage(const v1::ReadPageRequest& request);
   void BeginPage(const std::shared_ptr<PageRead>& read);
-  void ReadFrom(const std::shared_ptr<PageRead>& read, const log::ThreadState& state);
+  void ReadFrom(const std::shared_ptr<PageRead>& read, const log::ThreadState& state,
+                const Position& after);
   void AskStateForPage(const std::shared_ptr<PageRead>& read);
   void ReadOn(const std::shared_ptr<PageRead>& read, Offset from);
   void OnPageRead(const std::shared_ptr<PageRead>& read, Offset from,
                   absl::StatusOr<log::ReadResult> result);
+  // The numbering that it began with is over.
+  void ReadAgain(const std::shared_ptr<PageRead>& read);
+  // On behalf of a user (user_pages.cc).
+  void BeginUserPage(const std::shared_ptr<PageRead>& read, const log::ThreadState& state);
+  void ReadLastRuns(const std::shared_ptr<PageRead>& read);
+  void ReadBefore(const std::shared_ptr<PageRead>& read, const log::ThreadState& state);
+  void ReadWindow(const std::shared_ptr<PageRead>& read, Offset last);
+  void ReadOnBackwards(const std::shared_ptr<PageRead>& read);
+  void OnReadBackwards(const std::shared_ptr<PageRead>& read,
+                       absl::StatusOr<log::ReadResult> result);
+
+  // What browsers ask for (questions.cc).
+  void ListUserThreads(const v1::ListUserThreads& question, link::AskCallback done);
+  void PassFrames(v1::PassFrames question, link::AskCallback done);
 
   // What follows from a change.
   ReadyFacts FactsOf(const UserId& user, const ThreadId& thread) const
@@ -228,12 +284,17 @@ class Core final : public log::Follower,
   std::map<GatewayId, std::shared_ptr<Attached>> gateways_ ABSL_GUARDED_BY(mutex_);
   // Attached, not greeted yet.
   std::vector<std::shared_ptr<Attached>> strangers_ ABSL_GUARDED_BY(mutex_);
+  // Holds the connections that rest, and what rests of those that poll.
+  Attached resting_ ABSL_GUARDED_BY(mutex_);
+  uint64_t last_at_rest_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t last_rest_ ABSL_GUARDED_BY(mutex_) = 0;
   TailBudget tail_budget_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<ThreadId, std::unique_ptr<Followed>> threads_ ABSL_GUARDED_BY(mutex_);
   Readiness readiness_ ABSL_GUARDED_BY(mutex_);
   Binding binding_ ABSL_GUARDED_BY(mutex_);
   Watchers watchers_ ABSL_GUARDED_BY(mutex_);
   Probes probes_ ABSL_GUARDED_BY(mutex_);
+  Passing passing_ ABSL_GUARDED_BY(mutex_);
   Receipts receipts_ ABSL_GUARDED_BY(mutex_);
   Progress progress_ ABSL_GUARDED_BY(mutex_);
   uint64_t last_all_generation_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -29,6 +29,9 @@ class DeliveryHandle final : public Delivery {
   void ReadPage(v1::ReadPageRequest request, link::PageCallback done) override {
     core_->ReadPage(std::move(request), std::move(done));
   }
+  void Ask(v1::AskRequest request, link::AskCallback done) override {
+    core_->Ask(std::move(request), std::move(done));
+  }
   uint32_t Subscriptions(const ThreadId& thread) const override {
     return core_->Subscriptions(thread);
   }
@@ -97,8 +100,12 @@ Core::Core(Options options, log::Log* log, Scheduler* scheduler)
                 scheduler),
       readiness_(scheduler),
       binding_(scheduler),
+      passing_({.calls = options_.passing_frames}, scheduler),
       receipts_(scheduler),
-      progress_(options_.remembered_threads) {}
+      progress_(options_.remembered_threads) {
+  resting_.over = true;
+  resting_.at_rest = true;
+}
 
 uint32_t Core::Subscriptions(const ThreadId& id) const {
   MutexLock lock(mutex_);
@@ -170,7 +177,8 @@ void Core::BindThread(const UserId& user, const ThreadId& thread, std::chrono::n
     if (Follows(*connection, thread)) {
       Binding::Know(*call, *connection, v1::BIND_OUTCOME_CONFIRMED);
     } else {
-      SayBind(*connection, binding_.Ask(call, *connection), thread, false);
+      // At rest it is said when it polls again.
+      SayBind(*connection, binding_.Ask(call, *connection, thread), thread, false);
     }
   }
   if (call->unanswered == 0 || timeout <= std::chrono::nanoseconds::zero()) {
@@ -342,11 +350,16 @@ void Core::Stop() {
     Forsake(*attached, after);  // unfollows what nobody follows any more
     after.Add([carrier = attached->carrier, status] { carrier->Close(status); });
   }
+  while (!resting_.connections.empty()) {
+    CloseConnection(*resting_.connections.begin()->second, v1::CONNECTION_STATE_DISCONNECTED,
+                    NameOf(Reason::kNotInitialized), after);
+  }
   stopped_ = true;  // from here on the log is not asked any more
   readiness_.EndAll(status, after);
   binding_.AnswerAll(after);
   watchers_.EndAll(status, after);
   receipts_.EndAll(status, after);
+  passing_.EndAll(status, after);
   after.Add([this] { page_turns_.Stop(); });
   canaries_.clear();
 }

@@ -35,6 +35,9 @@ struct Options {
   size_t claims_per_user = 16;
   // Connections one user may have, over all gateways.
   size_t connections_per_user = 1000;
+  // Connections that may rest between polls at a time, all users' together; beyond, one that should
+  // rest is closed.
+  size_t resting_connections = 100'000;
   // How long a connection that went is remembered, and how many are at most.
   std::chrono::seconds connection_memory{300};
   size_t connection_memory_entries = 10'000;
@@ -42,6 +45,10 @@ struct Options {
   size_t watch_queue = 4096;
   // Threads that `subscribe` {all} follows at most; its page is told which is the first left out.
   size_t all_threads = 10'000;
+  // Frames of pages that may be on their way from one gateway to another at a time, and how long
+  // until whoever passed them is told that they did not get there.
+  size_t passing_frames = 4'096;
+  std::chrono::seconds pass_timeout{10};
   // Threads of which it is remembered when their events were sent and acknowledged.
   size_t remembered_threads = 10'000;
   // Pages of replay that are read and compacted at a time; the others wait.

@@ -97,6 +97,10 @@ inline std::string Describe(const link::ToGateway& said) {
       return absl::StrCat("busy ", message.thread_busy().thread_id());
     case v1::ServiceMessage::kProbe:
       return absl::StrCat("probe ", message.probe().connection_id());
+    case v1::ServiceMessage::kDeliverFrames:
+      return absl::StrCat("frames ", message.deliver_frames().frames().connection_id(), " ",
+                          message.deliver_frames().frames().sequence(), " ",
+                          message.deliver_frames().frames().frames());
     case v1::ServiceMessage::kAwaitSent:
       return absl::StrCat("await ", message.await_sent().thread_id(), " ",
                           message.await_sent().position().epoch(), ":",
@@ -133,6 +137,24 @@ class TestGateway {
     opened.set_connection_id(connection);
     opened.set_user_id(user);
     opened.set_transport(v1::TRANSPORT_WEBSOCKET);
+    Say(message);
+  }
+  // One that polls: begins, or polls again.
+  void Poll(const std::string& connection, const std::string& user) {
+    v1::GatewayMessage message;
+    v1::ConnectionOpened& opened = *message.mutable_connection_opened();
+    opened.set_connection_id(connection);
+    opened.set_user_id(user);
+    opened.set_transport(v1::TRANSPORT_POLLING);
+    Say(message);
+  }
+  // The end of a poll.
+  void Rest(const std::string& connection, int64_t lease_seconds = 30) {
+    v1::GatewayMessage message;
+    message.mutable_connection_closed()->set_connection_id(connection);
+    message.mutable_connection_closed()->set_state(v1::CONNECTION_STATE_DISCONNECTED);
+    message.mutable_connection_closed()->set_reason("POLL");
+    message.mutable_connection_closed()->mutable_lease()->set_seconds(lease_seconds);
     Say(message);
   }
   void CloseConnection(const std::string& connection,
@@ -208,6 +230,14 @@ class TestGateway {
     v1::GatewayMessage message;
     message.mutable_probe_answered()->set_connection_id(connection);
     message.mutable_probe_answered()->set_nonce(nonce);
+    Say(message);
+  }
+  // Answers the DeliverFrames that was heard last.
+  void Delivered(uint64_t deliver_id, uint64_t next_sequence, const std::string& reason = "") {
+    v1::GatewayMessage message;
+    message.mutable_frames_delivered()->set_deliver_id(deliver_id);
+    message.mutable_frames_delivered()->set_next_sequence(next_sequence);
+    message.mutable_frames_delivered()->set_reason(reason);
     Say(message);
   }
   void Drain() {

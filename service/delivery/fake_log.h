@@ -200,6 +200,16 @@ class FakeLog final : public log::Log {
     });
   }
 
+  void LastRuns(ThreadId id, size_t count, Callback<log::ThreadState> done) override {
+    MutexLock lock(mutex_);
+    At(id).calls.push_back([count, done = std::move(done)](Thread& thread) {
+      log::ThreadState state = thread.state;
+      auto& runs = state.runs;
+      if (runs.size() > count) runs.erase(runs.begin(), runs.end() - static_cast<ptrdiff_t>(count));
+      thread.answers.push_back([done, state = std::move(state)] { done(state); });
+    });
+  }
+
   void Find(ThreadId, EventId, Callback<log::FoundEvent>) override {}
 
   void Follow(ThreadId id, log::Follower* follower, Callback<log::ThreadState> done) override {
@@ -243,9 +253,13 @@ class FakeLog final : public log::Log {
     MutexLock lock(mutex_);
     ++acks_;
     At(id).calls.push_back([position, done = std::move(done)](Thread& thread) {
-      if (position.epoch != thread.state.end().epoch || position.offset > thread.state.last) {
+      if (position.epoch != thread.state.end().epoch) {
         return thread.calls_back.push_back(
             [done] { done(MakeError(Reason::kEpochChanged, "the epoch changed")); });
+      }
+      if (position.offset > thread.state.last) {
+        return thread.calls_back.push_back(
+            [done] { done(MakeError(Reason::kAckInvalid, "beyond the end")); });
       }
       const bool moved = position.offset > thread.state.acknowledged;
       thread.state.acknowledged = std::max(thread.state.acknowledged, position.offset);
@@ -309,7 +323,25 @@ class FakeLog final : public log::Log {
         });
   }
 
-  void ListThreads(UserId, std::string, size_t, Callback<log::ThreadPage>) override {}
+  // By id, whatever happened last; a token is the id that the page before ended with.
+  void ListThreads(UserId owner, std::string token, size_t size,
+                   Callback<log::ThreadPage> done) override {
+    MutexLock lock(mutex_);
+    At(ThreadId("_list"))
+        .calls.push_back([this, owner, token, size, done = std::move(done)](Thread& list) {
+          mutex_.AssertHeld();
+          log::ThreadPage page;
+          for (auto at = threads_.upper_bound(ThreadId(token)); at != threads_.end(); ++at) {
+            if (at->second.state.owner != owner) continue;
+            if (page.threads.size() == size) {
+              page.next_page_token = page.threads.back().thread.str();
+              break;
+            }
+            page.threads.push_back(at->second.state);
+          }
+          list.calls_back.push_back([done, page = std::move(page)] { done(page); });
+        });
+  }
 
   void GetLedger(Callback<log::Ledger>) override {}
 

@@ -164,6 +164,11 @@ class Server : public GrpcLinkServer {
                                   v1::ReadPageResponse* response) {
                              return AnswerPage(context, *request, response);
                            }));
+    MarkMethodCallback(
+        IndexOf("Ask"),
+        new grpc::internal::CallbackUnaryHandler<Received<v1::AskRequest>, v1::AskResponse>(
+            [this](Context* context, const Received<v1::AskRequest>* request,
+                   v1::AskResponse* response) { return Answer(context, *request, response); }));
   }
 
   void Stop() override {
@@ -198,19 +203,38 @@ class Server : public GrpcLinkServer {
     return stream->Begin(refused ? nullptr : service_);
   }
 
+  // Null: the request could not be read, and that was answered.
+  template <class Request>
+  static const Request* Read(const Received<Request>& received, const char* rpc,
+                             grpc::ServerUnaryReactor* reactor) {
+    if (received.status.ok()) return &received.message;
+    reactor->Finish(ToGrpc(WithContext(received.status, {.operation = rpc})));
+    return nullptr;
+  }
+
   grpc::ServerUnaryReactor* AnswerPage(grpc::CallbackServerContext* context,
                                        const Received<v1::ReadPageRequest>& received,
                                        v1::ReadPageResponse* response) {
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    if (!received.status.ok()) {
-      reactor->Finish(ToGrpc(WithContext(received.status, {.operation = "ReadPage"})));
-      return reactor;
-    }
-    const v1::ReadPageRequest& request = received.message;
-    const Encodings wanted{.json = request.want_json(), .proto = request.want_proto()};
-    service_->ReadPage(request, [reactor, response, wanted](absl::StatusOr<Page> page) {
+    const v1::ReadPageRequest* request = Read(received, "ReadPage", reactor);
+    if (request == nullptr) return reactor;
+    const Encodings wanted{.json = request->want_json(), .proto = request->want_proto()};
+    service_->ReadPage(*request, [reactor, response, wanted](absl::StatusOr<Page> page) {
       if (page.ok()) ToProto(*page, wanted, response);
       reactor->Finish(page.ok() ? grpc::Status::OK : ToGrpc(page.status()));
+    });
+    return reactor;
+  }
+
+  grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context,
+                                   const Received<v1::AskRequest>& received,
+                                   v1::AskResponse* response) {
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    const v1::AskRequest* request = Read(received, "Ask", reactor);
+    if (request == nullptr) return reactor;
+    service_->Ask(*request, [reactor, response](absl::StatusOr<v1::AskResponse> answer) {
+      if (answer.ok()) *response = *std::move(answer);
+      reactor->Finish(answer.ok() ? grpc::Status::OK : ToGrpc(answer.status()));
     });
     return reactor;
   }

@@ -76,15 +76,16 @@ TEST(PageTurnsTest, PagesThatFailGiveTheirTurnsBack) {
   log.AppendText(ThreadId("t"), UserId("ann"), "event");
   log.RunAll();
   std::vector<absl::Status> answers;
-  const auto ask = [&](const std::string& thread) {
+  const auto ask = [&](const std::string& thread, const std::string& user = "") {
     v1::ReadPageRequest request;
     request.set_thread_id(thread);
+    request.set_user_id(user);
     delivery->ReadPage(
         request, [&](const absl::StatusOr<link::Page>& page) { answers.push_back(page.status()); });
   };
   log.FailRead(MakeError(Reason::kLogUnavailable, "no"));
   ask("t");
-  ask("no id");
+  ask("t", "bob");
   ask("t");
   EXPECT_EQ(answers.size(), 0u) << "one at a time";
   log.RunAll();

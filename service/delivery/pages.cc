@@ -6,8 +6,7 @@
 #include <utility>
 
 #include "proto/contract/error.h"
-#include "service/delivery/compactor.h"
-#include "service/delivery/core.h"
+#include "service/delivery/page_read.h"
 #include "telemetry/log.h"
 #include "telemetry/metrics.h"
 
@@ -21,10 +20,7 @@ constexpr size_t kMaxEvents = 2'048;
 // Times that a page is tried while the thread's epoch changes under it.
 constexpr int kMaxAttempts = 4;
 
-// One read of the log, for a page of so many bytes of one encoding: stored events have two. Where
-// merging makes much less of it, the page reads on, but not for ever.
-constexpr size_t kReadFactor = 2;
-constexpr size_t kReadEvents = 4'096;
+// Where merging makes much less of one read, the page reads on, but not for ever.
 constexpr int kMaxReads = 8;
 
 Counter& MergedCounter() {
@@ -34,7 +30,8 @@ Counter& MergedCounter() {
   return counter;
 }
 
-// The floor rose above where the page should begin, after the position was resolved.
+}  // namespace
+
 void AddExpired(const Epoch& epoch, Offset from, Offset to, std::vector<v1::Missed>* missed) {
   if (!missed->empty() && missed->back().reason() == v1::MISSED_REASON_EXPIRED) {
     missed->back().set_to_offset(to.value());
@@ -48,49 +45,46 @@ void AddExpired(const Epoch& epoch, Offset from, Offset to, std::vector<v1::Miss
   missed->push_back(std::move(expired));
 }
 
-}  // namespace
+void CountMerged(uint64_t events) {
+  MergedCounter().Add(events);
+}
 
-struct Core::PageRead {
-  std::shared_ptr<Core> core;
-  ThreadId thread;
-  Position after;
-  std::optional<Offset> until;
-  PageShape shape;
-  link::PageCallback done;
-  // The thread's, as far as it is known.
-  UserId owner;
-  int attempts = 0;
-  // What was read so far.
-  link::Page page;
-  std::optional<Compactor> events;
-  int reads = 0;
+void Core::PageRead::Fail(absl::Status status) {
+  status = WithContext(std::move(status), {.user_id = (user.empty() ? owner : user).str(),
+                                           .thread_id = thread.str(),
+                                           .operation = "ReadPage"});
+  LogFailure(status);
+  Answer(std::move(status));
+}
 
-  void Fail(absl::Status status) {
-    status =
-        WithContext(std::move(status),
-                    {.user_id = owner.str(), .thread_id = thread.str(), .operation = "ReadPage"});
-    LogFailure(status);
-    Answer(std::move(status));
+void Core::PageRead::Answer(absl::StatusOr<link::Page> answer) {
+  std::exchange(done, nullptr)(std::move(answer));
+  core->page_turns_.End();
+}
+
+void Core::PageRead::Finish() {
+  if (events.has_value()) {
+    CountMerged(events->merged());
+    page.runs = events->Take();
   }
-  void Answer(absl::StatusOr<link::Page> answer) {
-    std::exchange(done, nullptr)(std::move(answer));
-    core->page_turns_.End();
-  }
-  // With what was read.
-  void Finish() {
-    if (events.has_value()) {
-      MergedCounter().Add(events->merged());
-      page.runs = events->Take();
-    }
-    Answer(std::move(page));
-  }
-};
+  Answer(std::move(page));
+}
+
+void Core::ReadAgain(const std::shared_ptr<PageRead>& read) {
+  read->reads = 0;
+  read->events.reset();
+  if (++read->attempts < kMaxAttempts) return AskStateForPage(read);
+  read->Fail(MakeError(Reason::kLogUnavailable, "the thread's epoch keeps changing"));
+}
 
 void Core::ReadPage(v1::ReadPageRequest request, link::PageCallback done) {
   auto read = std::make_shared<PageRead>();
   read->core = shared_from_this();
   read->thread = ThreadId(request.thread_id());
   read->after = {Epoch(request.after().epoch()), Offset(request.after().offset())};
+  read->user = UserId(request.user_id());
+  if (request.before_offset() != 0) read->before = Offset(request.before_offset());
+  read->last_runs = request.last_runs();
   if (request.until_offset() != 0) read->until = Offset(request.until_offset());
   const bool any = !request.want_json() && !request.want_proto();
   read->shape = {
@@ -102,6 +96,13 @@ void Core::ReadPage(v1::ReadPageRequest request, link::PageCallback done) {
       .proto = any || request.want_proto(),
       .compact = request.compact()};
   read->done = done;
+  if (absl::Status status = CheckPage(request); !status.ok()) {
+    status = WithContext(
+        status,
+        {.user_id = request.user_id(), .thread_id = request.thread_id(), .operation = "ReadPage"});
+    LogFailure(status);
+    return done(std::move(status));
+  }
   if (page_turns_.Begin([read] { read->core->BeginPage(read); })) return;
   absl::Status status =
       WithRetryAfter(MakeError(Reason::kBufferOverflow, "too many pages wait to be read",
@@ -112,9 +113,6 @@ void Core::ReadPage(v1::ReadPageRequest request, link::PageCallback done) {
 }
 
 void Core::BeginPage(const std::shared_ptr<PageRead>& read) {
-  if (!ValidId(read->thread.str())) {
-    return read->Fail(MakeBadRequest({{"thread_id", "must be an id"}}));
-  }
   std::optional<log::ThreadState> state;
   bool stopped = false;
   {
@@ -124,29 +122,33 @@ void Core::BeginPage(const std::shared_ptr<PageRead>& read) {
     if (thread != nullptr) read->owner = thread->state().owner;
     // Followed: what was passed so far is as good as asking, and what comes now goes live. But an
     // earlier page may have been newer than that: before anything is called lost, the log is asked.
-    if (thread != nullptr && thread->known && Seamless(thread->state(), read->after)) {
+    // Who does not say that he follows it is answered the same way whether anybody does or not.
+    const bool here = read->user.empty() && thread != nullptr && thread->known;
+    if (here && Seamless(thread->state(), read->after)) {
       state = thread->state();
     }
   }
   if (stopped) return read->Fail(MakeError(Reason::kNotInitialized, "the service is stopping"));
-  if (state.has_value()) return ReadFrom(read, *state);
+  if (state.has_value()) return ReadFrom(read, *state, read->after);
   AskStateForPage(read);
 }
 
 void Core::AskStateForPage(const std::shared_ptr<PageRead>& read) {
   log_->GetState(read->thread, [read](absl::StatusOr<log::ThreadState> state) {
     if (!state.ok()) return read->Fail(state.status());
+    if (!read->user.empty()) return read->core->BeginUserPage(read, *state);
     if (state->deleted) {
       // The subscription hears of it on its own way; until then the page is not there.
       return read->Fail(MakeError(Reason::kLogUnavailable, "the thread was deleted just now"));
     }
     read->owner = state->owner;
-    read->core->ReadFrom(read, *state);
+    read->core->ReadFrom(read, *state, read->after);
   });
 }
 
-void Core::ReadFrom(const std::shared_ptr<PageRead>& read, const log::ThreadState& state) {
-  Resolution here = Resolve(state, Start::After(read->after));
+void Core::ReadFrom(const std::shared_ptr<PageRead>& read, const log::ThreadState& state,
+                    const Position& after) {
+  Resolution here = Resolve(state, Start::After(after));
   read->page = {.missed = std::move(here.missed), .last = state.end()};
   const bool nothing = here.from > state.last || (read->until && here.from > *read->until);
   if (nothing) return read->Finish();
@@ -159,8 +161,8 @@ void Core::ReadOn(const std::shared_ptr<PageRead>& read, Offset from) {
       .thread = read->thread,
       .from = from,
       .until = read->until,
-      .max_bytes = kReadFactor * read->shape.max_bytes,
-      .max_events = read->shape.compact ? kReadEvents : read->shape.max_events};
+      .max_bytes = kPageReadFactor * read->shape.max_bytes,
+      .max_events = read->shape.compact ? kPageReadEvents : read->shape.max_events};
   log_->Read(std::move(request), [read, from](absl::StatusOr<log::ReadResult> result) {
     Core* const core = read->core.get();
     core->page_turns_.Work([read, from, result = std::move(result)]() mutable {
@@ -180,11 +182,7 @@ void Core::OnPageRead(const std::shared_ptr<PageRead>& read, Offset from,
   }
   if (!result.ok()) return read->Fail(result.status());
   if (result->last.epoch != read->page.last.epoch) {
-    // The position was judged by a numbering that is over.
-    read->reads = 0;
-    read->events.reset();
-    if (++read->attempts < kMaxAttempts) return AskStateForPage(read);
-    return read->Fail(MakeError(Reason::kLogUnavailable, "the thread's epoch keeps changing"));
+    return ReadAgain(read);  // the position was judged by a numbering that is over
   }
   if (result->floor > from) {
     AddExpired(read->page.last.epoch, from, result->floor.prev(), &read->page.missed);

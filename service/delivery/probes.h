@@ -30,6 +30,13 @@ class Probes {
     return std::to_string(open.nonce);
   }
 
+  // The nonce of the one under way, to ask with once more; nothing: there is none.
+  std::optional<std::string> UnderWay(const Connection& connection) const {
+    const auto found = open_.find(&connection);
+    if (found == open_.end()) return std::nullopt;
+    return std::to_string(found->second.nonce);
+  }
+
   // The page repeated `nonce`. False: that is not what it was asked with last.
   bool Answer(const Connection& connection, std::string_view nonce) {
     const auto found = open_.find(&connection);

@@ -51,10 +51,15 @@ void Readiness::Changed(const UserId& user, const ThreadId* thread,
 }
 
 bool Readiness::WantsProof(const UserId& user, const ThreadId& thread) const {
+  return WantsProof(user, [&](const ThreadId& other) { return other == thread; });
+}
+
+bool Readiness::WantsProof(const UserId& user,
+                           const std::function<bool(const ThreadId&)>& among) const {
   const auto found = waiters_.find(user);
   return found != waiters_.end() &&
          std::any_of(found->second.begin(), found->second.end(), [&](const auto& waiter) {
-           return waiter->wanted == v1::READINESS_VERIFIED && waiter->thread == thread;
+           return waiter->wanted == v1::READINESS_VERIFIED && among(waiter->thread);
          });
 }
 

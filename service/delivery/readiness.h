@@ -53,6 +53,8 @@ class Readiness {
                const std::function<ReadyFacts(const ThreadId&)>& facts, Deferred& after);
   // Somebody waits until a page of the user's on this thread has answered a probe.
   bool WantsProof(const UserId& user, const ThreadId& thread) const;
+  // The same of any thread that is among these.
+  bool WantsProof(const UserId& user, const std::function<bool(const ThreadId&)>& among) const;
   // A page that follows these threads answered one.
   void Verified(const UserId& user, const std::function<bool(const ThreadId&)>& follows,
                 Deferred& after);

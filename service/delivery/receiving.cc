@@ -20,10 +20,13 @@ void Core::ProbePages(const UserId& user, const ThreadId& thread) {
 
 void Core::Probe(const Connection& connection) {
   const std::optional<std::string> nonce = probes_.Ask(connection, scheduler_->now());
-  if (!nonce) return;
+  if (nonce) SayProbe(connection, *nonce);  // at rest: when it polls again
+}
+
+void Core::SayProbe(const Connection& connection, const std::string& nonce) {
   v1::ServiceMessage message;
   message.mutable_probe()->set_connection_id(connection.id.str());
-  message.mutable_probe()->set_nonce(*nonce);
+  message.mutable_probe()->set_nonce(nonce);
   connection.attached->Say(std::move(message));
 }
 

@@ -2,11 +2,13 @@
 // guarded by the one lock of Core.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "absl/container/btree_map.h"
 #include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
@@ -37,6 +39,8 @@ struct Attached {
   bool draining = false;
   // Nothing it says counts any more, and nothing is said to it.
   bool over = false;
+  // No gateway's: it holds the connections that rest between polls. Always `over`.
+  bool at_rest = false;
   absl::flat_hash_map<ConnectionId, Connection*> connections;
   // Connections beyond what their user may have: not in the registry.
   absl::flat_hash_set<ConnectionId> refused;
@@ -57,6 +61,22 @@ struct AllThreads {
   absl::flat_hash_set<ThreadId> bound;
 };
 
+// Of a connection that polls (resting.cc).
+struct Polling {
+  // For how long it rests, as its gateway said it last; 0: it has not rested yet.
+  std::chrono::nanoseconds lease{0};
+  // At rest: ends it. `rest` tells this rest from others.
+  Scheduler::TimerId timer = 0;
+  uint64_t rest = 0;
+  // Threads that it followed and that were deleted since: a poll that asks for one is told, and so
+  // is the next, which asks again if its page did not hear of it.
+  struct Deleted {
+    v1::Missed missed;
+    bool asked_for = false;
+  };
+  absl::btree_map<ThreadId, Deleted> deleted;
+};
+
 struct Connection {
   ConnectionId id;
   UserId user;
@@ -72,6 +92,8 @@ struct Connection {
   Scheduler::Wall changed_at;
   // Null: gone, and remembered for a while.
   Attached* attached = nullptr;
+  // Null: it does not poll, or is gone.
+  std::unique_ptr<Polling> polling;
   std::vector<Subscription*> subscriptions;
   // Bind questions that wait for an answer.
   std::vector<uint64_t> binds;
@@ -84,7 +106,10 @@ struct Connection {
   Scheduler::Steady gone_at;
   uint64_t gone_sequence = 0;
 
+  // Also while it rests.
   bool open() const { return attached != nullptr; }
+  // It has no gateway: it polled, and will again.
+  bool resting() const { return open() && attached->at_rest; }
 };
 
 struct PendingAck {
@@ -111,13 +136,22 @@ struct Subscription {
   bool confirmed = false;
   // Asked for `live`: its acks count only if it leaves nothing out before them.
   bool live = false;
-  // kStarted: the first offset it was given.
+  // kStarted: the first offset it was given; and that which it was given when it first began,
+  // before its connection rested or its gateway attached anew (0 until it has started: not known).
   Offset first;
+  Offset began;
+  // Of one that rests while its connection polls again: that asked for the thread, too, so that it
+  // rests on until it has taken its place.
+  bool asked_for = false;
   // Place in Followed's list of its phase.
   size_t index = 0;
   size_t place_in_connection = 0;
   // Acks that came while it waited.
   std::vector<PendingAck> acks;
+
+  // It is what its connection followed when it rested last: it counts until another takes its
+  // place.
+  bool resting() const { return attached->at_rest; }
 };
 
 inline bool IsCanary(const UserId& user) {

@@ -80,15 +80,24 @@ Connection* Registry::Open(Attached* attached, const v1::ConnectionOpened& opene
   connection->changed_at = scheduler_->wall_now();
   connection->attached = attached;
   connection->followed.clear();
+  const bool polls = opened.transport() == v1::TRANSPORT_POLLING;
+  connection->polling = polls ? std::make_unique<Polling>() : nullptr;
   attached->connections.emplace(id, connection);
   ++users_[user_id].open;
   return connection;
+}
+
+void Registry::Move(Connection& connection, Attached* to) {
+  connection.attached->connections.erase(connection.id);
+  connection.attached = to;
+  to->connections.emplace(connection.id, &connection);
 }
 
 void Registry::Close(Connection& connection, v1::ConnectionState state, std::string_view reason) {
   connection.attached->connections.erase(connection.id);
   connection.attached = nullptr;
   connection.all.reset();
+  connection.polling.reset();
   connection.state = state;
   connection.reason = std::string(reason.substr(0, 256));
   connection.changed_at = scheduler_->wall_now();

@@ -57,6 +57,8 @@ class Registry {
 
   // Opens or restores. Null: the user holds as many as it may. Requires that the id is not open.
   Connection* Open(Attached* attached, const v1::ConnectionOpened& opened);
+  // Between attachments, or to rest and back: nothing else changes.
+  static void Move(Connection& connection, Attached* to);
   // Requires an open one without subscriptions; `connection.followed` says what it had.
   void Close(Connection& connection, v1::ConnectionState state, std::string_view reason);
 

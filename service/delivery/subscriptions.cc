@@ -5,12 +5,13 @@
 #include "proto/base/text.h"
 #include "proto/contract/error.h"
 #include "service/delivery/core.h"
+#include "service/delivery/summaries.h"
 #include "telemetry/log.h"
 
 namespace clarion::delivery {
 namespace {
 
-constexpr int kMaxActiveRuns = 100;
+constexpr std::string_view kDeleted = "the thread was deleted";
 
 v1::ServiceMessage Refusal(uint64_t subscription_id, Reason reason, std::string_view message) {
   v1::ServiceMessage out;
@@ -26,16 +27,6 @@ Start StartOf(const v1::SubscribeThread& subscribe) {
     start.after = Position{Epoch(subscribe.after().epoch()), Offset(subscribe.after().offset())};
   }
   return start;
-}
-
-void AddActiveRuns(const log::ThreadState& state, v1::SubscriptionStarted* started) {
-  for (const log::RunRecord& run : state.runs) {
-    if (run.end != Offset(0) || started->active_runs_size() == kMaxActiveRuns) continue;
-    v1::ActiveRun& active = *started->add_active_runs();
-    active.set_run_id(run.run_id.str());
-    active.set_agent_name(run.agent_name);
-    active.set_offset(run.start.value());
-  }
 }
 
 // Another confirmed subscription of the connection follows the same thread.
@@ -87,6 +78,7 @@ void Core::Subscribe(Attached& attached, const v1::SubscribeThread& subscribe, D
   subscription.restored = subscribe.restored();
   Followed& thread = FollowedOf(ThreadId(subscribe.thread_id()));
   subscription.thread = &thread;
+  GoOnFromRest(subscription, subscribe);
   thread.Add(&subscription);
   std::vector<Subscription*>& of_connection = subscription.connection->subscriptions;
   subscription.place_in_connection = of_connection.size();
@@ -145,16 +137,18 @@ void Core::OnNoState(Followed& thread, const absl::Status& status, Deferred& aft
 }
 
 void Core::ServeWaiting(Followed& thread, Deferred& after) {
-  // A copy: what is served or refused leaves the list.
-  const std::vector<Subscription*> waiting(thread.waiting().begin(), thread.waiting().end());
+  // A copy: what is served or refused leaves the list. What rests comes first: others that are
+  // served may take its place, which destroys it.
+  std::vector<Subscription*> waiting(thread.waiting().begin(), thread.waiting().end());
+  std::stable_partition(waiting.begin(), waiting.end(),
+                        [](const Subscription* waits) { return waits->resting(); });
   for (Subscription* subscription : waiting) {
     const UserId& user = subscription->connection->user;
     // Nobody's and somebody else's are the same from here on.
     if (!thread.state().owner.empty() && thread.state().owner == user) {
       StartSubscription(*subscription, after);
-    } else if (thread.state().deleted && subscription->restored) {
-      // It was the user's when the gateway was here last: no claim, and no secret.
-      Refuse(*subscription, Reason::kNotFound, "the thread was deleted", after);
+    } else if (subscription->phase == Subscription::Phase::kWaiting && WasDeleted(*subscription)) {
+      RefuseDeleted(*subscription, after);
     } else if (subscription->phase == Subscription::Phase::kWaiting) {
       MakeClaim(*subscription, after);
     }
@@ -162,6 +156,8 @@ void Core::ServeWaiting(Followed& thread, Deferred& after) {
 }
 
 void Core::MakeClaim(Subscription& subscription, Deferred& after) {
+  Subscription* at_rest = AtRest(*subscription.connection, *subscription.thread);
+  if (at_rest != nullptr) DropAndTell(*at_rest, after);  // and its slot is free
   const UserId& user = subscription.connection->user;
   size_t& claims = registry_.UserOf(user).claims;
   if (claims >= options_.claims_per_user && !IsCanary(user)) {
@@ -188,7 +184,12 @@ void Core::StartSubscription(Subscription& subscription, Deferred& after) {
   }
   Resolution resolution = Resolve(state, subscription.start);
   subscription.first = resolution.from;
+  const bool began = subscription.began != Offset(0);
+  subscription.began = began ? std::min(subscription.began, resolution.from) : resolution.from;
   thread.MarkStarted(&subscription);
+  if (Polling* polling = subscription.connection->polling.get())
+    polling->deleted.erase(thread.id());
+  if (subscription.resting()) return;  // a claim: its page hears of it when it asks again
   thread.Join(subscription.attached);
 
   v1::ServiceMessage message;
@@ -198,7 +199,7 @@ void Core::StartSubscription(Subscription& subscription, Deferred& after) {
   started.mutable_last()->set_offset(state.last.value());
   started.set_from_offset(resolution.from.value());
   for (v1::Missed& missed : resolution.missed) *started.add_missed() = std::move(missed);
-  AddActiveRuns(state, &started);
+  AddActiveRuns(state, started.mutable_active_runs());
   subscription.attached->Say(std::move(message));
   if (const Position* awaited = receipts_.Awaited(thread.id())) {
     SayAwaitSent(*subscription.attached, thread.id(), *awaited);
@@ -218,9 +219,36 @@ void Core::Refuse(Subscription& subscription, Reason reason, std::string_view me
   Drop(subscription, after);
 }
 
+// It was the user's, as its gateway says or as we know ourselves: no claim, and no secret.
+bool Core::WasDeleted(const Subscription& subscription) {
+  const Connection& connection = *subscription.connection;
+  const ThreadId& thread = subscription.thread->id();
+  return (subscription.thread->state().deleted && subscription.restored) ||
+         (connection.polling != nullptr && connection.polling->deleted.contains(thread));
+}
+
+void Core::RefuseDeleted(Subscription& subscription, Deferred& after) {
+  v1::ServiceMessage message = Refusal(subscription.id, Reason::kNotFound, kDeleted);
+  if (Polling* polling = subscription.connection->polling.get()) {
+    const auto deleted = polling->deleted.find(subscription.thread->id());
+    if (deleted != polling->deleted.end()) {
+      deleted->second.asked_for = true;
+      const v1::Missed& missed = deleted->second.missed;
+      if (missed.to_offset() > 0) *message.mutable_refused()->mutable_missed() = missed;
+    }
+  }
+  subscription.attached->Say(std::move(message));
+  RefuseAcks(subscription, Reason::kNotFound, kDeleted);
+  Drop(subscription, after);
+}
+
 void Core::Unsubscribe(Attached& attached, uint64_t id, Deferred& after) {
   const auto found = attached.subscriptions.find(id);
-  if (found != attached.subscriptions.end()) DropAndTell(*found->second, after);
+  if (found == attached.subscriptions.end()) return;
+  Subscription& subscription = *found->second;
+  Subscription* at_rest = AtRest(*subscription.connection, *subscription.thread);
+  DropAndTell(subscription, after);
+  if (at_rest != nullptr) DropAndTell(*at_rest, after);
 }
 
 void Core::DropAndTell(Subscription& subscription, Deferred& after) {
@@ -256,6 +284,7 @@ void Core::Drop(Subscription& subscription, Deferred& after) {
 void Core::Confirm(Subscription& subscription, Deferred& after) {
   if (subscription.phase != Subscription::Phase::kStarted) return;  // a claim is nobody's readiness
   if (std::exchange(subscription.confirmed, true)) return;
+  if (TakeThePlaceAtRest(subscription, after)) return;
   Connection& connection = *subscription.connection;
   Followed& thread = *subscription.thread;
   if (connection.followed.insert(thread.id()).second) {
@@ -358,10 +387,10 @@ void Core::EndDeleted(Followed& thread, Offset last, Deferred& after) {
   // A copy: what ends leaves the list.
   const std::vector<Subscription*> started(thread.started().begin(), thread.started().end());
   for (Subscription* subscription : started) {
-    v1::ServiceMessage message =
-        Refusal(subscription->id, Reason::kNotFound, "the thread was deleted");
+    v1::ServiceMessage message = Refusal(subscription->id, Reason::kNotFound, kDeleted);
     if (last > Offset(0)) *message.mutable_refused()->mutable_missed() = missed;
     subscription->attached->Say(std::move(message));
+    if (subscription->confirmed) RememberDeleted(*subscription->connection, thread.id(), missed);
     DropAndTell(*subscription, after);
   }
   UnfollowIfIdle(thread, after);

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "proto/contract/timestamp.h"
+#include "service/delivery/summaries.h"
 #include "service/front/async_call.h"
 #include "service/front/page.h"
 #include "service/front/request.h"
@@ -11,50 +12,17 @@ namespace clarion::front {
 namespace {
 
 constexpr uint32_t kMaxPage = 1000, kDefaultPage = 100;
-constexpr size_t kMaxPageToken = 1024;
-constexpr int kMaxActiveRuns = 100;
 
 uint32_t PageSize(uint32_t asked) {
   return asked == 0 ? kDefaultPage : asked;
-}
-
-v1::Position ToProto(const Position& position) {
-  v1::Position result;
-  result.set_epoch(position.epoch.str());
-  result.set_offset(position.offset.value());
-  return result;
-}
-
-v1::ThreadSummary SummaryOf(const log::ThreadState& state) {
-  v1::ThreadSummary summary;
-  summary.set_thread_id(state.thread.str());
-  summary.set_user_id(state.owner.str());
-  *summary.mutable_last() = ToProto(state.end());
-  summary.set_floor(state.floor.value());
-  summary.set_acknowledged(state.acknowledged.value());
-  if (state.last > Offset(0)) {
-    *summary.mutable_last_event_at() = ToTimestamp(state.last_append);
-  }
-  summary.set_acknowledged_events(state.acknowledged_count);
-  summary.set_pending_events(state.pending());
-  summary.set_expired_events(state.expired_count);
-  for (const log::RunRecord& run : state.runs) {
-    if (run.end > Offset(0)) continue;
-    if (summary.active_runs_size() == kMaxActiveRuns) break;
-    v1::ActiveRun* active = summary.add_active_runs();
-    active->set_run_id(run.run_id.str());
-    active->set_agent_name(run.agent_name);
-    active->set_offset(run.start.value());
-  }
-  return summary;
 }
 
 absl::Status Check(const v1::ListThreadsRequest& request, const ErrorContext& context) {
   Fields fields;
   fields.Known(request)
       .OptionalUser("user_id", request.user_id())
-      .AtMost("page_size", request.page_size(), kMaxPage)
-      .MaxBytes("page_token", request.page_token(), kMaxPageToken);
+      .AtMost("page_size", request.page_size(), delivery::kMaxThreadPage)
+      .MaxBytes("page_token", request.page_token(), delivery::kMaxThreadPageToken);
   return fields.ok() ? absl::OkStatus() : fields.Refusal(context);
 }
 
@@ -92,11 +60,6 @@ absl::Status NoThread(const ErrorContext& context) {
   return MakeError(Reason::kNotFound, "there is no such thread", context);
 }
 
-// Nobody's threads do not exist for callers, and canaries are in no list.
-bool Visible(const log::ThreadState& state) {
-  return !state.owner.empty() && state.owner.str() != kCanaryUser;
-}
-
 void FillEvent(const Core& core, const log::FoundEvent& found, const log::ThreadState& state,
                v1::GetEventResponse* response) {
   response->mutable_event()->ParseFromString(std::string(found.event->proto()));
@@ -122,12 +85,13 @@ grpc::ServerUnaryReactor* ListThreads(Core& core, grpc::CallbackServerContext* c
                                *request, Check);
   if (!call->open()) return call->reactor();
   core.log->ListThreads(UserId(request->user_id()), request->page_token(),
-                        PageSize(request->page_size()),
+                        delivery::ThreadPageSize(request->page_size()),
                         [call, response](absl::StatusOr<log::ThreadPage> page) {
                           if (!call->Claim()) return;
                           if (!page.ok()) return call->FailClaimed(page.status());
                           for (const log::ThreadState& state : page->threads) {
-                            if (Visible(state)) *response->add_threads() = SummaryOf(state);
+                            if (delivery::Visible(state))
+                              *response->add_threads() = delivery::SummaryOf(state);
                           }
                           response->set_next_page_token(page->next_page_token);
                           call->Succeed();
@@ -153,7 +117,7 @@ grpc::ServerUnaryReactor* ListEvents(Core& core, grpc::CallbackServerContext* co
                                     response](absl::StatusOr<log::ThreadState> state) {
     if (!call->open()) return;
     if (!state.ok()) return call->Fail(state.status());
-    if (!Visible(*state)) return call->Fail(NoThread(call->context()));
+    if (!delivery::Visible(*state)) return call->Fail(NoThread(call->context()));
     if (!user.empty() && user != state->owner) {
       return call->Fail(runs::RefusalOf(log::AppendOutcome::kNotOwner, call->context()));
     }
@@ -183,7 +147,8 @@ grpc::ServerUnaryReactor* GetEvent(Core& core, grpc::CallbackServerContext* cont
                                                   absl::StatusOr<log::ThreadState> state) {
                      if (!call->Claim()) return;
                      if (!state.ok()) return call->FailClaimed(state.status());
-                     if (!Visible(*state)) return call->FailClaimed(NoThread(call->context()));
+                     if (!delivery::Visible(*state))
+                       return call->FailClaimed(NoThread(call->context()));
                      FillEvent(core, found, *state, response);
                      call->Succeed();
                    });

@@ -184,13 +184,19 @@ class EmbeddedLog : public Log {
     if (absl::Status status = CheckIds(thread, nullptr, "GetState"); !status.ok()) {
       return Later(std::move(done), std::move(status));
     }
-    reader_.GetState(std::move(thread), RunId(), std::move(done));
+    reader_.GetState(std::move(thread), {}, std::move(done));
   }
   void FindRun(ThreadId thread, RunId run, Callback<ThreadState> done) override {
     if (absl::Status status = CheckIds(thread, nullptr, "FindRun"); !status.ok()) {
       return Later(std::move(done), std::move(status));
     }
-    reader_.GetState(std::move(thread), std::move(run), std::move(done));
+    reader_.GetState(std::move(thread), {.one = std::move(run)}, std::move(done));
+  }
+  void LastRuns(ThreadId thread, size_t count, Callback<ThreadState> done) override {
+    if (absl::Status status = CheckIds(thread, nullptr, "LastRuns"); !status.ok()) {
+      return Later(std::move(done), std::move(status));
+    }
+    reader_.GetState(std::move(thread), {.last = count}, std::move(done));
   }
   void Find(ThreadId thread, EventId event_id, Callback<FoundEvent> done) override {
     if (absl::Status status = CheckIds(thread, nullptr, "Find"); !status.ok()) {

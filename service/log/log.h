@@ -288,6 +288,8 @@ class Log {
   virtual void GetState(ThreadId thread, Callback<ThreadState> done) = 0;
   // `runs` holds this run alone, if the thread keeps it.
   virtual void FindRun(ThreadId thread, RunId run, Callback<ThreadState> done) = 0;
+  // `runs` holds those `count` that started last, ascending, of the runs that the thread keeps.
+  virtual void LastRuns(ThreadId thread, size_t count, Callback<ThreadState> done) = 0;
   // NOT_FOUND when the thread does not keep such an event (any more).
   virtual void Find(ThreadId thread, EventId event_id, Callback<FoundEvent> done) = 0;
 

@@ -192,15 +192,16 @@ absl::StatusOr<LogReader::View> LogReader::Look(const ThreadId& id,
   return *std::move(view);
 }
 
-// --- GetState, FindRun.
+// --- GetState, FindRun, LastRuns.
 
 namespace {
 
-// `run`: the one that the state is to hold; empty: none.
-ThreadState StateWith(const ThreadImage& image, const RunId& run) {
+ThreadState StateWith(const ThreadImage& image, const LogReader::Runs& runs) {
   ThreadState state = image.State();
-  if (run.empty()) return state;
-  if (const RunRecord* found = image.FindRun(run); found != nullptr) state.runs.push_back(*found);
+  if (runs.last > 0) state.runs = image.LastRuns(runs.last);
+  if (runs.one.empty()) return state;
+  const RunRecord* found = image.FindRun(runs.one);
+  if (found != nullptr) state.runs.push_back(*found);
   return state;
 }
 
@@ -212,23 +213,23 @@ ThreadState StateWithOpenRuns(const ThreadImage& image) {
 
 }  // namespace
 
-void LogReader::GetState(ThreadId id, RunId run, Log::Callback<ThreadState> done) {
-  const bool queued = OnMemory([this, id, run, done] {
+void LogReader::GetState(ThreadId id, Runs runs, Log::Callback<ThreadState> done) {
+  const bool queued = OnMemory([this, id, runs, done] {
     if (const auto thread = engine_.threads.Find(id); thread != nullptr) {
       std::optional<ThreadState> state;
       {
         MutexLock lock(thread->mutex);
-        if (thread->image != nullptr) state = StateWith(*thread->image, run);
+        if (thread->image != nullptr) state = StateWith(*thread->image, runs);
       }
       if (state) {
         done(*std::move(state));
         return;
       }
     }
-    const bool on_disk = OnDisk([this, id, run, done] {
-      const auto image = ImageFromDisk(id, run.empty() ? LoadRuns::kNo : LoadRuns::kYes);
+    const bool on_disk = OnDisk([this, id, runs, done] {
+      const auto image = ImageFromDisk(id, runs.none() ? LoadRuns::kNo : LoadRuns::kYes);
       if (image.ok()) {
-        done(StateWith(**image, run));
+        done(StateWith(**image, runs));
       } else {
         done(Unreadable(image.status(), "GetState", id));
       }

@@ -20,8 +20,14 @@ class LogReader {
   explicit LogReader(Engine& engine) : engine_(engine) {}
 
   void Read(ReadRequest request, Log::Callback<ReadResult> done);
-  // Also FindRun; no run asked for: `run` is empty.
-  void GetState(ThreadId thread, RunId run, Log::Callback<ThreadState> done);
+  // Which runs a state is to hold: this one, or the last ones; neither: none.
+  struct Runs {
+    RunId one;
+    size_t last = 0;
+    bool none() const { return one.empty() && last == 0; }
+  };
+  // Also FindRun, LastRuns.
+  void GetState(ThreadId thread, Runs runs, Log::Callback<ThreadState> done);
   void GetLedger(Log::Callback<Ledger> done);
   void Find(ThreadId thread, EventId event_id, Log::Callback<FoundEvent> done);
   void ListThreadIds(UserId owner, ThreadId after, size_t limit,

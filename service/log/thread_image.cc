@@ -189,6 +189,15 @@ std::vector<RunRecord> ThreadImage::UnfinishedRuns() const {
   return runs;
 }
 
+std::vector<RunRecord> ThreadImage::LastRuns(size_t count) const {
+  std::vector<RunRecord> runs;
+  for (auto run = runs_.rbegin(); run != runs_.rend() && runs.size() < count; ++run) {
+    runs.push_back(run->second);
+  }
+  std::reverse(runs.begin(), runs.end());
+  return runs;
+}
+
 StoredMeta ThreadImage::Meta(uint64_t applied) const {
   StoredMeta meta;
   meta.applied = applied;

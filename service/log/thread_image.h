@@ -124,9 +124,10 @@ class ThreadImage {
   bool blank() const { return owner_.empty() && counters_.last == Offset{}; }
   // Without runs; a thread may have very many.
   ThreadState State() const;
-  // Ascending by start: the open ones; those and the ones that end beyond W.
+  // Ascending by start: the open ones; those and the ones that end beyond W; those that start last.
   std::vector<RunRecord> OpenRuns() const;
   std::vector<RunRecord> UnfinishedRuns() const;
+  std::vector<RunRecord> LastRuns(size_t count) const;
   StoredMeta Meta(uint64_t applied) const;
 
   // --- The tail: events from tail_first() to L are in memory.

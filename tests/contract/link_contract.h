@@ -60,6 +60,14 @@ class FakeService : public Service {
     }
     answer(request, std::move(done));
   }
+  void Ask(v1::AskRequest request, AskCallback done) override {
+    std::function<void(const v1::AskRequest&, AskCallback)> answer;
+    {
+      MutexLock lock(mutex_);
+      answer = answer_question_;
+    }
+    answer(request, std::move(done));
+  }
 
   std::shared_ptr<Attachment> attachment() {
     MutexLock lock(mutex_);
@@ -85,6 +93,10 @@ class FakeService : public Service {
     MutexLock lock(mutex_);
     answer_ = std::move(answer);
   }
+  void AnswerQuestions(std::function<void(const v1::AskRequest&, AskCallback)> answer) {
+    MutexLock lock(mutex_);
+    answer_question_ = std::move(answer);
+  }
   // The sessions let go of what they hold.
   void Forget() {
     MutexLock lock(mutex_);
@@ -98,6 +110,7 @@ class FakeService : public Service {
   std::vector<size_t> batches_;
   std::vector<absl::Status> detached_;
   std::function<void(const v1::ReadPageRequest&, PageCallback)> answer_;
+  std::function<void(const v1::AskRequest&, AskCallback)> answer_question_;
 };
 
 class FakeSink : public LinkSink {
@@ -411,24 +424,148 @@ TEST_P(LinkContractTest, AnswersAPageWithUnavailableWhileItIsDown) {
   EXPECT_EQ(got.code(), absl::StatusCode::kUnavailable);
 }
 
+TEST_P(LinkContractTest, AnswersAQuestion) {
+  Begin();
+  service_.AnswerQuestions([](const v1::AskRequest& request, AskCallback done) {
+    v1::AskResponse response;
+    response.mutable_list_threads()->set_next_page_token(request.list_threads().user_id());
+    done(std::move(response));
+  });
+  v1::AskRequest request;
+  request.mutable_list_threads()->set_user_id("u");
+  absl::StatusOr<v1::AskResponse> got = absl::UnknownError("");
+  bool inside = true;
+  link_->Ask(request, [&](absl::StatusOr<v1::AskResponse> response) {
+    EXPECT_FALSE(inside) << "answered inside the call";
+    got = std::move(response);
+  });
+  inside = false;
+  Until([&] { return got.ok(); });
+  EXPECT_EQ(got->list_threads().next_page_token(), "u");
+}
+
+TEST_P(LinkContractTest, AnswersEachOfManyQuestionsAndPagesWithItsOwn) {
+  Begin();
+  std::vector<AskCallback> waiting;
+  service_.AnswerPages([](const v1::ReadPageRequest& request, PageCallback done) {
+    done(Page{.last = {Epoch("e"), Offset(request.max_events())}});
+  });
+  Mutex mutex;
+  service_.AnswerQuestions([&](const v1::AskRequest& request, AskCallback done) {
+    MutexLock lock(mutex);
+    waiting.push_back([sequence = request.pass_frames().sequence(), done = std::move(done)](auto) {
+      v1::AskResponse response;
+      response.mutable_pass_frames()->set_next_sequence(sequence);
+      done(std::move(response));
+    });
+  });
+  constexpr uint64_t kQuestions = 50;
+  uint64_t answered = 0;
+  for (uint64_t i = 1; i <= kQuestions; ++i) {
+    v1::AskRequest question;
+    question.mutable_pass_frames()->set_sequence(i);
+    link_->Ask(question, [&answered, i](absl::StatusOr<v1::AskResponse> response) {
+      EXPECT_EQ(response->pass_frames().next_sequence(), i);
+      ++answered;
+    });
+    v1::ReadPageRequest page;
+    page.set_max_events(static_cast<uint32_t>(i));
+    link_->ReadPage(page, [&answered, i](absl::StatusOr<Page> got) {
+      EXPECT_EQ(got->last.offset, Offset(i));
+      ++answered;
+    });
+  }
+  Until([&] {
+    MutexLock lock(mutex);
+    return waiting.size() == kQuestions && answered == kQuestions;
+  });
+  for (auto answer = waiting.rbegin(); answer != waiting.rend(); ++answer) {
+    (*answer)(absl::UnknownError(""));
+  }
+  Until([&] { return answered == 2 * kQuestions; });
+}
+
+TEST_P(LinkContractTest, AnswersAQuestionThatFailsWithItsReasonAndDetails) {
+  Begin();
+  service_.AnswerQuestions([](const v1::AskRequest&, AskCallback done) {
+    done(WithRetryAfter(MakeError(Reason::kRateLimited, "too many", {.user_id = "u"}),
+                        std::chrono::seconds(3)));
+  });
+  absl::Status got;
+  link_->Ask({}, [&](absl::StatusOr<v1::AskResponse> response) { got = response.status(); });
+  Until([&] { return !got.ok(); });
+  EXPECT_EQ(ReasonOf(got), Reason::kRateLimited);
+  EXPECT_EQ(ContextOf(got).user_id, "u");
+  EXPECT_EQ(RetryAfterOf(got), std::chrono::seconds(3));
+}
+
+TEST_P(LinkContractTest, AnswersAQuestionWithUnavailableWhileItIsDown) {
+  Begin();
+  absl::Status got;
+  sink_.on_down = [&] {
+    link_->Ask({}, [&](absl::StatusOr<v1::AskResponse> response) { got = response.status(); });
+    EXPECT_TRUE(got.ok()) << "answered inside the call";
+  };
+  service_.attachment()->Close(absl::UnavailableError("enough"));
+  Until([&] { return !got.ok(); });
+  EXPECT_EQ(ReasonOf(got), Reason::kGatewayUnavailable);
+}
+
 TEST_P(LinkContractTest, CallsNobodyAfterStop) {
   Begin();
   PageCallback page;
-  service_.AnswerPages(
-      [&](const v1::ReadPageRequest&, PageCallback done) { page = std::move(done); });
+  AskCallback answer;
+  Mutex mutex;
+  service_.AnswerPages([&](const v1::ReadPageRequest&, PageCallback done) {
+    MutexLock lock(mutex);
+    page = std::move(done);
+  });
+  service_.AnswerQuestions([&](const v1::AskRequest&, AskCallback done) {
+    MutexLock lock(mutex);
+    answer = std::move(done);
+  });
   bool answered = false;
   link_->ReadPage({}, [&](absl::StatusOr<Page>) { answered = true; });
-  Until([&] { return page != nullptr; });
+  link_->Ask({}, [&](absl::StatusOr<v1::AskResponse>) { answered = true; });
+  Until([&] {
+    MutexLock lock(mutex);
+    return page != nullptr && answer != nullptr;
+  });
   service_.attachment()->SendControl(Control(1));
 
   link_->Stop();
   page(Page{});
+  answer(v1::AskResponse());
   service_.attachment()->SendControl(Control(2));
   Until([this] { return service_.detached().size() == 1; });
 
   EXPECT_TRUE(sink_.received.empty());
   EXPECT_TRUE(sink_.downs.empty());
   EXPECT_FALSE(answered);
+}
+
+TEST_P(LinkContractTest, CallsNobodyAfterStopInsideAnAnswer) {
+  Begin();
+  Mutex mutex;
+  std::vector<AskCallback> waiting;
+  service_.AnswerQuestions([&](const v1::AskRequest&, AskCallback done) {
+    MutexLock lock(mutex);
+    waiting.push_back(std::move(done));
+  });
+  int answered = 0;
+  for (int i = 0; i < 2; ++i) {
+    link_->Ask({}, [&](const absl::StatusOr<v1::AskResponse>&) {
+      ++answered;
+      link_->Stop();
+    });
+  }
+  Until([&] {
+    MutexLock lock(mutex);
+    return waiting.size() == 2;
+  });
+  for (const AskCallback& answer : waiting) answer(v1::AskResponse());
+  Until([&] { return service_.detached().size() == 1; });
+  EXPECT_EQ(answered, 1);
 }
 
 TEST_P(LinkContractTest, StopsInsideAnyCallOfItsSink) {

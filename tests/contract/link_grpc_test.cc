@@ -177,6 +177,14 @@ TEST_P(GrpcLinkTest, BytesThatAreNoPageRequestAreRefusedWithAReason) {
   EXPECT_EQ(ContextOf(status).operation, "ReadPage");
 }
 
+TEST_P(GrpcLinkTest, BytesThatAreNoQuestionAreRefusedWithAReason) {
+  harness_ = Make(&service_, {});
+  const absl::Status status =
+      FromGrpc(RawCall(harness().Channel(), "/clarion.v1.GatewayService/Ask", "\x0a\x7fshort"));
+  EXPECT_EQ(ReasonOf(status), Reason::kContextInvalid) << status;
+  EXPECT_EQ(ContextOf(status).operation, "Ask");
+}
+
 TEST_P(GrpcLinkTest, HeartbeatsStayInTheCarrier) {
   harness_ = Make(&service_, {});
   harness().heartbeat = std::chrono::milliseconds(1);
@@ -219,6 +227,28 @@ class MuteService : public v1::GatewayService::CallbackService {
     return new Reactor;
   }
 };
+
+// MuteService answers no unary call: as a service that does not know them.
+TEST_P(GrpcLinkTest, AQuestionThatAnOlderServiceDoesNotKnowIsAnsweredThatItIsOlder) {
+  MuteService mute;
+  int port = 0;
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+  builder.RegisterService(&mute);
+  const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
+  link_ = MakeGrpcLink(loop_, {.target = "127.0.0.1:" + std::to_string(port)});
+  link_->Start(&sink_);
+  Until([this] { return sink_.up; });
+  absl::Status got;
+  link_->Ask({}, [&](absl::StatusOr<v1::AskResponse> response) { got = response.status(); });
+  Until([&] { return !got.ok(); });
+  EXPECT_EQ(ReasonOf(got), Reason::kNotInitialized);
+  EXPECT_THAT(got.message(), testing::HasSubstr("older"));
+  EXPECT_EQ(ContextOf(got).operation, "Ask");
+  EXPECT_TRUE(sink_.up);
+  link_->Stop();
+  server->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(5));
+}
 
 TEST_P(GrpcLinkTest, AServiceThatIsSilentForThreeHeartbeatsIsGone) {
   MuteService mute;

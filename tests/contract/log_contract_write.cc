@@ -191,6 +191,22 @@ TEST_P(LogContractTest, RunIsKeptFromItsStartToItsEnd) {
   EXPECT_FALSE(client().Run("unknown", "r1").has_value());
 }
 
+TEST_P(LogContractTest, LastRunsAreThoseThatStartedLastWhicheverEndedWhen) {
+  client()
+      .Append("t", "u",
+              {Start("s1", "r1"), Start("s2", "r2"), Start("s3", "r3"), End("e3", "r3"),
+               End("e1", "r1")})
+      .status()
+      .IgnoreError();
+  for (int round = 0; round < 2; ++round) {
+    EXPECT_THAT(client().LastRuns("t", 1), ElementsAre("r3"));
+    EXPECT_THAT(client().LastRuns("t", 2), ElementsAre("r2", "r3"));
+    EXPECT_THAT(client().LastRuns("t", 9), ElementsAre("r1", "r2", "r3"));
+    under_test().Evict();
+  }
+  EXPECT_THAT(client().LastRuns("unknown", 9), IsEmpty());
+}
+
 TEST_P(LogContractTest, StateHoldsNoMoreRunsThanTheCallSays) {
   // A run that was seen to its end, open ones around one that ends beyond W, in no order of ends.
   client()

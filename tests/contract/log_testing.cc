@@ -105,6 +105,18 @@ std::optional<RunRecord> LogClient::Run(std::string_view thread, std::string_vie
   return state->runs[0];
 }
 
+std::vector<std::string> LogClient::LastRuns(std::string_view thread, size_t count) {
+  const absl::StatusOr<ThreadState> state =
+      Await<ThreadState>([&](Log::Callback<ThreadState> done) {
+        log_->LastRuns(ThreadId(thread), count, std::move(done));
+      });
+  EXPECT_TRUE(state.ok()) << state.status();
+  std::vector<std::string> ids;
+  if (!state.ok()) return ids;
+  for (const RunRecord& run : state->runs) ids.push_back(run.run_id.str());
+  return ids;
+}
+
 absl::StatusOr<FoundEvent> LogClient::Find(std::string_view thread, std::string_view event_id) {
   return Await<FoundEvent>([&](Log::Callback<FoundEvent> done) {
     log_->Find(ThreadId(thread), EventId(event_id), std::move(done));

@@ -73,6 +73,8 @@ class LogClient {
   ThreadState State(std::string_view thread);
   // Nothing: the thread keeps no such run.
   std::optional<RunRecord> Run(std::string_view thread, std::string_view run);
+  // Their ids.
+  std::vector<std::string> LastRuns(std::string_view thread, size_t count);
   absl::StatusOr<FoundEvent> Find(std::string_view thread, std::string_view event_id);
   absl::StatusOr<ThreadState> Follow(std::string_view thread, Follower* follower);
   void Unfollow(std::string_view thread, Follower* follower);

@@ -1,0 +1,14 @@
+// What a peer can do beyond the version of the link, as Hello and Welcome say it.
+#pragma once
+
+#include <string_view>
+
+namespace clarion::link {
+
+// Of a service. It heeds ReadPageRequest.user_id, before_offset and last_runs: one that does not
+// would give the page to anybody.
+inline constexpr std::string_view kUserPages = "user_pages";
+// Of a service. Connections rest (ConnectionClosed.lease).
+inline constexpr std::string_view kResting = "resting";
+
+}  // namespace clarion::link
