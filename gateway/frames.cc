@@ -1,5 +1,6 @@
 #include "gateway/frames.h"
 
+#include <algorithm>
 #include <charconv>
 #include <utility>
 
@@ -26,12 +27,21 @@ constexpr uint32_t kOffsetTag =
 constexpr uint32_t kFirstOffsetTag =
     WireFormatLite::MakeTag(v1::Event::kFirstOffsetFieldNumber, WireFormatLite::WIRETYPE_VARINT);
 
+// Of text/event-stream (HTML, 9.2.6), and of a JSON array.
+constexpr std::string_view kIdLine = "id: ";
+constexpr std::string_view kDataLine = "data: ";
+constexpr std::string_view kNextDataLine = "\ndata: ";
+constexpr std::string_view kEndOfEvent = "\n\n";
+constexpr char kNextElement = ',';
+
 constexpr std::string_view kJsonOffset = R"({"offset":)";
 constexpr std::string_view kJsonFirstOffset = R"(,"first_offset":)";
 constexpr size_t kMaxDigits = 20;
 constexpr size_t kMaxVarintBytes = 10;
-// What stands in front of an event's stored bytes, at most, in either encoding.
-constexpr size_t kMaxPrefixBytes = kMaxHeaderBytes + kJsonOffset.size() + kMaxDigits + 1;
+// What stands around an event's stored bytes, at most, but for its epoch.
+constexpr size_t kMaxAroundBytes = std::max(
+    kMaxHeaderBytes, kIdLine.size() + 1 + kMaxDigits + 1 + kDataLine.size() + kEndOfEvent.size());
+constexpr size_t kMaxPrefixBytes = kMaxAroundBytes + kJsonOffset.size() + kMaxDigits + 1;
 // And besides if it is compacted.
 constexpr size_t kMaxFirstOffsetBytes = kJsonFirstOffset.size() + kMaxDigits;
 
@@ -42,7 +52,7 @@ struct Range {
 };
 
 char OpcodeOf(Encoding encoding) {
-  return encoding == Encoding::kJson ? kFinText : kFinBinary;
+  return ContentOf(encoding) == Content::kJson ? kFinText : kFinBinary;
 }
 
 // Server frames are not masked; the length is 7, 16 or 64 bits, the shortest that holds it.
@@ -69,8 +79,43 @@ char* WriteVarint(char* to, uint64_t value) {
       CodedOutputStream::WriteVarint64ToArray(value, reinterpret_cast<uint8_t*>(to)));
 }
 
+// Stored JSON may have line ends between its tokens: each begins a line of data of its own.
+void AppendData(std::string_view json, std::string& out) {
+  size_t end = json.find_first_of("\r\n");
+  while (end != std::string_view::npos) {
+    out.append(json.substr(0, end)).append(kNextDataLine);
+    json.remove_prefix(end + 1);
+    end = json.find_first_of("\r\n");
+  }
+  out.append(json);
+}
+
+// Where an event is, for kEventStream.
+void AppendId(std::string_view epoch, uint64_t offset, std::string& out) {
+  char digits[kMaxDigits];
+  const char* const end = std::to_chars(digits, digits + sizeof digits, offset).ptr;
+  out.append(kIdLine).append(epoch).append(":");
+  out.append(digits, static_cast<size_t>(end - digits)).append("\n");
+}
+
+// One JSON object, which begins with `begin`.
+void AppendJson(Encoding encoding, std::string_view begin, std::string_view json,
+                std::string& out) {
+  if (encoding == Encoding::kEventStream) {
+    out.append(kDataLine).append(begin);
+    AppendData(json, out);
+    out.append(kEndOfEvent);
+  } else if (encoding == Encoding::kList) {
+    out.append(begin).append(json).push_back(kNextElement);
+  } else {
+    char header[kMaxHeaderBytes];
+    const char* header_end = WriteHeader(header, encoding, begin.size() + json.size());
+    out.append(header, static_cast<size_t>(header_end - header)).append(begin).append(json);
+  }
+}
+
 // `{"offset":N,`, or `{"offset":N,"first_offset":M,`, and the stored rest of the object.
-void AppendJsonEvent(Range offsets, std::string_view json, std::string& out) {
+void AppendJsonEvent(Encoding encoding, Range offsets, std::string_view json, std::string& out) {
   char begin[kMaxPrefixBytes + kMaxFirstOffsetBytes];
   char* begin_end = begin + kJsonOffset.copy(begin, kJsonOffset.size());
   begin_end = std::to_chars(begin_end, begin + sizeof begin, offsets.last).ptr;
@@ -79,11 +124,7 @@ void AppendJsonEvent(Range offsets, std::string_view json, std::string& out) {
     begin_end = std::to_chars(begin_end, begin + sizeof begin, offsets.first).ptr;
   }
   *begin_end++ = ',';
-  const auto begin_bytes = static_cast<size_t>(begin_end - begin);
-  char header[kMaxHeaderBytes];
-  const char* header_end = WriteHeader(header, Encoding::kJson, begin_bytes + json.size());
-  out.append(header, static_cast<size_t>(header_end - header));
-  out.append(begin, begin_bytes).append(json);
+  AppendJson(encoding, {begin, static_cast<size_t>(begin_end - begin)}, json, out);
 }
 
 // ServerFrame{event}: a message's fields may stand in any order, so the offset goes in front of
@@ -107,16 +148,17 @@ void AppendProtoEvent(Range offsets, std::string_view proto, std::string& out) {
 }
 
 std::string_view StoredBytes(Encoding encoding, const EncodedEvent& event) {
-  return encoding == Encoding::kJson ? event.json() : event.proto();
+  return ContentOf(encoding) == Content::kJson ? event.json() : event.proto();
 }
 
 }  // namespace
 
-FramesPtr Frames::OfEvents(Encoding encoding, Offset first, std::span<const EventPtr> events) {
+FramesPtr Frames::OfEvents(Encoding encoding, Offset first, std::span<const EventPtr> events,
+                           std::string_view epoch) {
   boost::intrusive_ptr<Frames> frames(new Frames);
   size_t bytes = 0;
   for (const EventPtr& event : events) {
-    bytes += kMaxPrefixBytes + StoredBytes(encoding, *event).size();
+    bytes += kMaxPrefixBytes + epoch.size() + StoredBytes(encoding, *event).size();
     if (event->offsets() > 1) bytes += kMaxFirstOffsetBytes;
   }
   frames->bytes_.reserve(bytes);
@@ -128,10 +170,11 @@ FramesPtr Frames::OfEvents(Encoding encoding, Offset first, std::span<const Even
     frames->begins_.push_back(static_cast<uint32_t>(frames->bytes_.size()));
     const Range offsets{next, next + event->offsets() - 1};
     const std::string_view stored = StoredBytes(encoding, *event);
-    if (encoding == Encoding::kJson) {
-      AppendJsonEvent(offsets, stored, frames->bytes_);
-    } else {
+    if (encoding == Encoding::kEventStream) AppendId(epoch, offsets.last, frames->bytes_);
+    if (encoding == Encoding::kProto) {
       AppendProtoEvent(offsets, stored, frames->bytes_);
+    } else {
+      AppendJsonEvent(encoding, offsets, stored, frames->bytes_);
     }
     if (event->offsets() > 1) {
       frames->steps_.push_back(
@@ -152,13 +195,15 @@ Offset Frames::first_offset(size_t index) const {
 }
 
 FramesPtr Frames::OfMessage(Encoding encoding, const v1::ServerFrame& frame) {
-  const std::string payload =
-      encoding == Encoding::kJson ? ToJson(frame) : frame.SerializeAsString();
   boost::intrusive_ptr<Frames> frames(new Frames);
-  char header[kMaxHeaderBytes];
-  char* end = WriteHeader(header, encoding, payload.size());
-  frames->bytes_.reserve(static_cast<size_t>(end - header) + payload.size());
-  frames->bytes_.append(header, static_cast<size_t>(end - header)).append(payload);
+  if (encoding == Encoding::kProto) {
+    const std::string payload = frame.SerializeAsString();
+    char header[kMaxHeaderBytes];
+    const char* end = WriteHeader(header, encoding, payload.size());
+    frames->bytes_.append(header, static_cast<size_t>(end - header)).append(payload);
+  } else {
+    AppendJson(encoding, "", ToJson(frame), frames->bytes_);
+  }
   frames->begins_.push_back(0);
   return frames;
 }
@@ -168,6 +213,18 @@ FramesPtr Frames::OfBytes(std::string bytes) {
   frames->bytes_ = std::move(bytes);
   frames->begins_.push_back(0);
   return frames;
+}
+
+v1::ServerFrame MissedFrame(std::string_view thread_id, const v1::Missed& missed) {
+  v1::ServerFrame frame;
+  v1::MissedRange& said = *frame.mutable_missed();
+  said.set_thread_id(std::string(thread_id));
+  said.set_epoch(missed.epoch());
+  said.set_from_offset(missed.from_offset());
+  said.set_to_offset(missed.to_offset());
+  said.set_reason(missed.reason());
+  if (missed.has_discard_after()) said.set_discard_after(missed.discard_after());
+  return frame;
 }
 
 }  // namespace clarion::gateway

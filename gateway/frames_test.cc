@@ -121,6 +121,28 @@ TEST(FramesTest, LengthsAtTheBordersOfTheHeaderAreTheShortest) {
   }
 }
 
+// ---- Around HTTP ----
+
+TEST(FramesTest, EventsOfAnEventStreamHaveTheirPositionAndLinesOfData) {
+  const std::vector<EventPtr> events = {std::make_shared<EncodedEvent>("\"a\":1}", ""),
+                                        std::make_shared<EncodedEvent>("\"b\":[\r\n1,\n2]}", "")};
+  EXPECT_EQ(Frames::OfEvents(Encoding::kEventStream, Offset(9), events, "e:1")->bytes(),
+            "id: e:1:9\ndata: {\"offset\":9,\"a\":1}\n\n"
+            "id: e:1:10\ndata: {\"offset\":10,\"b\":[\ndata: \ndata: 1,\ndata: 2]}\n\n");
+}
+
+TEST(FramesTest, AnswersToAPollAreElementsOfAList) {
+  const std::vector<EventPtr> events = {std::make_shared<EncodedEvent>("\"a\":1}", ""),
+                                        std::make_shared<EncodedEvent>("\"b\":2}", "")};
+  EXPECT_EQ(Frames::OfEvents(Encoding::kList, Offset(9), events, "e")->bytes(),
+            "{\"offset\":9,\"a\":1},{\"offset\":10,\"b\":2},");
+  v1::ServerFrame frame;
+  frame.mutable_ping();
+  EXPECT_EQ(Frames::OfMessage(Encoding::kList, frame)->bytes(), "{\"type\":\"ping\"},");
+  EXPECT_EQ(Frames::OfMessage(Encoding::kEventStream, frame)->bytes(),
+            "data: {\"type\":\"ping\"}\n\n");
+}
+
 // ---- Control frames as JSON ----
 
 TEST(ServerFrameJsonTest, SubscribedIsFlatWithItsRuns) {

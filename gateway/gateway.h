@@ -54,6 +54,8 @@ struct GatewayOptions {
   size_t max_connections = 15'000;
   size_t max_connections_per_user = 100;
   size_t subscriptions_per_connection = 128;
+  // A connection that polls keeps its place so long between polls; at most 300.
+  uint32_t poll_lease_seconds = 30;
   // A stop sends so many connections away per second, for so long at most; whoever is left then
   // goes at once and is told to come back later.
   uint32_t drain_per_second = 500;

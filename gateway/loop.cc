@@ -7,7 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "boost/asio/post.hpp"
-#include "gateway/connection/connection.h"
+#include "gateway/connection/websocket.h"
 #include "gateway/hub/loop_timer.h"
 #include "telemetry/log.h"
 
@@ -66,6 +66,7 @@ Loop::Loop(Shared& shared, std::string gateway_id, const LinkFactory& link,
                   .max_message_bytes = options.max_message_bytes,
                   .max_queued_bytes = options.max_queued_bytes,
                   .max_queued_events = options.max_queued_events,
+                  .poll_lease_ms = 1000 * options.poll_lease_seconds,
                   .frames_per_second = options.max_frames_per_second,
                   .frames_burst = 5 * options.max_frames_per_second},
       .verifier = *shared.verifier,
@@ -77,6 +78,7 @@ Loop::Loop(Shared& shared, std::string gateway_id, const LinkFactory& link,
       .hub = hub_.get(),
       .id_prefix = gateway_id + "-" + boot,
   });
+  api_ = std::make_unique<BrowserApi>(*connections_, *link_);
   http_.reset(new HttpContext{
       .loop = *io_,
       .responder = shared.responder,
@@ -86,9 +88,12 @@ Loop::Loop(Shared& shared, std::string gateway_id, const LinkFactory& link,
           [this](Socket socket, HttpRequest request, Encoding encoding,
                  std::function<void()> on_end) {
             if (drain_ != nullptr) return on_end();
-            Connection::Start(*connections_, std::move(socket), std::move(request), encoding,
-                              std::move(on_end));
+            WebSocket::Start(*connections_, std::move(socket), std::move(request), encoding,
+                             std::move(on_end));
           },
+      .api = *api_,
+      .handshake_bytes = shared.handshake_bytes,
+      .max_body_bytes = options.max_message_bytes,
   });
 }
 
@@ -105,7 +110,7 @@ Loop::~Loop() {
 void Loop::Start() {
   v1::ServerFrame ping;
   ping.mutable_ping();
-  for (Encoding encoding : {Encoding::kJson, Encoding::kProto}) {
+  for (Encoding encoding : {Encoding::kJson, Encoding::kProto, Encoding::kEventStream}) {
     connections_->pings[static_cast<size_t>(encoding)] = Frames::OfMessage(encoding, ping);
   }
   asio::post(*io_, [this] {
@@ -173,6 +178,7 @@ absl::Status Loop::Ready() {
 void Loop::BeginStop(const DrainPlan& plan) {
   asio::post(*io_, [this, plan] {
     hub_->BeginDrain();
+    api_->BeginDrain();
     drain_ = std::make_unique<Drain>(plan, connections_->connections);
     TellIfDrained();
   });

@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "boost/asio/io_context.hpp"
 #include "boost/asio/steady_timer.hpp"
+#include "gateway/connection/browser_api.h"
 #include "gateway/connection/canary.h"
 #include "gateway/connection/context.h"
 #include "gateway/connection/frame_stream.h"
@@ -70,6 +71,7 @@ class Loop {
   TimerWheel wheel_;
   std::unique_ptr<WriteTurn> turn_;
   std::unique_ptr<ConnectionContext> connections_;
+  std::unique_ptr<BrowserApi> api_;
   std::unique_ptr<HttpContext> http_;
   std::unique_ptr<CanaryContext> canaries_;
   std::unique_ptr<link::Link> link_;

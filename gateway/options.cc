@@ -11,6 +11,7 @@ namespace clarion::gateway {
 namespace {
 
 constexpr uint32_t kMaxDrainSeconds = 3'600;
+constexpr uint32_t kMaxPollLeaseSeconds = 300;
 constexpr size_t kMaxLoops = 64;
 constexpr uint64_t kMaxTokenDays = 36'500;
 
@@ -51,6 +52,9 @@ absl::Status CheckLimits(const GatewayOptions& options) {
   }
   if (options.max_frames_per_second == 0) return Mistake("--max-frames-per-second must be above 0");
   if (options.drain_per_second == 0) return Mistake("--drain-per-second must be above 0");
+  if (options.poll_lease_seconds == 0 || options.poll_lease_seconds > kMaxPollLeaseSeconds) {
+    return Mistake("--poll-lease-seconds must be 1 to 300");
+  }
   if (options.drain_seconds > kMaxDrainSeconds) {
     return Mistake("--drain-seconds must be at most 3600");
   }
@@ -123,6 +127,8 @@ void GatewayOptions::AddFlags(Flags& flags) {
             "Frames from one connection on average; five times as many at once");
   flags.Add("--drain-per-second", drain_per_second,
             "Connections that a stop sends away each second");
+  flags.Add("--poll-lease-seconds", poll_lease_seconds,
+            "Seconds that a connection that polls keeps its place between polls, 1 to 300");
   flags.Add("--drain-seconds", drain_seconds,
             "Seconds until a stop sends away who is left, to come back later");
 }

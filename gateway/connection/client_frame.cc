@@ -42,7 +42,10 @@ ClientMessage ParseProto(std::string_view bytes) {
 }  // namespace
 
 ClientMessage ParseClientMessage(Encoding encoding, std::string_view bytes) {
-  ClientMessage message = encoding == Encoding::kJson ? ParseClientJson(bytes) : ParseProto(bytes);
+  return Checked(encoding == Encoding::kJson ? ParseClientJson(bytes) : ParseProto(bytes));
+}
+
+ClientMessage Checked(ClientMessage message) {
   if (message.verdict != ClientMessage::Verdict::kValid) return message;
   message.problem = ProblemOf(message.frame);
   if (!message.problem.empty()) message.verdict = ClientMessage::Verdict::kInvalid;

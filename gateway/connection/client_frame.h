@@ -29,4 +29,7 @@ struct ClientMessage {
 // JSON at most 32 levels deep.
 ClientMessage ParseClientMessage(Encoding encoding, std::string_view bytes);
 
+// A readable message, its fields' limits checked.
+ClientMessage Checked(ClientMessage message);
+
 }  // namespace clarion::gateway

@@ -53,11 +53,7 @@ std::string SubscribeProblem(const v1::Subscribe& subscribe) {
     return PositionProblem("after", subscribe.after().epoch(), subscribe.after().offset());
   }
   for (const v1::ThreadPosition& position : subscribe.positions()) {
-    if (!ValidId(position.thread_id())) return "after has a position without a valid thread_id";
-    if (auto problem = PositionProblem("after", position.epoch(), position.offset());
-        !problem.empty()) {
-      return problem;
-    }
+    if (auto problem = ProblemOf("after", position); !problem.empty()) return problem;
   }
   return "";
 }
@@ -81,6 +77,11 @@ std::string AckProblem(const v1::Ack& ack) {
 }
 
 }  // namespace
+
+std::string ProblemOf(const std::string& path, const v1::ThreadPosition& position) {
+  if (!ValidId(position.thread_id())) return path + " has a position without a valid thread_id";
+  return PositionProblem(path, position.epoch(), position.offset());
+}
 
 std::string ProblemOf(v1::ClientFrame& frame) {
   if (frame.id().size() > kMaxFrameIdBytes) {

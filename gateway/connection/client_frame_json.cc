@@ -7,6 +7,7 @@
 #include "boost/json/monotonic_resource.hpp"
 #include "boost/json/parse.hpp"
 #include "boost/json/value.hpp"
+#include "gateway/connection/json_reader.h"
 
 namespace clarion::gateway {
 namespace {
@@ -15,78 +16,6 @@ namespace json = boost::json;
 
 constexpr size_t kMaxDepth = 32;
 
-// The members of one object, taken one after the other by name; what is left over is unknown.
-// Keeps the first problem it meets.
-class Reader {
- public:
-  Reader(json::object& members, std::string path) : members_(members), path_(std::move(path)) {}
-
-  // Null when absent (or null).
-  json::value* Take(std::string_view key) {
-    json::value* value = members_.if_contains({key.data(), key.size()});
-    if (value == nullptr) return nullptr;
-    ++taken_;
-    return value->is_null() ? nullptr : value;
-  }
-
-  template <class Set>
-  void Text(std::string_view key, Set set) {
-    json::value* value = Take(key);
-    if (value == nullptr) return;
-    const json::string* text = value->if_string();
-    if (text == nullptr) return Wrong(key, "must be a string");
-    set(std::string(text->data(), text->size()));
-  }
-
-  template <class Set>
-  void Number(std::string_view key, uint64_t max, Set set) {
-    json::value* value = Take(key);
-    if (value == nullptr) return;
-    boost::system::error_code error;
-    const auto number = value->to_number<uint64_t>(error);
-    if (error || value->is_double() || number > max) {
-      return Wrong(key, "must be a whole number from 0 to " + std::to_string(max));
-    }
-    set(number);
-  }
-
-  template <class Set>
-  void Flag(std::string_view key, Set set) {
-    json::value* value = Take(key);
-    if (value == nullptr) return;
-    const bool* flag = value->if_bool();
-    if (flag == nullptr) return Wrong(key, "must be true or false");
-    set(*flag);
-  }
-
-  void Wrong(std::string_view key, std::string_view what) {
-    if (problem_.empty()) problem_.append(path_).append(key).append(" ").append(what);
-  }
-
-  // The first problem; unknown members are one.
-  std::string Finish(std::initializer_list<std::string_view> known) {
-    if (!problem_.empty() || taken_ == members_.size()) return problem_;
-    for (const auto& member : members_) {
-      bool is_known = false;
-      for (std::string_view name : known)
-        is_known |= member.key() == json::string_view(name.data(), name.size());
-      if (!is_known) {
-        Wrong(std::string_view(member.key().data(), member.key().size()).substr(0, 64),
-              "is unknown");
-        break;
-      }
-    }
-    return problem_;
-  }
-
- private:
-  json::object& members_;
-  std::string path_;
-  size_t taken_ = 0;
-  std::string problem_;
-};
-
-constexpr uint64_t kMaxOffset = (1ull << 53) - 1;
 constexpr uint64_t kMaxUint32 = UINT32_MAX;
 
 std::optional<v1::StartFrom> StartFromNamed(std::string_view name) {
@@ -104,19 +33,10 @@ std::optional<v1::History> HistoryNamed(std::string_view name) {
 
 std::string Read(json::value& value, const std::string& path, v1::Position& position) {
   if (!value.is_object()) return path + " must be an object";
-  Reader reader(value.get_object(), path + ".");
+  JsonReader reader(value.get_object(), path + ".");
   reader.Text("epoch", [&](std::string text) { position.set_epoch(std::move(text)); });
   reader.Number("offset", kMaxOffset, [&](uint64_t number) { position.set_offset(number); });
   return reader.Finish({"epoch", "offset"});
-}
-
-std::string Read(json::value& value, const std::string& path, v1::ThreadPosition& position) {
-  if (!value.is_object()) return path + " must be an object";
-  Reader reader(value.get_object(), path + ".");
-  reader.Text("thread_id", [&](std::string text) { position.set_thread_id(std::move(text)); });
-  reader.Text("epoch", [&](std::string text) { position.set_epoch(std::move(text)); });
-  reader.Number("offset", kMaxOffset, [&](uint64_t number) { position.set_offset(number); });
-  return reader.Finish({"thread_id", "epoch", "offset"});
 }
 
 // `after`: one position, or with `all` a list of them.
@@ -126,7 +46,8 @@ std::string ReadAfter(json::value& value, const std::string& path, v1::Subscribe
   size_t index = 0;
   for (json::value& item : value.get_array()) {
     const std::string item_path = path + "[" + std::to_string(index++) + "]";
-    if (auto problem = Read(item, item_path, *subscribe.add_positions()); !problem.empty()) {
+    if (auto problem = ReadThreadPosition(item, item_path, *subscribe.add_positions());
+        !problem.empty()) {
       return problem;
     }
   }
@@ -134,7 +55,7 @@ std::string ReadAfter(json::value& value, const std::string& path, v1::Subscribe
 }
 
 // The fields of a frame's object besides `type` and `id`, which only the outermost object has.
-std::string Fields(Reader& reader, const std::string& path, v1::Subscribe& subscribe) {
+std::string Fields(JsonReader& reader, const std::string& path, v1::Subscribe& subscribe) {
   reader.Text("thread_id", [&](std::string text) { subscribe.set_thread_id(std::move(text)); });
   reader.Flag("all", [&](bool flag) { subscribe.set_all(flag); });
   reader.Text("from", [&](const std::string& text) {
@@ -154,7 +75,7 @@ std::string Fields(Reader& reader, const std::string& path, v1::Subscribe& subsc
   return reader.Finish({"type", "id", "thread_id", "all", "from", "history", "after"});
 }
 
-std::string Fields(Reader& reader, const std::string&, v1::Connect& connect) {
+std::string Fields(JsonReader& reader, const std::string&, v1::Connect& connect) {
   reader.Text("token", [&](std::string text) { connect.set_token(std::move(text)); });
   reader.Number("protocol", kMaxUint32,
                 [&](uint64_t number) { connect.set_protocol(static_cast<uint32_t>(number)); });
@@ -167,7 +88,7 @@ std::string Fields(Reader& reader, const std::string&, v1::Connect& connect) {
       if (item.get_object().contains("type") || item.get_object().contains("id")) {
         return path + "type and id do not belong here";
       }
-      Reader entry(item.get_object(), path);
+      JsonReader entry(item.get_object(), path);
       if (auto problem = Fields(entry, path, *connect.add_subscribe()); !problem.empty()) {
         return problem;
       }
@@ -176,39 +97,39 @@ std::string Fields(Reader& reader, const std::string&, v1::Connect& connect) {
   return reader.Finish({"type", "id", "token", "protocol", "client", "subscribe"});
 }
 
-std::string Fields(Reader& reader, const std::string&, v1::Unsubscribe& unsubscribe) {
+std::string Fields(JsonReader& reader, const std::string&, v1::Unsubscribe& unsubscribe) {
   reader.Text("thread_id", [&](std::string text) { unsubscribe.set_thread_id(std::move(text)); });
   reader.Flag("all", [&](bool flag) { unsubscribe.set_all(flag); });
   return reader.Finish({"type", "id", "thread_id", "all"});
 }
 
-std::string Fields(Reader& reader, const std::string&, v1::Ack& ack) {
+std::string Fields(JsonReader& reader, const std::string&, v1::Ack& ack) {
   reader.Text("thread_id", [&](std::string text) { ack.set_thread_id(std::move(text)); });
   reader.Text("epoch", [&](std::string text) { ack.set_epoch(std::move(text)); });
   reader.Number("offset", kMaxOffset, [&](uint64_t number) { ack.set_offset(number); });
   return reader.Finish({"type", "id", "thread_id", "epoch", "offset"});
 }
 
-std::string Fields(Reader& reader, const std::string&, v1::Refresh& refresh) {
+std::string Fields(JsonReader& reader, const std::string&, v1::Refresh& refresh) {
   reader.Text("token", [&](std::string text) { refresh.set_token(std::move(text)); });
   return reader.Finish({"type", "id", "token"});
 }
 
-std::string Fields(Reader& reader, const std::string&, v1::Pong&) {
+std::string Fields(JsonReader& reader, const std::string&, v1::Pong&) {
   return reader.Finish({"type", "id"});
 }
 
-std::string Fields(Reader& reader, const std::string&, v1::ProbeReply& reply) {
+std::string Fields(JsonReader& reader, const std::string&, v1::ProbeReply& reply) {
   reader.Text("nonce", [&](std::string text) { reply.set_nonce(std::move(text)); });
   return reader.Finish({"type", "id", "nonce"});
 }
 
 // Reserved: its fields are not looked at, the answer is the same.
-std::string Fields(Reader&, const std::string&, v1::RunInput&) {
+std::string Fields(JsonReader&, const std::string&, v1::RunInput&) {
   return "";
 }
 
-std::string ReadFrame(std::string_view type, Reader& reader, v1::ClientFrame& frame) {
+std::string ReadFrame(std::string_view type, JsonReader& reader, v1::ClientFrame& frame) {
   if (type == "connect") return Fields(reader, "", *frame.mutable_connect());
   if (type == "subscribe") return Fields(reader, "", *frame.mutable_subscribe());
   if (type == "unsubscribe") return Fields(reader, "", *frame.mutable_unsubscribe());
@@ -221,6 +142,16 @@ std::string ReadFrame(std::string_view type, Reader& reader, v1::ClientFrame& fr
 }
 
 }  // namespace
+
+std::string ReadThreadPosition(json::value& value, const std::string& path,
+                               v1::ThreadPosition& position) {
+  if (!value.is_object()) return path + " must be an object";
+  JsonReader reader(value.get_object(), path + ".");
+  reader.Text("thread_id", [&](std::string text) { position.set_thread_id(std::move(text)); });
+  reader.Text("epoch", [&](std::string text) { position.set_epoch(std::move(text)); });
+  reader.Number("offset", kMaxOffset, [&](uint64_t number) { position.set_offset(number); });
+  return reader.Finish({"thread_id", "epoch", "offset"});
+}
 
 ClientMessage ParseClientJson(std::string_view text) {
   ClientMessage message;
@@ -239,8 +170,13 @@ ClientMessage ParseClientJson(std::string_view text) {
     message.problem = "a frame is a JSON object";
     return message;
   }
+  return ParseClientObject(root.get_object());
+}
+
+ClientMessage ParseClientObject(json::object& frame) {
+  ClientMessage message;
   message.verdict = ClientMessage::Verdict::kInvalid;
-  Reader reader(root.get_object(), "");
+  JsonReader reader(frame, "");
   reader.Text("id", [&](std::string id) { message.frame.set_id(std::move(id)); });
   std::optional<std::string> type;
   reader.Text("type", [&](std::string name) { type = std::move(name); });

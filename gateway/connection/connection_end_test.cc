@@ -6,8 +6,8 @@
 #include <string>
 
 #include "absl/time/time.h"
-#include "gateway/connection/connection.h"
 #include "gateway/connection/connection_testing.h"
+#include "gateway/connection/websocket.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "telemetry/metrics.h"

@@ -23,16 +23,7 @@ void SetTime(std::chrono::system_clock::time_point time, google::protobuf::Times
 
 }  // namespace
 
-void Connection::OnMessage(std::string_view bytes) {
-  const Clock::time_point now = Clock::now();
-  heard_at_ = now;
-  if (!WithinRate(now)) return;
-  if (stream_.got_text() != (encoding_ == Encoding::kJson)) {
-    return Close(CloseCode::kBadRequest, encoding_ == Encoding::kJson
-                                             ? "a binary message on clarion.v1.json"
-                                             : "a text message on clarion.v1.proto");
-  }
-  const ClientMessage message = ParseClientMessage(encoding_, bytes);
+void Connection::OnMessage(const ClientMessage& message) {
   if (message.verdict == ClientMessage::Verdict::kUnreadable) {
     return Close(CloseCode::kBadRequest, message.problem);
   }
@@ -51,12 +42,16 @@ void Connection::OnFirstFrame(const v1::ClientFrame& frame) {
   if (!frame.has_connect()) {
     return Close(CloseCode::kBadRequest, "the first frame must be `connect`");
   }
-  const absl::StatusOr<VerifiedToken> token = CheckToken(frame.connect().token());
+  Connect(frame.connect(), frame.id());
+}
+
+void Connection::Connect(const v1::Connect& connect, const std::string& request_id) {
+  const absl::StatusOr<VerifiedToken> token = CheckToken(connect.token());
   if (!token.ok()) {
     const absl::string_view why = token.status().message();
     return Close(CloseCode::kUnauthenticated, std::string_view(why.data(), why.size()));
   }
-  Admit(frame.connect(), *token, frame.id());
+  Admit(connect, *token, request_id);
 }
 
 absl::StatusOr<VerifiedToken> Connection::CheckToken(const std::string& token) const {
@@ -72,11 +67,12 @@ void Connection::Admit(const v1::Connect& connect, const VerifiedToken& token,
     return Close(CloseCode::kRateLimited, "the user has --max-connections-per-user connections");
   }
   BecomeConnected(token.user);
+  OnAdmitted();
   KeepToken(token);
-  number_ = ++context_.last_id;
   ConnectionInfo info{
-      .id = ConnectionId(id()),
+      .id = ConnectionId(MakeId()),
       .user = user_,
+      .transport = transport_,
       .client = connect.client(),
       .connected_at = WallNow(),
   };
@@ -89,7 +85,7 @@ void Connection::Admit(const v1::Connect& connect, const VerifiedToken& token,
   connected.set_protocol(kProtocol);
   connected.set_heartbeat_ms(context_.options.heartbeat_ms);
   SetTime(token.expires_at, connected.mutable_token_expires_at());
-  SendMessage(answer);
+  if (!resumed()) SendMessage(answer);
 
   in_hub_ = true;
   context_.hub->Open(this, std::move(info));

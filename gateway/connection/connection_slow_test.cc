@@ -3,8 +3,8 @@
 #include <string>
 #include <vector>
 
-#include "gateway/connection/connection.h"
 #include "gateway/connection/connection_testing.h"
+#include "gateway/connection/websocket.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "telemetry/metrics.h"

@@ -1,6 +1,6 @@
 // Connections over real sockets, with a fake hub behind them: what is heard and what is said.
 // How they end is in connection_end_test.cc.
-#include "gateway/connection/connection.h"
+#include "gateway/connection/websocket.h"
 
 #include <string>
 

@@ -7,8 +7,8 @@
 
 #include "boost/asio/io_context.hpp"
 #include "boost/intrusive/list.hpp"
+#include "gateway/auth/handshake_bytes.h"
 #include "gateway/auth/token_verifier.h"
-#include "gateway/connection/handshake_bytes.h"
 #include "gateway/connection/tickets.h"
 #include "gateway/connection/user_limit.h"
 #include "gateway/connection/write_turn.h"
@@ -27,6 +27,8 @@ struct ConnectionOptions {
   size_t max_message_bytes = 384 * 1024;  // see GatewayOptions
   size_t max_queued_bytes = 1024 * 1024;
   size_t max_queued_events = 10'000;
+  // How long a connection that polls keeps its place between polls; at most 5 minutes.
+  uint32_t poll_lease_ms = 30'000;
   // Frames from a page, each second on average and at once.
   uint32_t frames_per_second = 200;
   uint32_t frames_burst = 1'000;

@@ -14,8 +14,9 @@
 #include "boost/asio/executor_work_guard.hpp"
 #include "boost/asio/post.hpp"
 #include "boost/asio/steady_timer.hpp"
-#include "gateway/connection/connection.h"
+#include "gateway/connection/browser_api.h"
 #include "gateway/connection/context.h"
+#include "gateway/connection/websocket.h"
 #include "gateway/http/http_session.h"
 #include "gateway/hub/hub.h"
 #include "proto/base/mutex.h"
@@ -50,6 +51,18 @@ class FakeHub : public Hub {
     Note({"subscribe", subscribe.thread_id(), id, ""});
     if (on_subscribe) on_subscribe(subscriber, subscribe);
   }
+  void BeginRest(Subscriber*) override { Note({"begin_rest", "", "", ""}); }
+  void Rest(Subscriber* subscriber, std::chrono::milliseconds lease) override {
+    if (last_ == subscriber) last_ = nullptr;
+    Note({"rest", "", "", std::to_string(lease.count())});
+  }
+  void Resume(Subscriber* subscriber, const Resumption& resumption) override {
+    const v1::ThreadPosition& at = resumption.at;
+    Note({"resume", at.thread_id(), "", at.epoch() + ":" + std::to_string(at.offset())});
+    if (on_resume) on_resume(subscriber, resumption);
+  }
+  void ResumeAll(Subscriber*, bool) override { Note({"resume_all", "", "", ""}); }
+  bool Settled(const Subscriber*) const override { return settled; }
   void Unsubscribe(Subscriber*, const v1::Unsubscribe& unsubscribe,
                    const std::string& id) override {
     Note({"unsubscribe", unsubscribe.thread_id(), id, ""});
@@ -96,6 +109,8 @@ class FakeHub : public Hub {
   Subscriber* last() const { return last_; }
   std::function<void(Subscriber*, const v1::Subscribe&)> on_subscribe;
   std::function<void(Subscriber*)> on_overflow;
+  std::function<void(Subscriber*, const Resumption&)> on_resume;
+  bool settled = true;
 
  private:
   void Note(Call call) {
@@ -108,6 +123,25 @@ class FakeHub : public Hub {
   Mutex mutex_;
   CondVar changed_;
   std::deque<Call> calls_ ABSL_GUARDED_BY(mutex_);
+};
+
+// Answers what is asked for on the loop with what the test says, as the real ones do: never inside
+// the call.
+class FakeLink : public link::Link {
+ public:
+  void Start(link::LinkSink*) override {}
+  void Send(v1::GatewayMessage) override {}
+  void ReadPage(v1::ReadPageRequest request, link::PageCallback done) override {
+    boost::asio::post(*io, [this, request, done] { done(on_read(request)); });
+  }
+  void Ask(v1::AskRequest request, link::AskCallback done) override {
+    boost::asio::post(*io, [this, request, done] { done(on_ask(request)); });
+  }
+  void Stop() override {}
+
+  std::function<absl::StatusOr<link::Page>(const v1::ReadPageRequest&)> on_read;
+  std::function<absl::StatusOr<v1::AskResponse>(const v1::AskRequest&)> on_ask;
+  boost::asio::io_context* io = nullptr;
 };
 
 // A loop that serves connections on a port of loopback, with a FakeHub behind them.
@@ -140,14 +174,19 @@ class TestLoop {
               .responder = responder_,
               .wheel = wheel_,
               .timeout = std::chrono::milliseconds(options.handshake_timeout_ms),
-              .upgrade = [this](Socket socket, HttpRequest request, Encoding encoding,
-                                std::function<void()> on_end) {
-                Connection::Start(context_, std::move(socket), std::move(request), encoding,
-                                  std::move(on_end));
-              }} {
+              .upgrade =
+                  [this](Socket socket, HttpRequest request, Encoding encoding,
+                         std::function<void()> on_end) {
+                    WebSocket::Start(context_, std::move(socket), std::move(request), encoding,
+                                     std::move(on_end));
+                  },
+              .api = api_,
+              .handshake_bytes = handshake_bytes_,
+              .max_body_bytes = options.max_message_bytes} {
+    link.io = io_.get();
     v1::ServerFrame ping;
     ping.mutable_ping();
-    for (Encoding encoding : {Encoding::kJson, Encoding::kProto}) {
+    for (Encoding encoding : {Encoding::kJson, Encoding::kProto, Encoding::kEventStream}) {
       context_.pings[static_cast<size_t>(encoding)] = Frames::OfMessage(encoding, ping);
     }
     Accept();
@@ -191,6 +230,9 @@ class TestLoop {
       for (ConnectionListHook& connection : context_.connections) connection.GoAway(500);
     });
   }
+  void BeginDrain() {
+    Do([this] { api_.BeginDrain(); });
+  }
   // Waits until `count` sockets have come and gone, all told.
   void WaitForEnds(int count) {
     MutexLock lock(mutex_);
@@ -198,6 +240,7 @@ class TestLoop {
   }
 
   FakeHub hub;
+  FakeLink link;
   Tickets tickets;
 
  private:
@@ -238,6 +281,7 @@ class TestLoop {
   WriteTurn turn_;
   const Responder responder_{{}};
   ConnectionContext context_;
+  BrowserApi api_{context_, link};
   HttpContext http_;
   std::unique_ptr<Acceptor> acceptor_ = std::make_unique<Acceptor>(
       io_->get_executor(),

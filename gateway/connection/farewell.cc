@@ -51,8 +51,16 @@ FramesPtr Farewell(Encoding encoding, const CloseRow& row, std::string_view mess
   if (row.code != CloseCode::kNormal) {
     bytes.append(Frames::OfMessage(encoding, ErrorByRow(row, message, retry_after_ms))->bytes());
   }
-  bytes.append(CloseFrame(static_cast<uint16_t>(row.code), row.name));
+  if (encoding == Encoding::kJson || encoding == Encoding::kProto) {
+    bytes.append(CloseFrame(static_cast<uint16_t>(row.code), row.name));
+  } else if (encoding == Encoding::kEventStream && row.reconnect != Reconnect::kNo) {
+    bytes.append(RetryField(retry_after_ms));
+  }
   return Frames::OfBytes(std::move(bytes));
+}
+
+std::string RetryField(uint32_t ms) {
+  return "retry: " + std::to_string(ms) + "\n\n";
 }
 
 FramesPtr BareClose(uint16_t code) {

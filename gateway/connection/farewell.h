@@ -1,6 +1,8 @@
-// What a connection says before it is closed by us: the `error` frame, then the close frame.
+// What a connection says before it is closed by us: the `error` frame, then, on a WebSocket, the
+// close frame; on an event stream how long to wait before coming back.
 #pragma once
 
+#include <string>
 #include <string_view>
 
 #include "gateway/frames.h"
@@ -17,6 +19,9 @@ v1::ServerFrame ErrorFrame(Reason reason, std::string_view message, std::string_
 // row's.
 FramesPtr Farewell(Encoding encoding, const CloseRow& row, std::string_view message,
                    uint32_t retry_after_ms);
+
+// For a browser's EventSource: how long it waits before it connects again.
+std::string RetryField(uint32_t ms);
 
 // A close frame with this code, and nothing before it; 1005: without a code.
 FramesPtr BareClose(uint16_t code);

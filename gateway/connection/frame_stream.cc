@@ -63,6 +63,7 @@ void FrameStream::QueueLast(FramesPtr frames) {
 }
 
 void FrameStream::DropUnsent() {
+  const size_t before = queued_bytes_;
   std::vector<Waiting> kept;
   if (head_ < queue_.size() && queue_[head_].begin != 0) {
     Cut(queue_[head_]);
@@ -71,6 +72,7 @@ void FrameStream::DropUnsent() {
   queue_ = std::move(kept);
   head_ = 0;
   Recount();
+  dropped_bytes_ += before - queued_bytes_;
   ReportQueued();
 }
 
@@ -130,6 +132,7 @@ void FrameStream::Recount() {
 void FrameStream::Abort() {
   queue_.clear();
   head_ = 0;
+  dropped_bytes_ += queued_bytes_;
   queued_bytes_ = 0;
   queued_frames_ = 0;
   ended_ = true;

@@ -80,6 +80,8 @@ class FrameStream final : public WriteTurn::Stream, private QueueWatch::Queue {
   size_t kernel_bytes() const override;
   // Taken by the kernel since the start.
   uint64_t written_bytes() const { return written_bytes_; }
+  // Written, waiting, or dropped unwritten by DropUnsent and Abort.
+  uint64_t accepted_bytes() const { return written_bytes_ + queued_bytes_ + dropped_bytes_; }
   // Those that are not written whole, and the others of the same Queue() call.
   size_t queued_frames() const { return queued_frames_; }
   // A close frame was queued.
@@ -140,6 +142,7 @@ class FrameStream final : public WriteTurn::Stream, private QueueWatch::Queue {
   size_t head_ = 0;  // queue_[head_] is the first that is not written whole
   size_t queued_bytes_ = 0;
   uint64_t written_bytes_ = 0;
+  uint64_t dropped_bytes_ = 0;
   size_t queued_frames_ = 0;
   size_t reported_bytes_ = 0;  // of queued_bytes_, what the gauge knows
   bool framed_ = false;

@@ -1,18 +1,26 @@
 #include "gateway/http/http_session.h"
 
+#include <sys/socket.h>
+
+#include <algorithm>
 #include <array>
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
+#include <variant>
 
 #include "boost/asio/as_tuple.hpp"
+#include "boost/asio/basic_waitable_timer.hpp"
 #include "boost/asio/buffer.hpp"
 #include "boost/asio/co_spawn.hpp"
 #include "boost/asio/use_awaitable.hpp"
 #include "boost/beast/core/flat_buffer.hpp"
+#include "boost/beast/core/string.hpp"
 #include "boost/beast/http/error.hpp"
 #include "boost/beast/http/parser.hpp"
 #include "boost/beast/http/read.hpp"
+#include "boost/beast/http/string_body.hpp"
 #include "boost/beast/http/write.hpp"
 #include "telemetry/log.h"
 #include "telemetry/metrics.h"
@@ -31,9 +39,12 @@ using Awaitable = asio::awaitable<T, asio::io_context::executor_type>;
 constexpr uint32_t kMaxHeaderBytes = 16 * 1024;
 // After the last answer the peer has this long to read it and leave.
 constexpr std::chrono::milliseconds kLinger{2'000};
-constexpr const char* kRetryAfterSeconds = "5";
+constexpr uint32_t kRetryAfterSeconds = 5;
 
 using Parser = http::request_parser<http::empty_body>;
+using Timer = asio::basic_waitable_timer<std::chrono::steady_clock,
+                                         asio::wait_traits<std::chrono::steady_clock>,
+                                         asio::io_context::executor_type>;
 
 class Session final : private TimerWheel::Entry {
  public:
@@ -53,6 +64,12 @@ class Session final : private TimerWheel::Entry {
   enum class Next { kRequest, kLinger, kGone };
 
   static Awaitable<Next> Serve(Session* session);
+  static Awaitable<Next> ServeApi(Session* session, std::unique_ptr<Parser> parser,
+                                  ApiRequest request);
+  // Whole, or why not; nothing: the peer is gone.
+  static Awaitable<std::optional<std::variant<std::string, HttpResponse>>> ReadBody(
+      Session* session, std::unique_ptr<Parser> parser);
+  static Awaitable<Next> Answer(Session* session, ApiRequest request, bool keep_alive);
   static Awaitable<Next> Write(Session* session, const HttpRequest* request, HttpResponse response);
   static Awaitable<void> Linger(Session* session);
   HttpResponse AnswerTo(const HttpRequest& request) const;
@@ -109,6 +126,17 @@ Awaitable<Session::Next> Session::Serve(Session* session) {
     co_return co_await Write(session, nullptr, *std::move(answer));
   }
   const bool has_body = !parser->is_done();
+  if (session->admission_ == Admission::kServe) {
+    ParsedApiRequest parsed = ParseApiRequest(session->context_.responder, parser->get());
+    if (auto* request = std::get_if<ApiRequest>(&parsed)) {
+      co_return co_await ServeApi(session, std::move(parser), std::move(*request));
+    }
+    if (auto* refusal = std::get_if<HttpResponse>(&parsed)) {
+      const bool keep = parser->get().keep_alive() && !has_body && refusal->keep_alive();
+      refusal->keep_alive(keep);
+      co_return co_await Write(session, nullptr, std::move(*refusal));
+    }
+  }
   HttpRequest request = parser->release();
   parser.reset();
   Encoding encoding = Encoding::kJson;
@@ -130,12 +158,112 @@ Awaitable<Session::Next> Session::Serve(Session* session) {
   co_return co_await Write(session, &request, std::move(answer));
 }
 
+Awaitable<Session::Next> Session::ServeApi(Session* session, std::unique_ptr<Parser> parser,
+                                           ApiRequest request) {
+  const bool keep_alive = parser->get().keep_alive();
+  const std::string allow_origin = request.allow_origin;
+  HandshakeBytes::Share share(session->context_.handshake_bytes);
+  if (!parser->is_done()) {
+    const auto announced = parser->content_length();
+    if (!share.TryGrow(announced ? static_cast<size_t>(std::min<uint64_t>(
+                                       *announced, session->context_.max_body_bytes))
+                                 : session->context_.max_body_bytes)) {
+      HttpResponse full = Responder::ErrorByRow(
+          RowOf(CloseCode::kRateLimited),
+          "requests that are not served yet hold --max-handshake-bytes", kRetryAfterSeconds * 1000);
+      Responder::AllowOrigin(allow_origin, full);
+      co_return co_await Write(session, nullptr, std::move(full));
+    }
+    const http::request<http::empty_body>& header = parser->get();
+    if (boost::beast::iequals(header[http::field::expect], "100-continue")) {
+      http::response<http::empty_body> go_on(http::status::continue_, 11);
+      const auto [error, bytes] = co_await http::async_write(session->socket_, go_on, kUseTuple);
+      if (error) co_return Next::kGone;
+    }
+    auto body = co_await ReadBody(session, std::move(parser));
+    if (!body) co_return Next::kGone;
+    if (auto* refusal = std::get_if<HttpResponse>(&*body)) {
+      Responder::AllowOrigin(allow_origin, *refusal);
+      co_return co_await Write(session, nullptr, std::move(*refusal));
+    }
+    request.body = std::get<std::string>(*std::move(body));
+    share.Release();
+  }
+  if (request.kind == ApiRequest::Kind::kStream || request.kind == ApiRequest::Kind::kFollow) {
+    session->Disarm();
+    session->context_.api.Stream(std::move(request), std::move(session->socket_),
+                                 std::exchange(session->on_end_, nullptr));
+    co_return Next::kGone;
+  }
+  co_return co_await Answer(session, std::move(request), keep_alive);
+}
+
+Awaitable<std::optional<std::variant<std::string, HttpResponse>>> Session::ReadBody(
+    Session* session, std::unique_ptr<Parser> parser) {
+  http::request_parser<http::string_body> whole(std::move(*parser));
+  parser.reset();
+  whole.body_limit(session->context_.max_body_bytes);
+  const auto [error, bytes] =
+      co_await http::async_read(session->socket_, session->buffer_, whole, kUseTuple);
+  if (!error) co_return std::move(whole.get().body());
+  if (error == http::error::body_limit) {
+    co_return Responder::ErrorByRow(RowOf(CloseCode::kTooLarge),
+                                    "the body is larger than --max-message-bytes", 0);
+  }
+  std::optional<HttpResponse> answer = AnswerToFault(error);
+  if (!answer) co_return std::nullopt;
+  co_return *std::move(answer);
+}
+
+// Waits for the answer, and for the peer to go.
+Awaitable<Session::Next> Session::Answer(Session* session, ApiRequest request, bool keep_alive) {
+  // The answer has deadlines of its own.
+  session->Disarm();
+  const std::string allow_origin = request.allow_origin;
+  struct Waiting {
+    explicit Waiting(asio::io_context& loop) : wake(loop) {
+      wake.expires_at(std::chrono::steady_clock::time_point::max());
+    }
+    Timer wake;
+    std::optional<HttpResponse> answer;
+    bool gone = false;
+  };
+  // Handlers that come late find it.
+  const auto waiting = std::make_shared<Waiting>(session->context_.loop);
+  const std::unique_ptr<Api::Question> question =
+      session->context_.api.Ask(std::move(request), [waiting](HttpResponse response) {
+        waiting->answer = std::move(response);
+        waiting->wake.cancel();
+      });
+  // Readable: the next request, or the end.
+  session->socket_.async_wait(HttpSocket::wait_read, [waiting, session](const auto& error) {
+    if (error || waiting->answer) return;
+    char byte = 0;
+    const ssize_t got = ::recv(session->socket_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (got != 0) return;
+    waiting->gone = true;
+    waiting->wake.cancel();
+  });
+  while (!waiting->answer && !waiting->gone) co_await waiting->wake.async_wait(kUseTuple);
+  boost::system::error_code ignored;
+  session->socket_.cancel(ignored);
+  Next next = Next::kGone;
+  if (waiting->answer) {
+    session->Give(session->context_.timeout);
+    Responder::AllowOrigin(allow_origin, *waiting->answer);
+    if (!keep_alive) waiting->answer->keep_alive(false);
+    next = co_await Write(session, nullptr, *std::move(waiting->answer));
+  }
+  question->Written(next != Next::kGone);
+  co_return next;
+}
+
 HttpResponse Session::AnswerTo(const HttpRequest& request) const {
   if (admission_ == Admission::kFull) {
     HttpResponse response =
         Responder::Error(http::status::service_unavailable, Reason::kRateLimited,
                          "the gateway has --max-connections connections");
-    response.set(http::field::retry_after, kRetryAfterSeconds);
+    response.set(http::field::retry_after, std::to_string(kRetryAfterSeconds));
     return response;
   }
   HttpResponse response =

@@ -84,6 +84,57 @@ HttpResponse Responder::Error(http::status status, Reason reason, std::string_vi
   return response;
 }
 
+HttpResponse Responder::Json(http::status status, std::string body) {
+  return Make(status, "application/json", std::move(body));
+}
+
+HttpResponse Responder::ErrorByRow(const CloseRow& row, std::string_view message,
+                                   uint32_t retry_after_ms) {
+  constexpr unsigned kOfHttp = 4000;
+  const auto code = static_cast<unsigned>(row.code);
+  const auto status = code > kOfHttp ? static_cast<http::status>(code - kOfHttp)
+                                     : http::status::service_unavailable;
+  HttpResponse response = Error(status, row.reason, message);
+  if (row.reconnect == Reconnect::kAfterDelay) {
+    response.set(http::field::retry_after, std::to_string((retry_after_ms + 999) / 1000));
+  }
+  return response;
+}
+
+void Responder::AllowOrigin(std::string_view origin, HttpResponse& response) {
+  if (origin.empty()) return;
+  response.set(http::field::access_control_allow_origin, Beast(origin));
+  response.set(http::field::access_control_expose_headers, "Retry-After");
+  response.set(http::field::vary, "Origin");
+  response.set("Cross-Origin-Resource-Policy", "cross-origin");
+}
+
+std::optional<std::string> Responder::AllowedOrigin(const HttpRequest& request) const {
+  const std::string_view origin = Std(request[http::field::origin]);
+  if (origin.empty()) return std::string();
+  if (!options_.origins.Allows(origin, Std(request[http::field::host]))) return std::nullopt;
+  return std::string(origin);
+}
+
+HttpResponse Responder::OriginRefused() {
+  return Error(http::status::forbidden, Reason::kPermissionDenied,
+               "this page's origin may not ask here (--allowed-origin)");
+}
+
+HttpResponse Responder::Preflight(const HttpRequest& request) const {
+  const std::optional<std::string> origin = AllowedOrigin(request);
+  if (!origin) return OriginRefused();
+  HttpResponse response(http::status::no_content, 11);
+  response.set(http::field::server, "clarion");
+  AllowOrigin(*origin, response);
+  response.set(http::field::access_control_allow_methods, "GET, POST");
+  response.set(http::field::access_control_allow_headers,
+               "Authorization, Content-Type, Last-Event-ID");
+  response.set(http::field::access_control_max_age, "7200");
+  response.prepare_payload();
+  return response;
+}
+
 bool Responder::IsUpgrade(const HttpRequest& request) {
   return PathOf(request) == kStreamPath && boost::beast::websocket::is_upgrade(request);
 }
@@ -126,8 +177,9 @@ HttpResponse Responder::Respond(const HttpRequest& request, From from,
     return response;
   }
   if (path == kStreamPath) {
-    HttpResponse response = Error(http::status::upgrade_required, Reason::kContextInvalid,
-                                  "this is a WebSocket: ask for an upgrade");
+    HttpResponse response =
+        Error(http::status::upgrade_required, Reason::kContextInvalid,
+              "this is a WebSocket: ask for an upgrade, or POST for an event stream");
     response.set(http::field::upgrade, "websocket");
     response.set(http::field::connection, "Upgrade, close");
     return response;

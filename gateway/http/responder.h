@@ -21,6 +21,7 @@
 #include "gateway/frames.h"
 #include "gateway/http/origin.h"
 #include "gateway/http/static_files.h"
+#include "proto/contract/close_code.h"
 #include "proto/contract/reason.h"
 
 namespace clarion::gateway {
@@ -53,9 +54,23 @@ class Responder {
   HttpResponse Respond(const HttpRequest& request, From from,
                        std::chrono::system_clock::time_point now) const;
 
+  // JSON that is nobody else's to keep.
+  static HttpResponse Json(boost::beast::http::status status, std::string body);
   // A JSON error; the connection is closed after it.
   static HttpResponse Error(boost::beast::http::status status, Reason reason,
                             std::string_view message);
+  // What a WebSocket is closed with, as the answer to a request: the row's code less 4000.
+  static HttpResponse ErrorByRow(const CloseRow& row, std::string_view message,
+                                 uint32_t retry_after_ms);
+  // Pages of `origin` may read it. Empty: no effect.
+  static void AllowOrigin(std::string_view origin, HttpResponse& response);
+
+  // Requests of /v1 that are more than files: whether their Origin may send them, and what to name
+  // in AllowOrigin. Nothing: it may not.
+  std::optional<std::string> AllowedOrigin(const HttpRequest& request) const;
+  static HttpResponse OriginRefused();
+  // OPTIONS: what browsers ask before they let a page of another origin send a request.
+  HttpResponse Preflight(const HttpRequest& request) const;
 
  private:
   HttpResponse File(const HttpRequest& request, std::string_view path) const;

@@ -36,7 +36,7 @@ class EventRun {
   std::optional<size_t> IndexOf(Offset offset) const;
   const FramesPtr& frames(Encoding encoding) const {
     FramesPtr& frames = frames_[static_cast<size_t>(encoding)];
-    if (frames == nullptr) frames = Frames::OfEvents(encoding, first_, events_);
+    if (frames == nullptr) frames = Frames::OfEvents(encoding, first_, events_, epoch_.str());
     return frames;
   }
 
@@ -55,8 +55,8 @@ struct Chunk {
   absl::InlinedVector<EventRun, 1> runs;
   // The end of the thread, as whoever made this knew it.
   Cursor last;
-  // The encodings its events have.
-  std::array<bool, kEncodings> has = {true, true};
+  // What its events have, by Content.
+  std::array<bool, kContents> has = {true, true};
 
   bool empty() const { return missed.empty() && runs.empty(); }
   bool compacted() const;

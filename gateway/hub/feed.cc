@@ -183,11 +183,11 @@ bool Feed::WantsPage() const {
   });
 }
 
-std::array<bool, kEncodings> Feed::Wanted() const {
-  std::array<bool, kEncodings> wanted = {};
+std::array<bool, kContents> Feed::Wanted() const {
+  std::array<bool, kContents> wanted = {};
   for (const Subscription* s : subscriptions_) {
     if (s->join.state() == Join::State::kAttached)
-      wanted[static_cast<size_t>(s->subscriber()->encoding())] = true;
+      wanted[static_cast<size_t>(ContentOf(s->subscriber()->encoding()))] = true;
   }
   return wanted;
 }
@@ -286,7 +286,7 @@ void Feed::Offer(const Chunk& chunk) {
 void Feed::OfferPage(const Chunk& page) {
   for (Subscription* s : subscriptions_) {
     if (s->join.state() != Join::State::kAttached) continue;
-    const bool has = page.has[static_cast<size_t>(s->subscriber()->encoding())];
+    const bool has = page.has[static_cast<size_t>(ContentOf(s->subscriber()->encoding()))];
     // It may have joined after the page was asked for.
     const bool fits = has && (!s->full || !page.compacted());
     if (fits && s->subscriber()->HasRoom()) continue;

@@ -97,7 +97,7 @@ class Feed : public boost::intrusive_ref_counter<Feed, boost::thread_unsafe_coun
   // Somebody who is attached waits for a page of `tail()`, and has room for it.
   bool WantsPage() const;
   // Encodings that attached subscriptions need.
-  std::array<bool, kEncodings> Wanted() const;
+  std::array<bool, kContents> Wanted() const;
   // Some attached subscription wants every event as it was published.
   bool WantsFull() const;
   // What an answer has to be told apart by.

@@ -9,6 +9,12 @@
 #include "telemetry/log.h"
 
 namespace clarion::gateway {
+namespace {
+
+// Of a connection whose page is there again already.
+constexpr std::chrono::milliseconds kOvertaken{10'000};
+
+}  // namespace
 
 std::unique_ptr<Hub> Hub::Create(HubOptions options, link::Link* link, OpenCanaryHandler canary) {
   assert(options.after != nullptr && "HubOptions::after is required: see loop_timer.h");
@@ -29,18 +35,49 @@ HubImpl::~HubImpl() {
 }
 
 void HubImpl::Open(Subscriber* subscriber, ConnectionInfo info) {
+  if (const auto older = connections_by_id_.find(info.id.str());
+      older != connections_by_id_.end()) {
+    // Its page has come back for it before it went.
+    Subscriber* const left = older->second->subscriber;
+    Rest(left, kOvertaken);
+    left->Close(CloseCode::kNormal, "the page has asked again");
+  }
   auto connection = std::make_unique<HubConnection>();
   connection->subscriber = subscriber;
   connection->info = std::move(info);
-  connections_by_id_.insert_or_assign(connection->info.id.str(), connection.get());
+  connections_by_id_.emplace(connection->info.id.str(), connection.get());
   if (up_) SayOpened(*connection);
   connections_.insert_or_assign(subscriber, std::move(connection));
 }
 
 void HubImpl::Close(Subscriber* subscriber, v1::ConnectionState state, std::string_view reason) {
-  const auto found = connections_.find(subscriber);
-  if (found == connections_.end()) return;
-  HubConnection& connection = *found->second;
+  HubConnection* connection = Find(subscriber);
+  if (connection == nullptr) return;
+  v1::ConnectionClosed closed;
+  closed.set_state(state);
+  closed.set_reason(std::string(reason));
+  End(*connection, std::move(closed));
+}
+
+void HubImpl::BeginRest(Subscriber* subscriber) {
+  const HubConnection* connection = Find(subscriber);
+  if (connection == nullptr) return;
+  for (Subscription* subscription : connection->subscriptions) sent_.Mark(*subscription);
+}
+
+void HubImpl::Rest(Subscriber* subscriber, std::chrono::milliseconds lease) {
+  HubConnection* connection = Find(subscriber);
+  if (connection == nullptr) return;
+  sent_.Report(connection->subscriptions);
+  v1::ConnectionClosed closed;
+  closed.set_state(v1::CONNECTION_STATE_DISCONNECTED);
+  closed.set_reason("lease over");
+  closed.mutable_lease()->set_seconds(lease.count() / 1000);
+  closed.mutable_lease()->set_nanos(static_cast<int32_t>(lease.count() % 1000 * 1'000'000));
+  End(*connection, std::move(closed));
+}
+
+void HubImpl::End(HubConnection& connection, v1::ConnectionClosed closed) {
   while (!connection.subscriptions.empty()) Remove(*connection.subscriptions.back());
   for (const uint64_t ack : connection.acks) acks_.erase(ack);
   probes_.erase(&connection);
@@ -50,16 +87,12 @@ void HubImpl::Close(Subscriber* subscriber, v1::ConnectionState state, std::stri
   }
   if (connection.opened) {
     v1::GatewayMessage message;
-    v1::ConnectionClosed& closed = *message.mutable_connection_closed();
     closed.set_connection_id(connection.info.id.str());
-    closed.set_state(state);
-    closed.set_reason(std::string(reason));
+    *message.mutable_connection_closed() = std::move(closed);
     Say(std::move(message));
   }
-  const auto by_id = connections_by_id_.find(connection.info.id.str());
-  if (by_id != connections_by_id_.end() && by_id->second == &connection)
-    connections_by_id_.erase(by_id);
-  connections_.erase(found);
+  connections_by_id_.erase(connection.info.id.str());
+  connections_.erase(connection.subscriber);
   puller_.Pump();
 }
 
@@ -105,6 +138,21 @@ void HubImpl::BeginDrain() {
   v1::GatewayMessage message;
   message.mutable_draining();
   Say(std::move(message));
+}
+
+bool HubImpl::Settled(const Subscriber* subscriber) const {
+  const HubConnection* connection = Find(subscriber);
+  if (connection == nullptr) return true;
+  if (!connection->acks.empty()) return false;
+  if (connection->all != nullptr && connection->all->asked != 0) return false;
+  const auto settled = [](const Subscription* subscription) {
+    if (subscription->queries > 0) return false;
+    const Request* const request = subscription->request.get();
+    return subscription->join.state() == Join::State::kAttached ||
+           subscription->join.state() == Join::State::kClaim ||
+           (request != nullptr && request->resting);
+  };
+  return std::all_of(connection->subscriptions.begin(), connection->subscriptions.end(), settled);
 }
 
 bool HubImpl::FollowsOpenRun(const Subscriber* subscriber) const {

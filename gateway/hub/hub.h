@@ -33,6 +33,8 @@ struct FrameTag {
   uint32_t source = 0;
   // Anything else of the source's says something of the place at which it stands.
   bool events = false;
+  // The page said as much itself: it need not be told (see Hub::Resume).
+  bool known = false;
 };
 
 // A connection as the hub sees it. Implemented by connection/; the hub never blocks on it.
@@ -65,6 +67,19 @@ class Subscriber {
   virtual Mark mark() const = 0;
   // Closes by the table, after the `error` frame. Hub::Close follows later, never inside this call.
   virtual void Close(CloseCode code, std::string_view message) = 0;
+  // Something that it had asked for was done, and there is nothing to send about it.
+  virtual void OnDone() {}
+  // Frames of the page that came on another way than the connection itself.
+  struct Passed {
+    bool ok = false;
+    uint64_t next_sequence = 0;
+    // Not ok:
+    Reason reason = Reason::kNotFound;  // it takes none
+    std::string problem;
+  };
+  virtual Passed Pass(uint64_t /*sequence*/, std::string_view /*frames*/) {
+    return {.problem = "no such connection"};
+  }
 };
 
 struct ConnectionInfo {
@@ -125,10 +140,30 @@ class Hub : public link::LinkSink {
   virtual void Close(Subscriber* subscriber, v1::ConnectionState state,
                      std::string_view reason) = 0;
 
+  // The connection ends here for now: the page comes back for it, here or elsewhere, within
+  // `lease`. What waits to be written when BeginRest is called is the last that is; when Rest is
+  // called, what was is told to the service.
+  virtual void BeginRest(Subscriber* subscriber) = 0;
+  virtual void Rest(Subscriber* subscriber, std::chrono::milliseconds lease) = 0;
+
   // Frames of the page, in which ProblemOf (client_frame_check.h of connection/) found no problem.
   // Answers and errors are sent by the hub, with `request_id` echoed.
   virtual void Subscribe(Subscriber* subscriber, const v1::Subscribe& subscribe,
                          const std::string& request_id) = 0;
+  // A page that was told `subscribed` once says where it stands now, and hears of it only what it
+  // does not know: frames that tell it nothing new are tagged `known`. A position without an epoch:
+  // it was told of a claim, or of an empty thread. `by_all`: as SubscribeAll's, not counted.
+  struct Resumption {
+    v1::ThreadPosition at;
+    bool by_all = false;
+    bool full = false;
+  };
+  virtual void Resume(Subscriber* subscriber, const Resumption& resumption) = 0;
+  // `subscribe` {all} said again: the answer is tagged `known`.
+  virtual void ResumeAll(Subscriber* subscriber, bool full) = 0;
+  // Everything that the connection asked for is answered, and all there is of what it follows was
+  // sent. What changes that is a frame, or OnDone.
+  virtual bool Settled(const Subscriber* subscriber) const = 0;
   virtual void Unsubscribe(Subscriber* subscriber, const v1::Unsubscribe& unsubscribe,
                            const std::string& request_id) = 0;
   virtual void Ack(Subscriber* subscriber, const v1::Ack& ack, const std::string& request_id) = 0;

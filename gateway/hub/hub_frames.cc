@@ -53,6 +53,36 @@ void HubImpl::Subscribe(Subscriber* subscriber, const v1::Subscribe& subscribe,
   puller_.Pump();
 }
 
+void HubImpl::Resume(Subscriber* subscriber, const Resumption& resumption) {
+  HubConnection* connection = Find(subscriber);
+  if (connection == nullptr) return;
+  const std::string& thread = resumption.at.thread_id();
+  if (FindSubscription(*connection, thread) != nullptr) return;  // said twice
+  if (!resumption.by_all && connection->counted >= options_.subscriptions_per_connection) {
+    return SendError(subscriber, Reason::kRateLimited,
+                     {"the connection holds as many subscriptions as it may", {}, thread});
+  }
+  Subscription& subscription = AddSubscription(*connection, thread, resumption.by_all);
+  subscription.full = resumption.full;
+  subscription.request->resumed = true;
+  if (!resumption.at.epoch().empty()) {
+    subscription.request->start.after =
+        Position{Epoch(resumption.at.epoch()), Offset(resumption.at.offset())};
+  }
+  AwaitAnswer(subscription.id);
+  SaySubscribe(subscription);
+}
+
+void HubImpl::ResumeAll(Subscriber* subscriber, bool full) {
+  HubConnection* connection = Find(subscriber);
+  if (connection == nullptr) return;
+  v1::Subscribe subscribe;
+  subscribe.set_all(true);
+  subscribe.set_history(full ? v1::HISTORY_FULL : v1::HISTORY_COMPACTED);
+  SubscribeAll(*connection, subscribe, {});
+  if (connection->all != nullptr) connection->all->resumed = true;
+}
+
 void HubImpl::SubscribeAgain(Subscription& subscription, std::string request_id, StartAt start) {
   Request* request = subscription.request.get();
   const Join::State state = subscription.join.state();
@@ -240,9 +270,12 @@ void HubImpl::Ack(Subscriber* subscriber, const v1::Ack& ack, const std::string&
 
 void HubImpl::ProbeReply(Subscriber* subscriber, const v1::ProbeReply& reply) {
   const HubConnection* connection = Find(subscriber);
+  if (connection == nullptr) return;
   const auto asked = probes_.find(connection);
-  if (asked == probes_.end() || asked->second != reply.nonce()) return;
-  probes_.erase(asked);
+  // One that polls was asked in an earlier poll, perhaps by another gateway: the service knows.
+  const bool polls = connection->info.transport == v1::TRANSPORT_POLLING;
+  if (!polls && (asked == probes_.end() || asked->second != reply.nonce())) return;
+  if (asked != probes_.end()) probes_.erase(asked);
   v1::GatewayMessage message;
   message.mutable_probe_answered()->set_connection_id(connection->info.id.str());
   message.mutable_probe_answered()->set_nonce(reply.nonce());

@@ -37,6 +37,11 @@ class HubImpl final : public Hub, private PullHandler {
   void BeginDrain() override;
   bool FollowsOpenRun(const Subscriber* subscriber) const override;
   void OnOverflow(Subscriber* subscriber) override;
+  void BeginRest(Subscriber* subscriber) override;
+  void Rest(Subscriber* subscriber, std::chrono::milliseconds lease) override;
+  void Resume(Subscriber* subscriber, const Resumption& resumption) override;
+  void ResumeAll(Subscriber* subscriber, bool full) override;
+  bool Settled(const Subscriber* subscriber) const override;
   void Report(v1::CanaryReport report) override;
   uint64_t replay_pages() const override { return puller_.pages(); }
   absl::Status attached() const override { return attached_; }
@@ -100,6 +105,8 @@ class HubImpl final : public Hub, private PullHandler {
   void OnUnreadable(Feed& feed, const absl::Status& status) override;
 
   // ---- hub.cc ----
+  // Ends the connection here; `closed` is what the service is told, but for its id.
+  void End(HubConnection& connection, v1::ConnectionClosed closed);
   HubConnection* Find(const Subscriber* subscriber) const;
   Feed* FindFeed(std::string_view thread) const;
   Subscription* FindSubscription(const HubConnection& connection, std::string_view thread) const;
@@ -172,6 +179,7 @@ class HubImpl final : public Hub, private PullHandler {
   void OnAckResult(const v1::AckResult& result);
   void OnFloorRaised(const v1::FloorRaised& raised);
   void OnProbe(const v1::ProbeConnection& probe);
+  void OnDeliverFrames(const v1::DeliverFrames& deliver);
 
   const HubOptions options_;
   link::Link* const link_;

@@ -188,6 +188,8 @@ void HubImpl::OnMessage(const v1::ServiceMessage& message) {
     case v1::ServiceMessage::kThreadBusy:
       if (Feed* feed = FindFeed(message.thread_busy().thread_id())) feed->busy = true;
       return;
+    case v1::ServiceMessage::kDeliverFrames:
+      return OnDeliverFrames(message.deliver_frames());
     case v1::ServiceMessage::kOpenCanary:
       if (canary_) canary_(message.open_canary());
       return;
@@ -276,7 +278,9 @@ void HubImpl::OnClaim(Subscription& subscription) {
   frame.set_id(std::exchange(request.id, {}));
   frame.mutable_subscribed()->set_thread_id(subscription.feed->thread().str());
   frame.mutable_subscribed()->set_claim(true);
-  subscription.Send(frame);
+  // It had no position because it had been told so.
+  const bool known = std::exchange(request.resumed, false) && !request.start.after.has_value();
+  subscription.Send(frame, known);
   for (Request::Later& later : std::exchange(request.later, {})) {
     SubscribeAgain(subscription, std::move(later.id), std::move(later.start));
   }
@@ -297,7 +301,9 @@ void HubImpl::OnRefused(const v1::SubscriptionRefused& refused) {
                                         : v1::BIND_OUTCOME_UNSPECIFIED;
     AnswerBinds(*subscription.request, outcome);
   }
-  if (refused.has_missed() && subscription.join.told()) subscription.OnMissed(refused.missed());
+  const bool told = subscription.join.told() ||
+                    (subscription.request != nullptr && subscription.request->resumed);
+  if (refused.has_missed() && told) subscription.OnMissed(refused.missed());
   EndOrRest(subscription, refused.reason(), refused.message());
 }
 
@@ -307,13 +313,15 @@ void HubImpl::OnAllSubscribed(const v1::AllSubscribed& subscribed) {
   if (asked.empty()) return;
   HubConnection& connection = *asked.mapped();
   connection.all->asked = 0;
+  const bool known = std::exchange(connection.all->resumed, false);
   if (!subscribed.reason().empty())
     return EndAllWithError(connection, subscribed.reason(), subscribed.message());
   for (const std::string& id : std::exchange(connection.all->requests, {})) {
     v1::ServerFrame frame;
     frame.set_id(id);
     frame.mutable_subscribed()->set_all(true);
-    connection.subscriber->Send(Frames::OfMessage(connection.subscriber->encoding(), frame), 0);
+    connection.subscriber->Send(Frames::OfMessage(connection.subscriber->encoding(), frame), 0,
+                                {.known = known});
   }
 }
 
@@ -328,9 +336,11 @@ void HubImpl::OnAllLimited(const v1::AllLimited& limited) {
 void HubImpl::OnConnectionRefused(const v1::ConnectionRefused& refused) {
   const auto found = connections_by_id_.find(refused.connection_id());
   if (found == connections_by_id_.end()) return;
-  const bool limit = refused.reason() == NameOf(Reason::kRateLimited);
-  found->second->subscriber->Close(limit ? CloseCode::kRateLimited : CloseCode::kInternal,
-                                   refused.message());
+  CloseCode code = CloseCode::kInternal;
+  if (refused.reason() == NameOf(Reason::kRateLimited)) code = CloseCode::kRateLimited;
+  // It named another user's connection as its own.
+  if (refused.reason() == NameOf(Reason::kNotFound)) code = CloseCode::kBadRequest;
+  found->second->subscriber->Close(code, refused.message());
 }
 
 void HubImpl::OnLagging(const v1::Lagging& lagging) {
@@ -352,6 +362,24 @@ void HubImpl::OnProbe(const v1::ProbeConnection& probe) {
   v1::ServerFrame frame;
   frame.mutable_probe()->set_nonce(probe.nonce());
   connection.subscriber->Send(Frames::OfMessage(connection.subscriber->encoding(), frame), 0);
+}
+
+void HubImpl::OnDeliverFrames(const v1::DeliverFrames& deliver) {
+  const v1::PassFrames& frames = deliver.frames();
+  const auto found = connections_by_id_.find(frames.connection_id());
+  Subscriber::Passed passed{.problem = "no such connection"};
+  if (found != connections_by_id_.end() && found->second->info.user.str() == frames.user_id()) {
+    passed = found->second->subscriber->Pass(frames.sequence(), frames.frames());
+  }
+  v1::GatewayMessage message;
+  v1::FramesDelivered& answer = *message.mutable_frames_delivered();
+  answer.set_deliver_id(deliver.deliver_id());
+  answer.set_next_sequence(passed.next_sequence);
+  if (!passed.ok) {
+    answer.set_reason(std::string(NameOf(passed.reason)));
+    answer.set_message(passed.problem);
+  }
+  Say(std::move(message));
 }
 
 void HubImpl::OnBind(const v1::Bind& bind) {
@@ -398,7 +426,7 @@ void HubImpl::OnAckResult(const v1::AckResult& result) {
   if (!result.reason().empty()) {
     return SendError(subscriber, result.reason(), {result.message(), ack.request_id, thread});
   }
-  if (ack.request_id.empty()) return;
+  if (ack.request_id.empty()) return subscriber->OnDone();
   v1::ServerFrame frame;
   frame.set_id(ack.request_id);
   frame.mutable_acked()->set_thread_id(thread);

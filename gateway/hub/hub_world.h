@@ -31,6 +31,7 @@ class FakeSubscriber : public Subscriber {
 
   Encoding encoding() const override { return encoding_; }
   void Send(FramesPtr frames, size_t first, FrameTag tag) override {
+    if (tag.known && polls) return;
     ++sends;
     queued += frames->bytes().size() - frames->begin(first);
     most_queued = std::max(most_queued, queued);
@@ -77,7 +78,12 @@ class FakeSubscriber : public Subscriber {
     return {.written = drained ? sent_bytes : written, .queued = sent_bytes};
   }
   void Close(CloseCode code, std::string_view /*message*/) override { closed = code; }
+  Passed Pass(uint64_t, std::string_view) override { return passed; }
 
+  Passed passed;
+
+  // It takes only what it does not know.
+  bool polls = false;
   // What is sent waits until it is released.
   bool holding = false;
   int taken_back = 0;

@@ -27,7 +27,7 @@ absl::Status Failed(const absl::Status& status, const ThreadId& thread, const st
 }  // namespace
 
 Chunk ToChunk(const Feed& feed, const SharedEpoch& known, link::Page page,
-              std::array<bool, kEncodings> has) {
+              std::array<bool, kContents> has) {
   Chunk chunk;
   chunk.missed = std::move(page.missed);
   for (link::Live& run : page.runs) {
@@ -107,7 +107,7 @@ bool Puller::Begin(Waiter waiter, Pull& pull) {
     pull.pull = ++subscription->pulls;
     pull.turns = subscription->feed->turns();
     pull.compact = !subscription->full;
-    pull.wanted[static_cast<size_t>(subscription->subscriber()->encoding())] = true;
+    pull.wanted[static_cast<size_t>(ContentOf(subscription->subscriber()->encoding()))] = true;
     pull.target.subscription = subscription;
     line.under_way = true;
     pull.line = std::move(waiter.line);
@@ -129,8 +129,8 @@ void Puller::Ask(Pull pull) {
   request.set_max_bytes(options_.page_bytes);
   request.set_max_events(options_.page_events);
   request.set_compact(pull.compact);
-  request.set_want_json(pull.wanted[static_cast<size_t>(Encoding::kJson)]);
-  request.set_want_proto(pull.wanted[static_cast<size_t>(Encoding::kProto)]);
+  request.set_want_json(pull.wanted[static_cast<size_t>(Content::kJson)]);
+  request.set_want_proto(pull.wanted[static_cast<size_t>(Content::kProto)]);
   const uint64_t id = ++last_id_;
   under_way_.emplace(id, std::move(pull));
   // The callback crosses threads: it holds nothing that is counted on this loop.

@@ -83,7 +83,7 @@ class Puller {
     uint32_t pull = 0;   // of the subscription
     uint32_t turns = 0;  // of the subscription's feed
     Feed::Ticket ticket;
-    std::array<bool, kEncodings> wanted = {};
+    std::array<bool, kContents> wanted = {};
     bool compact = false;
   };
 
@@ -116,6 +116,6 @@ class Puller {
 
 // As frames are made of it. `feed` shares its epochs' names.
 Chunk ToChunk(const Feed& feed, const SharedEpoch& known, link::Page page,
-              std::array<bool, kEncodings> has);
+              std::array<bool, kContents> has);
 
 }  // namespace clarion::gateway

@@ -93,7 +93,7 @@ void SentReports::Arm(Delay delay) {
 
 void SentReports::Run(Delay delay) {
   armed_ = Delay(0);
-  std::vector<Report> moved;
+  std::vector<Moved> moved;
   bool awaited = false;
   std::erase_if(noted_, [&](const boost::intrusive_ptr<Feed>& feed) {
     const Look look = LookAt(*feed);
@@ -109,9 +109,25 @@ void SentReports::Run(Delay delay) {
   if (!noted_.empty()) Arm(awaited ? std::min(delay * 2, kUsual) : kUsual);
 }
 
-void SentReports::Say(const std::vector<Report>& reports) {
+void SentReports::Mark(Subscription& subscription) {
+  if (subscription.join.running()) WrittenUpTo(subscription);
+}
+
+void SentReports::Report(const std::vector<Subscription*>& subscriptions) {
+  std::vector<Moved> moved;
+  for (const Subscription* subscription : subscriptions) {
+    Feed& feed = *subscription->feed;
+    const Look look = LookAt(feed);
+    if (!IsBeyond(look.sent, feed.sent.reported)) continue;
+    feed.sent.reported = look.sent;
+    moved.push_back({&feed, look.from});
+  }
+  Say(moved);
+}
+
+void SentReports::Say(const std::vector<Moved>& moved) {
   v1::GatewayMessage message;
-  for (const auto& [feed, from] : reports) {
+  for (const auto& [feed, from] : moved) {
     v1::SentThread& thread = *message.mutable_events_sent()->add_threads();
     thread.set_thread_id(feed->thread().str());
     *thread.mutable_position() = feed->sent.reported.ToProto();

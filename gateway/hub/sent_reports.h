@@ -18,6 +18,8 @@
 
 namespace clarion::gateway {
 
+class Subscription;
+
 // On the loop only.
 class SentReports {
  public:
@@ -26,6 +28,10 @@ class SentReports {
 
   // Something of the feed was queued for a connection; it is not noted yet.
   void Add(Feed& feed);
+  // What waits to be written of it now is the last of it that counts.
+  void Mark(Subscription& subscription);
+  // Says at once what of these was written: they end.
+  void Report(const std::vector<Subscription*>& subscriptions);
   // Somebody waits until the feed's events up to `offset` were sent: it is said again.
   void Await(Feed& feed, Offset offset);
 
@@ -36,11 +42,11 @@ class SentReports {
 
   void Arm(Delay delay);
   void Run(Delay delay);
-  struct Report {
+  struct Moved {
     boost::intrusive_ptr<Feed> feed;
     Offset from;
   };
-  void Say(const std::vector<Report>& reports);
+  void Say(const std::vector<Moved>& moved);
 
   const HubOptions& options_;
   link::Link* const link_;

@@ -3,9 +3,21 @@
 #include <utility>
 
 namespace clarion::gateway {
+namespace {
+
+// The page stands where it said.
+bool GoesOn(const StartAt& start, const JoinOutput::Subscribed& subscribed) {
+  if (!start.after.has_value()) return subscribed.last == Offset(0);
+  return subscribed.epoch.str() == start.after->epoch.str() &&
+         subscribed.from == start.after->offset.next();
+}
+
+}  // namespace
 
 void Subscription::OnSubscribed(const Subscribed& subscribed) {
   if (subscribed.started != nullptr) sent_from = {};
+  quiet = request != nullptr && request->resumed && !subscribed.missed &&
+          GoesOn(request->start, subscribed);
   v1::ServerFrame frame;
   if (request != nullptr) frame.set_id(std::exchange(request->id, {}));
   v1::Subscribed& said = *frame.mutable_subscribed();
@@ -16,27 +28,20 @@ void Subscription::OnSubscribed(const Subscribed& subscribed) {
   said.set_missed(subscribed.missed);
   if (subscribed.started != nullptr)
     *said.mutable_active_runs() = subscribed.started->active_runs();
-  Send(frame);
+  Send(frame, quiet);
 }
 
 void Subscription::OnMissed(const v1::Missed& missed) {
   sent_from = {};
-  v1::ServerFrame frame;
-  v1::MissedRange& said = *frame.mutable_missed();
-  said.set_thread_id(feed->thread().str());
-  said.set_epoch(missed.epoch());
-  said.set_from_offset(missed.from_offset());
-  said.set_to_offset(missed.to_offset());
-  said.set_reason(missed.reason());
-  if (missed.has_discard_after()) said.set_discard_after(missed.discard_after());
-  Send(frame);
+  quiet = false;
+  Send(MissedFrame(feed->thread().str(), missed));
 }
 
 void Subscription::OnCaughtUp(Offset offset) {
   v1::ServerFrame frame;
   frame.mutable_caught_up()->set_thread_id(feed->thread().str());
   frame.mutable_caught_up()->set_offset(offset.value());
-  Send(frame);
+  Send(frame, quiet);
 }
 
 }  // namespace clarion::gateway

@@ -31,6 +31,8 @@ struct AllThreads {
   std::vector<std::string> requests;
   // Threads that join by it are replayed in full.
   bool full = false;
+  // The page had been told `subscribed` {all} before: see Hub::ResumeAll.
+  bool resumed = false;
 };
 
 // The subscriptions of one connection that want a page, in the order of their turns; see puller.h.
@@ -87,6 +89,8 @@ struct Request {
   bool claim_told = false;
   // Refused for now, and asked again later; see HubImpl::EndOrRest.
   bool resting = false;
+  // The page said where it stands: see Hub::Resume.
+  bool resumed = false;
   // More `subscribe` frames for the same thread, to be handled after the answer.
   struct Later {
     std::string id;
@@ -105,8 +109,9 @@ class Subscription final
   Subscriber* subscriber() const { return connection->subscriber; }
   // It has ended; somebody still has a pointer to it.
   bool ended() const { return connection == nullptr; }
-  void Send(const v1::ServerFrame& frame) {
-    subscriber()->Send(Frames::OfMessage(subscriber()->encoding(), frame), 0, {.source = source});
+  void Send(const v1::ServerFrame& frame, bool known = false) {
+    subscriber()->Send(Frames::OfMessage(subscriber()->encoding(), frame), 0,
+                       {.source = source, .known = known});
   }
 
   // Both null when it has ended.
@@ -147,10 +152,13 @@ class Subscription final
   bool live : 1 = false;
   // Replayed as published, never compacted.
   bool full : 1 = false;
+  // Its page knew where it stood, and was told nothing since.
+  bool quiet : 1 = false;
 
   void OnSubscribed(const Subscribed& subscribed) override;
   void OnMissed(const v1::Missed& missed) override;
   void OnEvents(const EventRun& run, size_t skip) override {
+    quiet = false;
     subscriber()->Send(run.frames(subscriber()->encoding()), skip,
                        {.source = source, .events = true});
     if (sent_from == Offset(0)) sent_from = join.position().offset.next();

@@ -1,4 +1,4 @@
-#include "gateway/connection/handshake_bytes.h"
+#include "gateway/auth/handshake_bytes.h"
 
 #include <utility>
 

@@ -1,0 +1,253 @@
+// Event streams, polls and questions over real sockets, with a fake hub and a fake link behind
+// them.
+#include "gateway/connection/browser_api.h"
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "boost/asio/read.hpp"
+#include "boost/asio/read_until.hpp"
+#include "boost/asio/write.hpp"
+#include "boost/json/parse.hpp"
+#include "gateway/connection/connection_testing.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "proto/contract/error.h"
+
+namespace clarion::gateway {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+namespace asio = boost::asio;
+
+constexpr FrameTag kEvents{.source = 1, .events = true};
+
+class BrowserApiTest : public ::testing::Test {
+ protected:
+  void Begin(ConnectionOptions options = {}) { loop_ = std::make_unique<TestLoop>(options); }
+  // A client with a request of `body` to `target` on its way.
+  struct Client {
+    asio::io_context io;
+    asio::ip::tcp::socket socket{io};
+    std::string text;
+
+    std::string Until(const std::string& end) {
+      boost::system::error_code error;
+      const size_t size = asio::read_until(socket, asio::dynamic_buffer(text), end, error);
+      std::string part = text.substr(0, error ? text.size() : size);
+      text.erase(0, part.size());
+      return part;
+    }
+    std::string Rest() {
+      boost::system::error_code ignored;
+      asio::read(socket, asio::dynamic_buffer(text), ignored);
+      return std::exchange(text, {});
+    }
+  };
+  std::unique_ptr<Client> Post(const std::string& target, const std::string& body,
+                               const std::string& user = "ada") {
+    return Send("POST", target, body, user);
+  }
+  std::unique_ptr<Client> Send(const std::string& method, const std::string& target,
+                               const std::string& body, const std::string& user = "ada") {
+    auto client = std::make_unique<Client>();
+    client->socket.connect({asio::ip::address_v4::loopback(), loop_->port()});
+    asio::write(
+        client->socket,
+        asio::buffer(method + " " + target + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" +
+                     "Authorization: Bearer " + TokenOf(user) +
+                     "\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body));
+    return client;
+  }
+  // To the connection that was opened last.
+  void Say(FramesPtr frames, FrameTag tag = kEvents) {
+    loop_->Do([&] { loop_->hub.last()->Send(std::move(frames), 0, tag); });
+  }
+  static FramesPtr Event(Encoding encoding, uint64_t offset, size_t bytes = 1) {
+    const auto event = std::make_shared<EncodedEvent>(
+        R"("type":"custom","pad":")" + std::string(bytes, 'x') + "\"}", "");
+    return Frames::OfEvents(encoding, Offset(offset), std::vector<EventPtr>{event}, "e");
+  }
+  void SetSettled(bool settled) {
+    loop_->Do([&] { loop_->hub.settled = settled; });
+  }
+
+  std::unique_ptr<TestLoop> loop_;
+};
+
+// ---- Event streams ----
+
+TEST_F(BrowserApiTest, AnEventStreamBeginsWithItsHeaderAndCarriesFramesAsTheyCome) {
+  Begin();
+  const auto client = Post("/v1/stream", R"([{"type":"subscribe","thread_id":"t"}])");
+  EXPECT_THAT(client->Until("\r\n\r\n"), StartsWith("HTTP/1.1 200 OK"));
+  EXPECT_EQ(client->Until("\n\n"), "retry: 1000\n\n");
+  EXPECT_THAT(client->Until("\n\n"), StartsWith(R"(data: {"type":"connected")"));
+  EXPECT_EQ(loop_->hub.NextOf("subscribe").thread_id, "t");
+  Say(Event(Encoding::kEventStream, 7));
+  EXPECT_THAT(client->Until("\n\n"), StartsWith("id: e:7\ndata: {\"offset\":7,"));
+}
+
+TEST_F(BrowserApiTest, AStreamThatEndsSaysWhyAndWhenToComeBack) {
+  Begin();
+  const auto client = Post("/v1/stream", "[]");
+  client->Until(R"("type":"connected")");
+  loop_->GoAway();
+  const std::string rest = client->Rest();
+  EXPECT_THAT(rest, HasSubstr(R"(data: {"type":"going_away","reconnect_after_ms":500})"));
+  EXPECT_THAT(rest, HasSubstr("retry: 500\n\n"));
+}
+
+TEST_F(BrowserApiTest, AStreamWithoutATokenThatCountsIsAnError) {
+  Begin();
+  auto client = std::make_unique<Client>();
+  client->socket.connect({asio::ip::address_v4::loopback(), loop_->port()});
+  asio::write(client->socket,
+              asio::buffer(std::string("POST /v1/stream HTTP/1.1\r\nHost: x\r\nContent-Length: "
+                                       "2\r\n\r\n[]")));
+  const std::string answer = client->Rest();
+  EXPECT_THAT(answer, StartsWith("HTTP/1.1 401"));
+  EXPECT_THAT(answer, HasSubstr("UNAUTHENTICATED"));
+}
+
+TEST_F(BrowserApiTest, APageThatIsGoneIsToldToTheHub) {
+  Begin();
+  auto client = Post("/v1/stream", "[]");
+  loop_->hub.NextOf("open");
+  client.reset();
+  EXPECT_EQ(loop_->hub.NextOf("close").detail, "CONNECTION_STATE_DISCONNECTED connection lost");
+}
+
+TEST_F(BrowserApiTest, PassedFramesCountOnceAndInOrder) {
+  Begin();
+  const auto client = Post("/v1/stream", "[]");
+  loop_->hub.NextOf("open");
+  const auto pass = [&](uint64_t sequence) {
+    return loop_->Do([&] {
+      return loop_->hub.last()->Pass(
+          sequence, R"({"sequence":1,"messages":[{"type":"unsubscribe","thread_id":"t"}]})");
+    });
+  };
+  EXPECT_FALSE(pass(2).ok);
+  EXPECT_EQ(pass(2).next_sequence, 1u);
+  EXPECT_TRUE(pass(1).ok);
+  EXPECT_TRUE(pass(1).ok);
+  EXPECT_EQ(loop_->hub.NextOf("unsubscribe").thread_id, "t");
+  EXPECT_TRUE(loop_->hub.Quiet()) << "it counted twice";
+}
+
+// ---- Polls ----
+
+TEST_F(BrowserApiTest, APollIsAnsweredOnceThereIsSomethingAndRests) {
+  Begin();
+  SetSettled(false);
+  const auto client = Post("/v1/poll", R"({"messages":[{"type":"subscribe","thread_id":"t"}]})");
+  loop_->hub.NextOf("subscribe");
+  Say(Event(Encoding::kList, 1));
+  loop_->TurnOver();
+  SetSettled(true);
+  Say(Event(Encoding::kList, 2));
+  const std::string answer = client->Rest();
+  EXPECT_THAT(answer, StartsWith("HTTP/1.1 200 OK"));
+  const auto body = boost::json::parse(answer.substr(answer.find("\r\n\r\n") + 4)).as_object();
+  EXPECT_EQ(body.at("frames").as_array().size(), 3u) << answer;
+  EXPECT_EQ(loop_->hub.NextOf("rest").detail, "30000");
+}
+
+TEST_F(BrowserApiTest, APollThatHearsNothingNewIsAnsweredWhenItsTimeIsOver) {
+  Begin();
+  const auto first = Post("/v1/poll", R"({"wait":0})");
+  const std::string answer = first->Rest();
+  const size_t at = answer.find("poll-");
+  const std::string id = answer.substr(at, answer.find('"', at) - at);
+  const auto second =
+      Post("/v1/poll", R"({"connection_id":")" + id +
+                           R"(","positions":[{"thread_id":"t","epoch":"e","offset":3}],)" +
+                           R"("wait":0})");
+  EXPECT_THAT(second->Rest(), HasSubstr(R"("frames":[])"));
+  EXPECT_EQ(loop_->hub.NextOf("resume").detail, "e:3");
+}
+
+TEST_F(BrowserApiTest, WhatDoesNotFitAPollIsTakenBackAndComesWithTheNext) {
+  Begin({.max_queued_bytes = 100'000});
+  SetSettled(false);
+  const auto client = Post("/v1/poll", R"({"messages":[{"type":"subscribe","thread_id":"t"}]})");
+  loop_->hub.NextOf("subscribe");
+  std::vector<Subscriber::TakenBack> taken;
+  loop_->Do([&] {
+    loop_->hub.on_overflow = [&](Subscriber* subscriber) { taken = subscriber->TakeBack({1}); };
+    for (uint64_t offset = 1; offset <= 4; ++offset) {
+      loop_->hub.last()->Send(Event(Encoding::kList, offset, 40'000), 0, kEvents);
+    }
+  });
+  const std::string answer = client->Rest();
+  EXPECT_THAT(answer, HasSubstr(R"("offset":2,)"));
+  EXPECT_THAT(answer, ::testing::Not(HasSubstr(R"("offset":3,)")));
+  loop_->hub.NextOf("rest");
+  loop_->Do([&] {
+    ASSERT_EQ(taken.size(), 1u);
+    EXPECT_EQ(taken[0].first, Offset(3));
+  });
+}
+
+TEST_F(BrowserApiTest, APageThatLeavesItsPollKeepsItsPlace) {
+  Begin();
+  auto client =
+      Post("/v1/poll", R"({"wait":60,"messages":[{"type":"subscribe","thread_id":"t"}]})");
+  SetSettled(false);
+  loop_->hub.NextOf("open");
+  client.reset();
+  EXPECT_EQ(loop_->hub.NextOf("rest").detail, "30000");
+}
+
+TEST_F(BrowserApiTest, APollOfAnIdThatNobodyWasGivenIsRefused) {
+  Begin();
+  EXPECT_THAT(Post("/v1/poll", R"({"connection_id":"g-1-1"})")->Rest(), StartsWith("HTTP/1.1 400"));
+  EXPECT_THAT(Post("/v1/poll", R"({"nonsense":1})")->Rest(), HasSubstr("nonsense is unknown"));
+}
+
+TEST_F(BrowserApiTest, AGatewayThatStopsAnswersItsPollsAndLetsNobodyInAnyMore) {
+  Begin();
+  SetSettled(false);
+  const auto waiting = Post("/v1/poll", R"({"wait":60})");
+  loop_->hub.NextOf("open");
+  loop_->GoAway();
+  EXPECT_THAT(waiting->Rest(), HasSubstr(R"("type":"going_away")"));
+  EXPECT_EQ(loop_->hub.NextOf("rest").detail, "30000") << "it goes on elsewhere";
+  loop_->BeginDrain();
+  EXPECT_THAT(Post("/v1/poll", "{}")->Rest(), StartsWith("HTTP/1.1 503"));
+}
+
+// ---- Questions ----
+
+TEST_F(BrowserApiTest, QuestionsAreAskedInTheNameOfTheTokensUser) {
+  Begin();
+  loop_->link.on_ask = [](const v1::AskRequest& request) {
+    EXPECT_EQ(request.list_threads().user_id(), "ada");
+    EXPECT_EQ(request.list_threads().page_size(), 7u);
+    v1::AskResponse response;
+    response.mutable_list_threads()->add_threads()->set_thread_id("t");
+    return response;
+  };
+  EXPECT_THAT(Send("GET", "/v1/threads?limit=7", "")->Rest(), HasSubstr(R"("thread_id":"t")"));
+}
+
+TEST_F(BrowserApiTest, WhatTheServiceRefusesIsAnHttpErrorOfTheSameReason) {
+  Begin();
+  loop_->link.on_read = [](const v1::ReadPageRequest& request) -> absl::StatusOr<link::Page> {
+    EXPECT_EQ(request.user_id(), "ada");
+    return MakeError(Reason::kNotFound, "no such thread");
+  };
+  EXPECT_THAT(Send("GET", "/v1/threads/t/events", "")->Rest(), StartsWith("HTTP/1.1 404"));
+  loop_->link.on_ask = [](const v1::AskRequest&) -> absl::StatusOr<v1::AskResponse> {
+    return MakeError(Reason::kLogUnavailable, "the disk is full");
+  };
+  const std::string unavailable = Send("GET", "/v1/threads", "")->Rest();
+  EXPECT_THAT(unavailable, StartsWith("HTTP/1.1 503"));
+  EXPECT_THAT(unavailable, HasSubstr("Retry-After: 1"));
+}
+
+}  // namespace
+}  // namespace clarion::gateway

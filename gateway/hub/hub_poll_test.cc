@@ -1,0 +1,144 @@
+// Connections that exist for one request: what their pages know, they are not told again, and the
+// service keeps their place.
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gateway/hub/hub_fixture.h"
+
+namespace clarion::gateway {
+namespace {
+
+using std::chrono::seconds;
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+class HubPollTest : public HubTest {
+ protected:
+  void BeginPoll(int events) {
+    Begin();
+    if (events > 0) link_.Append("t", events);
+    OpenPoll(&page_);
+  }
+  void OpenPoll(FakeSubscriber* page, const std::string& id = "c") {
+    page->polls = true;
+    hub_->Open(page,
+               {.id = ConnectionId(id), .user = UserId("u"), .transport = v1::TRANSPORT_POLLING});
+  }
+  void Resume(const std::string& epoch, uint64_t offset) {
+    Hub::Resumption resumption;
+    resumption.at.set_thread_id("t");
+    resumption.at.set_epoch(epoch);
+    resumption.at.set_offset(offset);
+    hub_->Resume(&page_, resumption);
+    HubTest::Rest();
+  }
+  void End() {
+    hub_->BeginRest(&page_);
+    page_.drained = true;
+    hub_->Rest(&page_, seconds(30));
+    HubTest::Rest();
+  }
+};
+
+TEST_F(HubPollTest, WhoStandsAtTheEndIsToldNothingUntilSomethingComes) {
+  BeginPoll(3);
+  Resume("e1", 3);
+  EXPECT_THAT(page_.TakeLines(), IsEmpty());
+  EXPECT_TRUE(hub_->Settled(&page_));
+  link_.Append("t", 1);
+  HubTest::Rest();
+  EXPECT_THAT(page_.TakeLines(), ElementsAre("event t 4"));
+}
+
+TEST_F(HubPollTest, WhoIsBehindGetsTheEventsAlone) {
+  BeginPoll(3);
+  Resume("e1", 1);
+  EXPECT_THAT(page_.TakeLines(), ElementsAre("event t 2", "event t 3", "caught_up t 3"));
+}
+
+TEST_F(HubPollTest, WhatAPageCannotKnowItIsTold) {
+  BeginPoll(3);
+  Resume("e0", 2);
+  const auto lines = page_.TakeLines();
+  ASSERT_GE(lines.size(), 2u);
+  EXPECT_THAT(lines[0], testing::StartsWith("subscribed t"));
+  EXPECT_THAT(lines[1], testing::StartsWith("missed t"));
+}
+
+TEST_F(HubPollTest, AClaimIsToldOnce) {
+  Begin();
+  OpenPoll(&page_);
+  swallow_ = true;
+  Resume("", 0);
+  link_.ServiceTakes();
+  EXPECT_FALSE(hub_->Settled(&page_)) << "the service has not answered";
+  AnswerClaim();
+  link_.StreamArrives(10);
+  EXPECT_THAT(page_.TakeLines(), IsEmpty());
+  EXPECT_TRUE(hub_->Settled(&page_));
+}
+
+TEST_F(HubPollTest, TheServiceHearsWhatWasWrittenAndThenThatItRests) {
+  BeginPoll(0);
+  page_.drained = false;
+  link_.Append("t", 2);
+  Resume("e1", 0);
+  hub_->BeginRest(&page_);
+  link_.Append("t", 1);  // comes too late for the answer
+  HubTest::Rest();
+  page_.written = page_.sent_bytes / 2;
+  heard_.clear();
+  End();
+  ASSERT_EQ(heard_.size(), 2u);
+  EXPECT_EQ(heard_[0].events_sent().threads(0).from_offset(), 1u);
+  EXPECT_EQ(heard_[1].connection_closed().lease().seconds(), 30);
+}
+
+TEST_F(HubPollTest, APageThatComesBackBeforeItHasGoneTakesThePlaceOfItself) {
+  BeginPoll(1);
+  Resume("e1", 1);
+  FakeSubscriber again{Encoding::kJson};
+  heard_.clear();
+  OpenPoll(&again);
+  HubTest::Rest();
+  ASSERT_EQ(heard_.size(), 2u);
+  EXPECT_TRUE(heard_[0].connection_closed().has_lease());
+  EXPECT_TRUE(heard_[1].has_connection_opened());
+  // What the older one does now is its own.
+  hub_->Rest(&page_, seconds(30));
+  HubTest::Rest();
+  EXPECT_EQ(heard_.size(), 2u);
+}
+
+TEST_F(HubPollTest, AnAnswerToAProbeOfAnEarlierPollIsPassedOn) {
+  BeginPoll(0);
+  v1::ProbeReply reply;
+  reply.set_nonce("n");
+  hub_->ProbeReply(&page_, reply);
+  HubTest::Rest();
+  ASSERT_EQ(Heard(v1::GatewayMessage::kProbeAnswered).size(), 1u);
+}
+
+TEST_F(HubPollTest, FramesForAConnectionReachItIfItIsTheirUsers) {
+  BeginPoll(0);
+  const auto deliver = [&](const std::string& user) {
+    v1::ServiceMessage message;
+    v1::DeliverFrames& frames = *message.mutable_deliver_frames();
+    frames.set_deliver_id(7);
+    frames.mutable_frames()->set_connection_id("c");
+    frames.mutable_frames()->set_user_id(user);
+    frames.mutable_frames()->set_sequence(1);
+    Tell(std::move(message));
+    HubTest::Rest();
+    return Heard(v1::GatewayMessage::kFramesDelivered).back().frames_delivered();
+  };
+  page_.passed = {.ok = true, .next_sequence = 2};
+  EXPECT_EQ(deliver("u").next_sequence(), 2u);
+  EXPECT_EQ(deliver("u").reason(), "");
+  EXPECT_EQ(deliver("other").reason(), "NOT_FOUND");
+}
+
+}  // namespace
+}  // namespace clarion::gateway
