@@ -1,6 +1,7 @@
 #include "tests/chaos/world.h"
 
 #include <algorithm>
+#include <array>
 #include <csignal>
 #include <string_view>
 #include <thread>
@@ -43,6 +44,9 @@ void World::AddUser(int number) {
   }
   for (int i = 0; i < kBrowsersOfUser; ++i) {
     BrowserOptions options;
+    constexpr std::array kTransports = {Transport::kWebSocket, Transport::kWebSocket,
+                                        Transport::kEventStream, Transport::kPolling};
+    options.transport = kTransports[static_cast<size_t>(Random(0, 3))];
     const bool even = Random(0, 1) == 0;
     options.port = even ? deployment_.stream_port() : second_gateway_->stream_port;
     options.more_ports = {even ? second_gateway_->stream_port : deployment_.stream_port()};

@@ -69,6 +69,22 @@ function assertListed(program, real, listed) {
   }
 }
 
+// JSON objects that stand one behind the other at the beginning of a text.
+function splitJson(text) {
+  const objects = [];
+  for (let begin = 0, depth = 0, quoted = false, at = 0; text[begin] === "{" && at < text.length; ++at) {
+    const character = text[at];
+    if (character === "\\") ++at;
+    else if (character === '"') quoted = !quoted;
+    else if (!quoted && character === "{") ++depth;
+    else if (!quoted && character === "}" && --depth === 0) {
+      objects.push(JSON.parse(text.slice(begin, at + 1)));
+      begin = at + 1;
+    }
+  }
+  return objects;
+}
+
 // Stands in for the browser's WebSocket; the test plays the server.
 class ScriptedSocket {
   static all = [];
@@ -105,6 +121,26 @@ const tests = [
       assert.match(out, /offset 2 DISPOSITION_DELIVERING/);
       await done;
       assert.deepEqual(shown, [[1, "agent_started"], [2, "agent_message_delta"], [3, "agent_completed"]]);
+    } finally {
+      await clarion.finish(false);
+    }
+  }],
+
+  ["what curl asks for is answered, once the Python program has published", async () => {
+    const clarion = await Clarion.start(binaries, ["--dev"]);
+    try {
+      const publish = snippet("publish.py").replace("127.0.0.1:7700", clarion.service);
+      assert.equal((await run(python, ["-c", publish],
+        { env: { ...process.env, PYTHONPATH: process.env.CLARION_STUBS } })).code, 0);
+      const script = snippet("curl.sh").replace("http://127.0.0.1:7710", clarion.page.replace(/\/$/, ""));
+      const { out, err } = await run("bash", ["-c", script]);
+      const [threads, page, last, before, next] = out.split("}{").length > 4 ? splitJson(out) : [];
+      assert.deepEqual(threads?.threads.map((thread) => thread.thread_id), ["readme"], out + err);
+      const offsets = (answer) => answer.events.map((event) => event.offset);
+      assert.deepEqual([page, last, before, next].map(offsets), [[1, 2, 3], [1, 2, 3], [1, 2], [3]]);
+      assert.match(out, /\nid: [^:\n]+:3\ndata: \{"offset":3,"type":"agent_completed"/);
+      assert.match(out, /data: \{"type":"subscribed","all":true\}/);
+      assert.match(out, /"frames":\[\{"type":"connected".*"type":"agent_completed".*\]\}$/);
     } finally {
       await clarion.finish(false);
     }

@@ -1,4 +1,7 @@
 // What producers learn of their user's browser, through the programs as shipped.
+#include <string>
+#include <tuple>
+
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "proto/contract/error.h"
@@ -9,7 +12,7 @@
 namespace clarion::testing {
 namespace {
 
-class ReceiptsTest : public ::testing::TestWithParam<Form> {
+class ReceiptsTest : public ::testing::TestWithParam<std::tuple<Form, Transport>> {
  protected:
   void SetUp() override {
     deployment_.Start();
@@ -18,6 +21,7 @@ class ReceiptsTest : public ::testing::TestWithParam<Form> {
 
   size_t OpenBrowser(bool answer_probes = true) {
     BrowserOptions options;
+    options.transport = std::get<Transport>(GetParam());
     options.port = deployment_.stream_port();
     options.token = [this] { return deployment_.Token("ada"); };
     options.threads = {"t"};
@@ -69,7 +73,7 @@ class ReceiptsTest : public ::testing::TestWithParam<Form> {
     return response;
   }
 
-  Deployment deployment_{GetParam()};
+  Deployment deployment_{std::get<Form>(GetParam())};
   std::unique_ptr<v1::EventService::Stub> stub_;
   Browsers browsers_;
 };
@@ -138,9 +142,26 @@ TEST_P(ReceiptsTest, AnEventForAUserWhoIsAwayIsSentWhenTheUserComesBack) {
   EXPECT_TRUE(Find("e1").has_first_sent_at());
 }
 
-INSTANTIATE_TEST_SUITE_P(Forms, ReceiptsTest,
-                         ::testing::Values(Form::kOneProcess, Form::kTwoProcesses),
-                         [](const auto& info) { return NameOf(info.param); });
+std::string NameOf(Transport transport) {
+  switch (transport) {
+    case Transport::kEventStream:
+      return "EventStream";
+    case Transport::kPolling:
+      return "Polling";
+    case Transport::kWebSocket:
+      break;
+  }
+  return "WebSocket";
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Forms, ReceiptsTest,
+    ::testing::Combine(::testing::Values(Form::kOneProcess, Form::kTwoProcesses),
+                       ::testing::Values(Transport::kWebSocket, Transport::kEventStream,
+                                         Transport::kPolling)),
+    [](const auto& info) {
+      return clarion::testing::NameOf(std::get<0>(info.param)) + NameOf(std::get<1>(info.param));
+    });
 
 }  // namespace
 }  // namespace clarion::testing

@@ -5,299 +5,223 @@
 
 #include "boost/asio/co_spawn.hpp"
 #include "boost/asio/detached.hpp"
-#include "boost/asio/executor_work_guard.hpp"
-#include "boost/asio/ip/tcp.hpp"
 #include "boost/asio/post.hpp"
 #include "boost/asio/redirect_error.hpp"
-#include "boost/asio/steady_timer.hpp"
 #include "boost/asio/use_awaitable.hpp"
-#include "boost/beast/core.hpp"
-#include "boost/beast/websocket.hpp"
+#include "tests/e2e/support/browser_impl.h"
 
 namespace clarion::testing {
 
 namespace asio = boost::asio;
-namespace beast = boost::beast;
-namespace websocket = beast::websocket;
 namespace json = boost::json;
-using asio::ip::tcp;
 
-class Browser : public std::enable_shared_from_this<Browser> {
- public:
-  Browser(Browsers* owner, BrowserOptions options)
-      : owner_(owner), options_(std::move(options)), timer_(owner->context_) {}
+Browser::Browser(Browsers* owner, BrowserOptions options)
+    : owner_(owner), options_(std::move(options)), timer_(owner->context_) {}
 
-  static asio::awaitable<void> Run(std::shared_ptr<Browser> self) {
-    co_await self->Sleep(self->options_.before_connect);
-    while (!self->leaving_) {
-      co_await Session(self);
-      self->stream_.reset();
-      self->owner_->changed_.notify_all();
-      if (!self->options_.reconnect || self->leaving_) break;
-      co_await self->Sleep(self->away_for_);
-      self->away_for_ = kPause;
+Browser::Awaitable<void> Browser::Run(std::shared_ptr<Browser> self) {
+  co_await self->Sleep(self->options_.before_connect);
+  while (!self->leaving_) {
+    ++self->session_;
+    co_await self->Session();
+    self->owner_->changed_.notify_all();
+    if (!self->options_.reconnect || self->leaving_) break;
+    co_await self->Sleep(std::exchange(self->away_for_, kPause));
+  }
+}
+
+void Browser::Leave() {
+  leaving_ = true;
+  timer_.cancel();
+  Drop();
+}
+
+void Browser::SetPause(std::chrono::milliseconds pause) {
+  pause_ = pause;
+  if (pause.count() == 0) timer_.cancel();
+}
+
+Browser::Awaitable<void> Browser::Sleep(std::chrono::milliseconds time) {
+  if (time.count() <= 0) co_return;
+  boost::system::error_code ignored;
+  timer_.expires_after(time);
+  co_await timer_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+}
+
+uint16_t Browser::NextPort() {
+  const size_t turn = next_port_++ % (1 + options_.more_ports.size());
+  return turn == 0 ? options_.port : options_.more_ports[turn - 1];
+}
+
+Browser::Awaitable<bool> Browser::ConnectTo(Tcp::socket& socket, uint16_t port) {
+  boost::system::error_code error;
+  co_await socket.async_connect({asio::ip::address_v4::loopback(), port},
+                                asio::redirect_error(asio::use_awaitable, error));
+  if (error) co_return false;
+  socket.set_option(Tcp::no_delay(true));
+  std::lock_guard lock(owner_->mutex_);
+  owner_->attempts_.push_back(std::chrono::steady_clock::now());
+  co_return true;
+}
+
+Browser::Awaitable<void> Browser::OnFrame(json::object frame) {
+  const std::string type = Text(frame, "type");
+  if (type == "connected") {
+    co_await Sleep(options_.before_subscribe);
+    SubscribeAll();
+    co_await Sleep(options_.before_read);
+  }
+  if (type == "going_away" && options_.heed_going_away) {
+    away_for_ = std::chrono::milliseconds(Number(frame, "reconnect_after_ms"));
+  }
+  if (type == "probe" && options_.answer_probes) {
+    Write({{"type", "probe_reply"}, {"nonce", Text(frame, "nonce")}});
+  }
+  if (type == "error" && Text(frame, "id") == kSubscribeId && frame.contains("retry_after_ms")) {
+    const std::chrono::milliseconds delay(Number(frame, "retry_after_ms"));
+    asio::co_spawn(owner_->context_,
+                   SubscribeLater(shared_from_this(), Text(frame, "thread_id"), delay),
+                   asio::detached);
+  }
+  Record(type, std::move(frame));
+  owner_->changed_.notify_all();
+  co_await Sleep(pause_);
+}
+
+void Browser::SubscribeAll() {
+  std::lock_guard lock(owner_->mutex_);
+  if (options_.all) {
+    json::array after;
+    for (const auto& [thread, view] : views) {
+      if (view.subscribed == 0 || view.epoch.empty()) continue;
+      after.push_back({{"thread_id", thread}, {"epoch", view.epoch}, {"offset", view.last}});
     }
+    Write({{"type", "subscribe"}, {"all", true}, {"after", after}, {"history", options_.history}});
   }
+  for (const std::string& thread : options_.threads) Write(SubscribeFrame(thread));
+}
 
-  void Drop() {
-    if (stream_) beast::get_lowest_layer(*stream_).close();
+json::object Browser::SubscribeFrame(const std::string& thread) {
+  const ThreadView& view = views[thread];
+  json::object frame{{"type", "subscribe"},
+                     {"id", kSubscribeId},
+                     {"thread_id", thread},
+                     {"history", options_.history}};
+  if (view.subscribed > 0 && !view.epoch.empty()) {
+    frame["after"] = {{"epoch", view.epoch}, {"offset", view.last}};
+  } else {
+    frame["from"] = options_.from;
   }
+  return frame;
+}
 
-  void Leave() {
-    leaving_ = true;
-    timer_.cancel();
-    Drop();
+// Refused for now: a user has only so many claims, for example.
+Browser::Awaitable<void> Browser::SubscribeLater(std::shared_ptr<Browser> self, std::string thread,
+                                                 std::chrono::milliseconds delay) {
+  const int session = self->session_;
+  asio::steady_timer timer(self->owner_->context_, delay);
+  boost::system::error_code ignored;
+  co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+  if (self->leaving_ || self->session_ != session) co_return;
+  std::lock_guard lock(self->owner_->mutex_);
+  self->Write(self->SubscribeFrame(thread));
+}
+
+uint64_t Browser::Number(const json::object& frame, const char* key) {
+  const json::value* value = frame.if_contains(key);
+  return value && value->is_number() ? value->to_number<uint64_t>() : 0;
+}
+
+std::string Browser::Text(const json::object& frame, const char* key) {
+  const json::value* value = frame.if_contains(key);
+  return value && value->is_string() ? std::string(value->as_string()) : std::string();
+}
+
+void Browser::Record(const std::string& type, json::object frame) {
+  std::lock_guard lock(owner_->mutex_);
+  if (type == "connected") ++connections;
+  const std::string thread = Text(frame, "thread_id");
+  if (thread.empty()) {
+    if (type != "ping") frames.push_back(std::move(frame));
+    return;
   }
-
-  void SetPause(std::chrono::milliseconds pause) {
-    pause_ = pause;
-    if (pause.count() == 0) timer_.cancel();
+  ThreadView& view = views[thread];
+  if (!frame.contains("event_id")) {
+    RecordControl(view, type, frame);
+    if (view.asking_again && type == "missed") Write(SubscribeFrame(thread));
+    view.control.push_back(std::move(frame));
+    return;
   }
+  if (view.asking_again) return;
+  const uint64_t offset = Number(frame, "offset");
+  const uint64_t first = frame.contains("first_offset") ? Number(frame, "first_offset") : offset;
+  if (view.subscribed == 0) Fault(view, "an event before subscribed");
+  if (first != view.last + 1 || first > offset) {
+    Fault(view, "offset " + std::to_string(first) + " after " + std::to_string(view.last));
+  }
+  if (first != offset && options_.history == "full") Fault(view, "a compacted event");
+  view.last = offset;
+  view.events.push_back({view.epoch, first, offset, Text(frame, "event_id"), type,
+                         Text(frame, "delta"), std::chrono::steady_clock::now()});
+  if (options_.ack_every > 0 && view.events.size() % options_.ack_every == 0) {
+    Write({{"type", "ack"}, {"thread_id", thread}, {"epoch", view.epoch}, {"offset", offset}});
+    view.acked = offset;
+  }
+}
 
-  void Write(json::object frame) {
-    outbox_.push_back(json::serialize(frame));
-    if (!writing_ && stream_ && stream_->is_open()) {
-      writing_ = true;
-      asio::co_spawn(owner_->context_, Drain(shared_from_this()), asio::detached);
+void Browser::Fault(ThreadView& view, std::string what) {
+  if (view.fault.empty()) view.fault = std::move(what);
+}
+
+void Browser::RecordControl(ThreadView& view, const std::string& type, const json::object& frame) {
+  if (type == "subscribed") {
+    if (frame.contains("claim")) return;
+    const uint64_t from = Number(frame, "from_offset");
+    const bool missed = frame.contains("missed") && frame.at("missed").as_bool();
+    // A resumed subscription goes on where this browser stood, unless `missed` explains why not.
+    if (view.subscribed > 0 && from != view.last + 1 && !missed) {
+      Fault(view,
+            "subscribed from " + std::to_string(from) + " after " + std::to_string(view.last));
     }
-  }
-
-  // Guarded by the owner's mutex.
-  std::map<std::string, ThreadView> views;
-  std::vector<json::object> frames;
-  int connections = 0;
-  std::optional<int> close_code;
-
- private:
-  using Stream = websocket::stream<tcp::socket>;
-  static constexpr std::chrono::milliseconds kPause{20};
-  static constexpr const char* kSubscribeId = "subscribe";
-
-  asio::awaitable<void> Sleep(std::chrono::milliseconds time) {
-    if (time.count() <= 0) co_return;
-    boost::system::error_code ignored;
-    timer_.expires_after(time);
-    co_await timer_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
-  }
-
-  static asio::awaitable<void> Drain(std::shared_ptr<Browser> self) {
-    auto stream = self->stream_;
-    while (stream && !self->outbox_.empty() && stream == self->stream_) {
-      const std::string text = std::move(self->outbox_.front());
-      self->outbox_.erase(self->outbox_.begin());
-      boost::system::error_code error;
-      stream->text(true);
-      co_await stream->async_write(asio::buffer(text),
-                                   asio::redirect_error(asio::use_awaitable, error));
-      if (error) break;
+    if (view.subscribed == 0) {
+      view.last = from == 0 ? 0 : from - 1;
+      view.begin = from;
     }
-    self->writing_ = false;
-  }
-
-  static asio::awaitable<void> Session(std::shared_ptr<Browser> self) {
-    boost::system::error_code error;
-    auto stream = std::make_shared<Stream>(self->owner_->context_);
-    tcp::socket& socket = stream->next_layer();
-    const uint16_t port = self->NextPort();
-    co_await socket.async_connect({asio::ip::address_v4::loopback(), port},
-                                  asio::redirect_error(asio::use_awaitable, error));
-    if (error) co_return;
-    self->NoteAttempt();
-    socket.set_option(tcp::no_delay(true));
-    stream->set_option(websocket::stream_base::decorator([](websocket::request_type& request) {
-      request.set(beast::http::field::sec_websocket_protocol, "clarion.v1.json");
-    }));
-    co_await stream->async_handshake("127.0.0.1:" + std::to_string(port), "/v1/stream",
-                                     asio::redirect_error(asio::use_awaitable, error));
-    if (error) co_return;
-    stream->read_message_max(4 * 1024 * 1024);
-    self->stream_ = stream;
-    self->outbox_.clear();
-    self->writing_ = false;
-    self->Write({{"type", "connect"}, {"token", self->options_.token()}, {"protocol", 1}});
-    beast::flat_buffer buffer;
-    while (!error && !self->leaving_) {
-      buffer.clear();
-      co_await stream->async_read(buffer, asio::redirect_error(asio::use_awaitable, error));
-      if (error) break;
-      const auto data = buffer.cdata();
-      json::error_code parse_error;
-      json::value value =
-          json::parse({static_cast<const char*>(data.data()), data.size()}, parse_error);
-      if (parse_error || !value.is_object()) continue;
-      const std::string type(value.as_object()["type"].as_string());
-      if (type == "connected") {
-        co_await self->Sleep(self->options_.before_subscribe);
-        self->SubscribeAll();
-        co_await self->Sleep(self->options_.before_read);
+    ++view.subscribed;
+    view.asking_again = false;
+    view.epoch = Text(frame, "epoch");
+  } else if (type == "missed") {
+    if (frame.contains("discard_after")) {
+      view.last = Number(frame, "discard_after");
+      for (const ThreadView::Seen& seen : view.events) {
+        if (seen.first > view.last || seen.offset <= view.last) continue;
+        view.last = seen.first - 1;
+        view.asking_again = true;
       }
-      if (type == "ping") self->Write({{"type", "pong"}});
-      const json::object& frame = value.as_object();
-      if (type == "going_away" && self->options_.heed_going_away) {
-        self->away_for_ = std::chrono::milliseconds(Number(frame, "reconnect_after_ms"));
-      }
-      if (type == "probe" && self->options_.answer_probes) {
-        self->Write({{"type", "probe_reply"}, {"nonce", Text(frame, "nonce")}});
-      }
-      if (type == "error" && Text(frame, "id") == kSubscribeId &&
-          frame.contains("retry_after_ms")) {
-        const std::chrono::milliseconds delay(Number(frame, "retry_after_ms"));
-        asio::co_spawn(self->owner_->context_,
-                       SubscribeLater(self, Text(frame, "thread_id"), delay), asio::detached);
-      }
-      self->Record(type, std::move(value.as_object()));
-      self->owner_->changed_.notify_all();
-      co_await self->Sleep(self->pause_);
-    }
-    std::lock_guard lock(self->owner_->mutex_);
-    if (error == websocket::error::closed) self->close_code = stream->reason().code;
-  }
-
-  uint16_t NextPort() {
-    const size_t turn = next_port_++ % (1 + options_.more_ports.size());
-    return turn == 0 ? options_.port : options_.more_ports[turn - 1];
-  }
-
-  void NoteAttempt() {
-    std::lock_guard lock(owner_->mutex_);
-    owner_->attempts_.push_back(std::chrono::steady_clock::now());
-  }
-
-  void SubscribeAll() {
-    std::lock_guard lock(owner_->mutex_);
-    if (options_.all) {
-      json::array after;
-      for (const auto& [thread, view] : views) {
-        if (view.subscribed == 0 || view.epoch.empty()) continue;
-        after.push_back({{"thread_id", thread}, {"epoch", view.epoch}, {"offset", view.last}});
-      }
-      Write(
-          {{"type", "subscribe"}, {"all", true}, {"after", after}, {"history", options_.history}});
-    }
-    for (const std::string& thread : options_.threads) SubscribeLocked(thread);
-  }
-
-  // With the owner's mutex.
-  void SubscribeLocked(const std::string& thread) {
-    const ThreadView& view = views[thread];
-    if (view.subscribed > 0 && !view.epoch.empty()) {
-      Write({{"type", "subscribe"},
-             {"id", kSubscribeId},
-             {"thread_id", thread},
-             {"history", options_.history},
-             {"after", {{"epoch", view.epoch}, {"offset", view.last}}}});
+      std::erase_if(view.events, [&](const auto& seen) { return seen.offset > view.last; });
     } else {
-      Write({{"type", "subscribe"},
-             {"id", kSubscribeId},
-             {"thread_id", thread},
-             {"history", options_.history},
-             {"from", options_.from}});
+      view.last = Number(frame, "to_offset");
     }
+  } else if (type == "caught_up") {
+    ++view.caught_up;
+    view.caught_up_offset = Number(frame, "offset");
   }
+}
 
-  // Refused for now: a user has only so many claims, for example.
-  static asio::awaitable<void> SubscribeLater(std::shared_ptr<Browser> self, std::string thread,
-                                              std::chrono::milliseconds delay) {
-    const auto stream = self->stream_;
-    asio::steady_timer timer(self->owner_->context_, delay);
-    boost::system::error_code ignored;
-    co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
-    if (self->leaving_ || self->stream_ != stream) co_return;
-    std::lock_guard lock(self->owner_->mutex_);
-    self->SubscribeLocked(thread);
-  }
+namespace {
 
-  static uint64_t Number(const json::object& frame, const char* key) {
-    const json::value* value = frame.if_contains(key);
-    return value && value->is_number() ? value->to_number<uint64_t>() : 0;
+std::shared_ptr<Browser> Make(Browsers* owner, BrowserOptions options) {
+  switch (options.transport) {
+    case Transport::kEventStream:
+      return MakeEventStreamBrowser(owner, std::move(options));
+    case Transport::kPolling:
+      return MakePollingBrowser(owner, std::move(options));
+    case Transport::kWebSocket:
+      break;
   }
-  static std::string Text(const json::object& frame, const char* key) {
-    const json::value* value = frame.if_contains(key);
-    return value && value->is_string() ? std::string(value->as_string()) : std::string();
-  }
+  return MakeWebSocketBrowser(owner, std::move(options));
+}
 
-  void Record(const std::string& type, json::object frame) {
-    std::lock_guard lock(owner_->mutex_);
-    if (type == "connected") ++connections;
-    const std::string thread = Text(frame, "thread_id");
-    if (thread.empty()) {
-      if (type != "ping") frames.push_back(std::move(frame));
-      return;
-    }
-    ThreadView& view = views[thread];
-    if (!frame.contains("event_id")) {
-      RecordControl(view, type, frame);
-      if (view.asking_again && type == "missed") SubscribeLocked(thread);
-      view.control.push_back(std::move(frame));
-      return;
-    }
-    if (view.asking_again) return;
-    const uint64_t offset = Number(frame, "offset");
-    const uint64_t first = frame.contains("first_offset") ? Number(frame, "first_offset") : offset;
-    if (view.subscribed == 0) Fault(view, "an event before subscribed");
-    if (first != view.last + 1 || first > offset) {
-      Fault(view, "offset " + std::to_string(first) + " after " + std::to_string(view.last));
-    }
-    if (first != offset && options_.history == "full") Fault(view, "a compacted event");
-    view.last = offset;
-    view.events.push_back({view.epoch, first, offset, Text(frame, "event_id"), type,
-                           Text(frame, "delta"), std::chrono::steady_clock::now()});
-    if (options_.ack_every > 0 && view.events.size() % options_.ack_every == 0) {
-      Write({{"type", "ack"}, {"thread_id", thread}, {"epoch", view.epoch}, {"offset", offset}});
-      view.acked = offset;
-    }
-  }
-
-  static void Fault(ThreadView& view, std::string what) {
-    if (view.fault.empty()) view.fault = std::move(what);
-  }
-
-  static void RecordControl(ThreadView& view, const std::string& type, const json::object& frame) {
-    if (type == "subscribed") {
-      if (frame.contains("claim")) return;
-      const uint64_t from = Number(frame, "from_offset");
-      const bool missed = frame.contains("missed") && frame.at("missed").as_bool();
-      // A resumed subscription goes on where this browser stood, unless `missed` explains why not.
-      if (view.subscribed > 0 && from != view.last + 1 && !missed) {
-        Fault(view,
-              "subscribed from " + std::to_string(from) + " after " + std::to_string(view.last));
-      }
-      if (view.subscribed == 0) {
-        view.last = from == 0 ? 0 : from - 1;
-        view.begin = from;
-      }
-      ++view.subscribed;
-      view.asking_again = false;
-      view.epoch = Text(frame, "epoch");
-    } else if (type == "missed") {
-      if (frame.contains("discard_after")) {
-        view.last = Number(frame, "discard_after");
-        for (const ThreadView::Seen& seen : view.events) {
-          if (seen.first > view.last || seen.offset <= view.last) continue;
-          view.last = seen.first - 1;
-          view.asking_again = true;
-        }
-        std::erase_if(view.events, [&](const auto& seen) { return seen.offset > view.last; });
-      } else {
-        view.last = Number(frame, "to_offset");
-      }
-    } else if (type == "caught_up") {
-      ++view.caught_up;
-      view.caught_up_offset = Number(frame, "offset");
-    }
-  }
-
-  Browsers* owner_;
-  BrowserOptions options_;
-  asio::steady_timer timer_;
-  std::shared_ptr<Stream> stream_;
-  std::vector<std::string> outbox_;
-  std::chrono::milliseconds away_for_ = kPause;
-  std::chrono::milliseconds pause_{0};
-  size_t next_port_ = 0;
-  bool writing_ = false;
-  bool leaving_ = false;
-};
+}  // namespace
 
 Browsers::Browsers() {
   asio::co_spawn(context_, WatchLateness(), asio::detached);
@@ -325,7 +249,7 @@ Browsers::~Browsers() {
 }
 
 size_t Browsers::Open(BrowserOptions options) {
-  auto browser = std::make_shared<Browser>(this, std::move(options));
+  auto browser = Make(this, std::move(options));
   size_t index;
   {
     std::lock_guard lock(mutex_);

@@ -50,9 +50,13 @@ struct ThreadView {
   bool asking_again = false;
 };
 
+enum class Transport { kWebSocket, kEventStream, kPolling };
+
 struct BrowserOptions {
+  Transport transport = Transport::kWebSocket;
   uint16_t port = 0;
-  // Other gateways; tried in turn, from `port` on, each time it connects.
+  // Other gateways; tried in turn, from `port` on, each time it connects: whatever has no standing
+  // socket goes to all of them.
   std::vector<uint16_t> more_ports;
   std::function<std::string()> token;
   std::vector<std::string> threads;
