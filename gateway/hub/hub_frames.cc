@@ -65,10 +65,8 @@ void HubImpl::Resume(Subscriber* subscriber, const Resumption& resumption) {
   Subscription& subscription = AddSubscription(*connection, thread, resumption.by_all);
   subscription.full = resumption.full;
   subscription.request->resumed = true;
-  if (!resumption.at.epoch().empty()) {
-    subscription.request->start.after =
-        Position{Epoch(resumption.at.epoch()), Offset(resumption.at.offset())};
-  }
+  subscription.request->start.after =
+      Position{Epoch(resumption.at.epoch()), Offset(resumption.at.offset())};
   AwaitAnswer(subscription.id);
   SaySubscribe(subscription);
 }

@@ -278,8 +278,9 @@ void HubImpl::OnClaim(Subscription& subscription) {
   frame.set_id(std::exchange(request.id, {}));
   frame.mutable_subscribed()->set_thread_id(subscription.feed->thread().str());
   frame.mutable_subscribed()->set_claim(true);
-  // It had no position because it had been told so.
-  const bool known = std::exchange(request.resumed, false) && !request.start.after.has_value();
+  // It has no epoch because it was told so.
+  const bool known =
+      std::exchange(request.resumed, false) && request.start.after->epoch.str().empty();
   subscription.Send(frame, known);
   for (Request::Later& later : std::exchange(request.later, {})) {
     SubscribeAgain(subscription, std::move(later.id), std::move(later.start));

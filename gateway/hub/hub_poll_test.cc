@@ -34,6 +34,14 @@ class HubPollTest : public HubTest {
     hub_->Resume(&page_, resumption);
     HubTest::Rest();
   }
+  // What the page was told; of events their offsets.
+  std::vector<std::string> Told() {
+    std::vector<std::string> lines = page_.TakeLines();
+    for (std::string& line : lines) {
+      if (line.starts_with("event ")) line.erase(line.rfind(' '));
+    }
+    return lines;
+  }
   void End() {
     hub_->BeginRest(&page_);
     page_.drained = true;
@@ -45,26 +53,39 @@ class HubPollTest : public HubTest {
 TEST_F(HubPollTest, WhoStandsAtTheEndIsToldNothingUntilSomethingComes) {
   BeginPoll(3);
   Resume("e1", 3);
-  EXPECT_THAT(page_.TakeLines(), IsEmpty());
+  EXPECT_THAT(Told(), IsEmpty());
   EXPECT_TRUE(hub_->Settled(&page_));
   link_.Append("t", 1);
   HubTest::Rest();
-  EXPECT_THAT(page_.TakeLines(), ElementsAre("event t 4"));
+  EXPECT_THAT(Told(), ElementsAre("event 4"));
 }
 
 TEST_F(HubPollTest, WhoIsBehindGetsTheEventsAlone) {
   BeginPoll(3);
   Resume("e1", 1);
-  EXPECT_THAT(page_.TakeLines(), ElementsAre("event t 2", "event t 3", "caught_up t 3"));
+  EXPECT_THAT(Told(), ElementsAre("event 2", "event 3", "caught_up t 3"));
 }
 
 TEST_F(HubPollTest, WhatAPageCannotKnowItIsTold) {
   BeginPoll(3);
   Resume("e0", 2);
-  const auto lines = page_.TakeLines();
+  const auto lines = Told();
   ASSERT_GE(lines.size(), 2u);
-  EXPECT_THAT(lines[0], testing::StartsWith("subscribed t"));
-  EXPECT_THAT(lines[1], testing::StartsWith("missed t"));
+  EXPECT_THAT(lines[0], testing::StartsWith("subscribed t e1"));
+  EXPECT_THAT(lines[1], testing::StartsWith("missed "));
+}
+
+TEST_F(HubPollTest, WhoWasToldOfAnEmptyThreadGetsItFromItsFirstEvent) {
+  BeginPoll(0);
+  Resume("", 0);
+  EXPECT_THAT(Told(), IsEmpty());
+  End();
+  link_.Append("t", 2);
+  OpenPoll(&page_);
+  Resume("", 0);
+  EXPECT_THAT(Told(), ElementsAre("subscribed t e1 1..2", "event 1", "event 2", "caught_up t 2"));
+  // Not at what its user has not acknowledged, which may be later.
+  EXPECT_TRUE(Heard(v1::GatewayMessage::kSubscribe).back().subscribe().has_after());
 }
 
 TEST_F(HubPollTest, AClaimIsToldOnce) {
@@ -76,7 +97,7 @@ TEST_F(HubPollTest, AClaimIsToldOnce) {
   EXPECT_FALSE(hub_->Settled(&page_)) << "the service has not answered";
   AnswerClaim();
   link_.StreamArrives(10);
-  EXPECT_THAT(page_.TakeLines(), IsEmpty());
+  EXPECT_THAT(Told(), IsEmpty());
   EXPECT_TRUE(hub_->Settled(&page_));
 }
 

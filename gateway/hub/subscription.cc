@@ -7,7 +7,6 @@ namespace {
 
 // The page stands where it said.
 bool GoesOn(const StartAt& start, const JoinOutput::Subscribed& subscribed) {
-  if (!start.after.has_value()) return subscribed.last == Offset(0);
   return subscribed.epoch.str() == start.after->epoch.str() &&
          subscribed.from == start.after->offset.next();
 }

@@ -193,7 +193,7 @@ class PollingBrowser final : public HttpBrowser {
       if (!connection_id_.empty()) body["connection_id"] = connection_id_;
       if (told_all_) body["all"] = true;
       if (options().all && !told_all_) {
-        messages.push_back({{"type", "subscribe"}, {"all", true}, {"after", json::array()}});
+        messages.push_back({{"type", "subscribe"}, {"all", true}, {"history", options().history}});
       }
       for (const std::string& thread : told_) {
         ThreadView& view = views[thread];
