@@ -141,6 +141,73 @@ TEST(DeliveryStressTest, AttachSubscribeAppendWatchAndWaitFromManyThreads) {
   EXPECT_LE(answers, 200);
 }
 
+// The same connections poll by two gateways, which take them from each other, while leases end.
+TEST(DeliveryStressTest, PollsBeginEndAndAreTakenOverFromManyThreads) {
+  FakeLog log;
+  ManualScheduler scheduler;
+  auto delivery = Delivery::Create({.service_id = "s", .resting_connections = 2}, &log, &scheduler);
+  for (int t = 0; t < 3; ++t) log.GiveTo(ThreadId(absl::StrCat("t", t)), UserId("ann"));
+  log.RunAll();
+  std::atomic<bool> stop = false;
+  std::vector<std::thread> engine;
+  engine.reserve(2);
+  for (int i = 0; i < 2; ++i) {
+    engine.emplace_back([&] {
+      while (!stop) {
+        if (!log.Step()) std::this_thread::yield();
+      }
+    });
+  }
+  std::vector<std::thread> workers;
+  workers.reserve(3);
+  for (int g = 0; g < 2; ++g) {
+    workers.emplace_back([&, g] {
+      auto gateway = std::make_unique<TestGateway>(*delivery, absl::StrCat("g", g));
+      uint64_t id = 0;
+      for (int round = 0; round < 400; ++round) {
+        const std::string connection = absl::StrCat("c", round % 3);
+        gateway->Poll(connection, "ann");
+        for (int t = 0; t < 4; ++t) {  // the last is a claim
+          gateway->SubscribeAfter(connection, ++id, absl::StrCat("t", t), PositionOf("", 0));
+          if (t % 2 == 0) gateway->Confirm(id);
+          gateway->Ack(id, PositionOf("e1", 1), 0);
+        }
+        gateway->Heard();
+        if (round % 5 != 0) gateway->Rest(connection, round % 3);
+        if (round % 40 != 0) continue;
+        gateway->Detach();
+        gateway = std::make_unique<TestGateway>(*delivery, absl::StrCat("g", g));
+      }
+      gateway->Detach();
+    });
+  }
+  workers.emplace_back([&] {
+    for (int i = 0; i < 300; ++i) {
+      log.AppendText(ThreadId(absl::StrCat("t", i % 3)), UserId("ann"), absl::StrCat("event", i));
+      delivery->BindThread(UserId("ann"), ThreadId("t0"), std::chrono::seconds(1), [](auto) {});
+      v1::AskRequest request;
+      request.mutable_pass_frames()->set_connection_id(absl::StrCat("c", i % 3));
+      request.mutable_pass_frames()->set_user_id("ann");
+      request.mutable_pass_frames()->set_sequence(1);
+      delivery->Ask(request, [](const absl::StatusOr<v1::AskResponse>&) {});
+      v1::ReadPageRequest page;
+      page.set_thread_id("t1");
+      page.set_user_id("ann");
+      page.set_before_offset(50);
+      delivery->ReadPage(page, [](const absl::StatusOr<link::Page>&) {});
+      delivery->GetConnections(UserId("ann"), ThreadId(), true);
+      scheduler.Advance(std::chrono::milliseconds(100));
+    }
+  });
+  for (std::thread& worker : workers) worker.join();
+  delivery->Stop();
+  stop = true;
+  for (std::thread& thread : engine) thread.join();
+  log.RunAll();
+  EXPECT_EQ(log.followed(), 0u);
+  EXPECT_EQ(delivery->Subscriptions(ThreadId("t0")), 0u);
+}
+
 TEST(DeliveryStressTest, ACancelledCallbackNeverBeginsAfterwards) {
   FakeLog log;
   ManualScheduler scheduler;
