@@ -291,6 +291,12 @@ std::unique_ptr<Api::Question> BrowserApi::Ask(ApiRequest request, Done done) {
                                        ToStd(token.status().message()), 0));
   }
   if (request.kind == Kind::kEvents) {
+    // An older one would give the page to anybody.
+    if (!context_.hub->ServesUserPages()) {
+      return later(std::make_shared<OneAnswer>(std::move(done)),
+                   Failure(MakeError(Reason::kGatewayUnavailable,
+                                     "no service is attached that serves pages of threads")));
+    }
     auto question = std::make_shared<EventsQuestion>(context_, link_, std::move(request),
                                                      token->user, std::move(done));
     question->Read();

@@ -249,5 +249,11 @@ TEST_F(BrowserApiTest, WhatTheServiceRefusesIsAnHttpErrorOfTheSameReason) {
   EXPECT_THAT(unavailable, HasSubstr("Retry-After: 1"));
 }
 
+TEST_F(BrowserApiTest, APageIsAskedOnlyOfAServiceThatChecksWhoseItIs) {
+  Begin();
+  loop_->Do([&] { loop_->hub.user_pages = false; });
+  EXPECT_THAT(Send("GET", "/v1/threads/t/events", "")->Rest(), StartsWith("HTTP/1.1 503"));
+}
+
 }  // namespace
 }  // namespace clarion::gateway

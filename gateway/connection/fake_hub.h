@@ -86,6 +86,7 @@ class FakeHub : public Hub {
   }
   uint64_t replay_pages() const override { return 0; }
   absl::Status attached() const override { return absl::OkStatus(); }
+  bool ServesUserPages() const override { return user_pages; }
 
   // The next call that was noted; waits for it.
   Call Next() {
@@ -111,6 +112,7 @@ class FakeHub : public Hub {
   std::function<void(Subscriber*)> on_overflow;
   std::function<void(Subscriber*, const Resumption&)> on_resume;
   bool settled = true;
+  bool user_pages = true;
 
  private:
   void Note(Call call) {

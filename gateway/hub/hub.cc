@@ -39,6 +39,9 @@ void HubImpl::Open(Subscriber* subscriber, ConnectionInfo info) {
       older != connections_by_id_.end()) {
     // Its page has come back for it before it went.
     Subscriber* const left = older->second->subscriber;
+    if (older->second->info.user != info.user) {
+      return subscriber->Close(CloseCode::kUnavailable, "no connection of this user has this id");
+    }
     Rest(left, kOvertaken);
     left->Close(CloseCode::kNormal, "the page has asked again");
   }

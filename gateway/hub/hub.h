@@ -152,7 +152,8 @@ class Hub : public link::LinkSink {
                          const std::string& request_id) = 0;
   // A page that was told `subscribed` once says where it stands now, and hears of it only what it
   // does not know: frames that tell it nothing new are tagged `known`. A position without an epoch:
-  // it was told of a claim, or of an empty thread, and goes on with the thread's first event. `by_all`: as SubscribeAll's, not counted.
+  // it was told of a claim, or of an empty thread, and goes on with the thread's first event.
+  // `by_all`: as SubscribeAll's, not counted.
   struct Resumption {
     v1::ThreadPosition at;
     bool by_all = false;
@@ -190,6 +191,8 @@ class Hub : public link::LinkSink {
   virtual uint64_t replay_pages() const = 0;
   // OK: a service has taken this gateway. Else why not.
   virtual absl::Status attached() const = 0;
+  // That service checks whose thread a page is of (link::kUserPages).
+  virtual bool ServesUserPages() const = 0;
 };
 
 }  // namespace clarion::gateway

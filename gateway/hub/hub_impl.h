@@ -45,6 +45,7 @@ class HubImpl final : public Hub, private PullHandler {
   void Report(v1::CanaryReport report) override;
   uint64_t replay_pages() const override { return puller_.pages(); }
   absl::Status attached() const override { return attached_; }
+  bool ServesUserPages() const override { return user_pages_; }
 
   // LinkSink
   void OnUp() override;
@@ -223,6 +224,7 @@ class HubImpl final : public Hub, private PullHandler {
   uint32_t last_source_ = 0;
   // The link reached a service, which may yet refuse this gateway: see attached_.
   bool up_ = false;
+  bool user_pages_ = false;
   absl::Status attached_ = absl::UnavailableError("no service was reached yet");
   // Lines about the link: a service that takes it and drops it at once would fill the log.
   FailureLimiter link_lines_;

@@ -2,8 +2,10 @@
 #include <chrono>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "gateway/hub/hub_impl.h"
 #include "proto/contract/error.h"
+#include "proto/link/capability.h"
 #include "telemetry/log.h"
 
 namespace clarion::gateway {
@@ -107,6 +109,7 @@ void HubImpl::OnDown(const absl::Status& status) {
   CountFailure(NameOf(ReasonOf(status).value_or(Reason::kGatewayUnavailable)));
   up_ = false;
   attached_ = status;
+  user_pages_ = false;
   unopened_.clear();
   rested_.clear();
   restoring_.clear();
@@ -195,6 +198,7 @@ void HubImpl::OnMessage(const v1::ServiceMessage& message) {
       return;
     case v1::ServiceMessage::kWelcome:
       attached_ = absl::OkStatus();
+      user_pages_ = absl::c_linear_search(message.welcome().capabilities(), link::kUserPages);
       return;
     default:
       // Heartbeat says nothing more; what a newer service says beyond that is ignored.
@@ -339,8 +343,9 @@ void HubImpl::OnConnectionRefused(const v1::ConnectionRefused& refused) {
   if (found == connections_by_id_.end()) return;
   CloseCode code = CloseCode::kInternal;
   if (refused.reason() == NameOf(Reason::kRateLimited)) code = CloseCode::kRateLimited;
-  // It named another user's connection as its own.
-  if (refused.reason() == NameOf(Reason::kNotFound)) code = CloseCode::kBadRequest;
+  // It polls, and its page has polled on elsewhere; or it named another user's connection as its
+  // own.
+  if (refused.reason() == NameOf(Reason::kNotFound)) code = CloseCode::kUnavailable;
   found->second->subscriber->Close(code, refused.message());
 }
 

@@ -133,6 +133,21 @@ TEST_F(HubPollTest, APageThatComesBackBeforeItHasGoneTakesThePlaceOfItself) {
   EXPECT_EQ(heard_.size(), 2u);
 }
 
+TEST_F(HubPollTest, NobodyTakesAnotherUsersConnection) {
+  BeginPoll(1);
+  Resume("e1", 1);
+  FakeSubscriber thief{Encoding::kJson};
+  heard_.clear();
+  hub_->Open(
+      &thief,
+      {.id = ConnectionId("c"), .user = UserId("thief"), .transport = v1::TRANSPORT_POLLING});
+  EXPECT_EQ(thief.closed, CloseCode::kUnavailable);
+  hub_->Rest(&thief, seconds(30));
+  HubTest::Rest();
+  EXPECT_THAT(heard_, IsEmpty());
+  EXPECT_EQ(page_.closed, CloseCode::kNormal) << "it was never closed";
+}
+
 TEST_F(HubPollTest, AnAnswerToAProbeOfAnEarlierPollIsPassedOn) {
   BeginPoll(0);
   v1::ProbeReply reply;
