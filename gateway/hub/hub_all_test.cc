@@ -1,6 +1,7 @@
 // Subscriptions to every thread of the user: confirmed, refused, asked for again.
 #include <chrono>
 #include <string>
+#include <vector>
 
 #include "gateway/hub/hub_fixture.h"
 
@@ -25,14 +26,20 @@ class HubAllTest : public HubTest {
     page_.TakeLines();
   }
   void SubscribeAll(const std::string& id = "1") {
+    hub_->Subscribe(&page_, AllAfter({}), id);
+    Rest();
+  }
+  // The page knows `thread` to offset 1.
+  static v1::Subscribe AllAfter(const std::vector<std::string>& threads) {
     v1::Subscribe all;
     all.set_all(true);
-    auto& position = *all.add_positions();
-    position.set_thread_id("t");
-    position.set_epoch("e1");
-    position.set_offset(1);
-    hub_->Subscribe(&page_, all, id);
-    Rest();
+    for (const std::string& thread : threads) {
+      auto& position = *all.add_positions();
+      position.set_thread_id(thread);
+      position.set_epoch("e1");
+      position.set_offset(1);
+    }
+    return all;
   }
   void RefuseAll(const std::string& reason) {
     v1::ServiceMessage refused;
@@ -159,9 +166,8 @@ TEST_F(HubAllTest, AThreadThatIsRefusedForNowIsAskedForAgainAfterAWhileThatGrows
   swallow_ = false;
   timers_.Advance(milliseconds(1));
   Rest();
-  // From where the page knows it.
   EXPECT_THAT(page_.TakeLines(),
-              ElementsAre("subscribed t e1 2..2", "event 2 v2", "caught_up t 2"));
+              ElementsAre("subscribed t e1 1..2", "event 1 v1", "event 2 v2", "caught_up t 2"));
   link_.Append("t");
   Rest();
   EXPECT_THAT(page_.Lines(), ElementsAre("event 3 v3"));
@@ -199,10 +205,57 @@ TEST_F(HubAllTest, AThreadThatRestsIsAskedForAtOnceByALinkThatComesUpOrAPageThat
   Subscribe("t", "7");
   Rest();
   EXPECT_THAT(page_.TakeLines(),
-              ElementsAre("subscribed t e1 2..2 #7", "event 2 v2", "caught_up t 2"));
+              ElementsAre("subscribed t e1 1..2 #7", "event 1 v1", "event 2 v2", "caught_up t 2"));
   timers_.Advance(std::chrono::minutes(5));
   Rest();
   EXPECT_THAT(page_.Lines(), IsEmpty());
+}
+
+// A page that was away while its thread was deleted would wait for it for ever.
+TEST_F(HubAllTest, APageIsToldOfAThreadItKnowsThatIsNoneOfItsUsersAnyMore) {
+  Begin({.subscriptions_per_connection = 1});
+  link_.Append("mine", 2);
+  Open(&page_);
+  link_.on_message = [&](const v1::GatewayMessage& message) {
+    heard_.push_back(message);
+    if (!message.has_subscribe() || message.subscribe().thread_id() != "gone") return false;
+    AnswerClaim();
+    return true;
+  };
+  hub_->Subscribe(&page_, AllAfter({"mine", "gone"}), "1");
+  Rest();
+  const std::vector<std::string> lines = page_.TakeLines();
+  ASSERT_THAT(lines, testing::SizeIs(6));
+  EXPECT_EQ(lines[0], "subscribed all #1");
+  EXPECT_THAT(lines, testing::Contains("claim gone"));
+  EXPECT_THAT(lines, testing::IsSupersetOf({"bound mine", "subscribed mine e1 2..2", "event 2 v2",
+                                            "caught_up mine 2"}));
+  // It is not waited for, and nothing is kept of it.
+  EXPECT_EQ(Heard(v1::GatewayMessage::kUnsubscribe).size(), 1u);
+  // The service binds both all the same: what follows is confirmed, what does not begins anew.
+  Bind(1, "mine", /*all=*/true);
+  EXPECT_THAT(page_.TakeLines(), IsEmpty());
+  EXPECT_THAT(BindOutcomes(), ElementsAre(v1::BIND_OUTCOME_CONFIRMED));
+  link_.on_message = nullptr;
+  Bind(2, "gone", /*all=*/true);
+  EXPECT_THAT(page_.TakeLines(),
+              ElementsAre("bound gone", "subscribed gone  1..0", "caught_up gone 0"));
+}
+
+TEST_F(HubAllTest, ThreadsThatAPageNamesAreBounded) {
+  Begin();
+  Open(&page_);
+  std::vector<std::string> threads;
+  for (int i = 0; i < 1'024; ++i) threads.push_back("t" + std::to_string(i));
+  for (const std::string& thread : threads) link_.Append(thread, 1);
+  hub_->Subscribe(&page_, AllAfter(threads), "1");
+  Rest();
+  EXPECT_EQ(Heard(v1::GatewayMessage::kSubscribe).size(), 1'024u);
+  page_.TakeLines();
+  hub_->Subscribe(&page_, AllAfter({"t0", "more"}), "2");
+  Rest();
+  EXPECT_THAT(page_.TakeLines(), ElementsAre("subscribed all #2", "error RATE_LIMITED more"));
+  EXPECT_EQ(Heard(v1::GatewayMessage::kSubscribe).size(), 1'024u);
 }
 
 }  // namespace

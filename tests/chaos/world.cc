@@ -218,8 +218,6 @@ void World::JudgeDeleted(const User& user, const std::string& thread) {
     const auto is_told = [&] {
       const ThreadView view = browsers_.View(browser, thread);
       if (view.events.empty()) return true;
-      // One that was away and follows all threads hears nothing of what is not among them any more.
-      if (view.connection < browsers_.connections(browser)) return true;
       const auto& last = view.control.back();
       // One that was away meanwhile asks for it again, and is told that it is not its user's.
       return last.contains("claim") || last.at("type") == "missed" || last.at("type") == "error";

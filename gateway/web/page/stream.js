@@ -316,6 +316,8 @@ export class Stream {
     const answers = request && (frame.id === request.id || frame.id === this.connectId || request.claimed);
     if (frame.claim) {
       if (request) request.claimed = true; // a second `subscribed` follows if it becomes the user's
+      this.positions.delete(frame.thread_id); // what was seen of it is gone
+      this.merged.delete(frame.thread_id);
       return;
     }
     if (answers) this.asked.delete(frame.thread_id);

@@ -145,7 +145,6 @@ void Browser::Record(const std::string& type, json::object frame) {
     return;
   }
   ThreadView& view = views[thread];
-  view.connection = connections;
   if (!frame.contains("event_id")) {
     RecordControl(view, type, frame);
     if (view.asking_again && type == "missed") Write(SubscribeFrame(thread));

@@ -40,7 +40,6 @@ struct ThreadView {
   uint64_t last = 0;   // the position to resume from
   uint64_t begin = 0;  // from_offset of the first `subscribed`; 0: there was none
   uint64_t acked = 0;  // the furthest that it acknowledged
-  int connection = 0;  // how many times the browser had been `connected` when it last heard of it
   int subscribed = 0;
   int caught_up = 0;
   uint64_t caught_up_offset = 0;
