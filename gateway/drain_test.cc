@@ -25,7 +25,6 @@ class FakeConnection : public ConnectionListHook {
     told_->push_back(name_ + " " + std::to_string(reconnect_after_ms));
   }
   bool FollowsOpenRun() const override { return busy_; }
-  void Abort() override {}
 
  private:
   const std::string name_;

@@ -85,6 +85,7 @@ class GatewayImpl final : public Gateway {
                 .verifier = std::move(verifier),
                 .responder = Responder(std::move(responder)),
                 .user_limit = UserLimit(options.max_connections_per_user),
+                .question_limit = UserLimit(options.max_questions_per_user),
                 .handshake_bytes = HandshakeBytes(options.max_handshake_bytes),
                 .queue_budget = QueueBudget(options.max_queued_bytes_total)} {}
 

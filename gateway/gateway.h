@@ -53,6 +53,9 @@ struct GatewayOptions {
   uint32_t stall_timeout_ms = 30'000;
   size_t max_connections = 15'000;
   size_t max_connections_per_user = 100;
+  // Requests of one user for pages, lists and frames to pass, from the question to the answer's
+  // last byte. Each may have a page of a mebibyte in memory.
+  size_t max_questions_per_user = 32;
   size_t subscriptions_per_connection = 128;
   // A connection that polls keeps its place so long between polls; at most 300.
   uint32_t poll_lease_seconds = 30;

@@ -30,6 +30,7 @@ struct Shared {
   const std::unique_ptr<const TokenVerifier> verifier;
   const Responder responder;
   UserLimit user_limit;
+  UserLimit question_limit;
   HandshakeBytes handshake_bytes;
   QueueBudget queue_budget;
   Tickets tickets;

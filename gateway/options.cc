@@ -47,6 +47,9 @@ absl::Status CheckLimits(const GatewayOptions& options) {
   if (options.max_connections_per_user == 0) {
     return Mistake("--max-connections-per-user must be above 0");
   }
+  if (options.max_questions_per_user == 0) {
+    return Mistake("--max-questions-per-user must be above 0");
+  }
   if (options.subscriptions_per_connection == 0) {
     return Mistake("--subscriptions-per-connection must be above 0");
   }
@@ -121,6 +124,8 @@ void GatewayOptions::AddFlags(Flags& flags) {
             "Milliseconds that a connection may take nothing while something waits for it");
   flags.Add("--max-connections", max_connections, "Connections of this process");
   flags.Add("--max-connections-per-user", max_connections_per_user, "Connections of one user");
+  flags.Add("--max-questions-per-user", max_questions_per_user,
+            "Requests for pages and lists of one user under way");
   flags.Add("--subscriptions-per-connection", subscriptions_per_connection,
             "Subscriptions of one connection");
   flags.Add("--max-frames-per-second", max_frames_per_second,

@@ -119,10 +119,12 @@ HttpResponse ToResponse(const std::string& thread_id, const link::Page& page) {
              next.epoch.str().empty() ? "null" : quoted(after), "}"));
 }
 
-// One answer, and nothing to clean up; what comes when it is gone has no effect.
+// One answer, and nothing to clean up.
 class OneAnswer : public Api::Question, public std::enable_shared_from_this<OneAnswer> {
  public:
-  explicit OneAnswer(Done done) : done_(std::move(done)) {}
+  // `share`: of what the user may ask at a time; may be null.
+  explicit OneAnswer(Done done, std::unique_ptr<UserLimit::Share> share = nullptr)
+      : done_(std::move(done)), share_(std::move(share)) {}
   void Written(bool) override {}
   void Answer(HttpResponse response) {
     if (done_) std::exchange(done_, nullptr)(std::move(response));
@@ -130,20 +132,21 @@ class OneAnswer : public Api::Question, public std::enable_shared_from_this<OneA
 
  private:
   Done done_;
+  const std::unique_ptr<UserLimit::Share> share_;
 };
 
 // A page of a thread, and a wait for it to have something.
 class EventsQuestion final : public OneAnswer {
  public:
   EventsQuestion(ConnectionContext& context, link::Link& link, ApiRequest request, UserId user,
-                 Done done)
-      : OneAnswer(std::move(done)),
+                 Done done, std::unique_ptr<UserLimit::Share> share)
+      : OneAnswer(std::move(done), std::move(share)),
         context_(context),
         link_(link),
         request_(std::move(request)),
         user_(std::move(user)) {}
   ~EventsQuestion() override {
-    if (waiting_ != nullptr) waiting_->Cancel();
+    if (waiting_ != nullptr) waiting_->Written(false);
   }
 
   void Read() {
@@ -189,7 +192,7 @@ class EventsQuestion final : public OneAnswer {
   }
 
   void OnWaited(HttpResponse response) {
-    waiting_->Cancel();
+    waiting_->Written(false);
     if (response.result() != http::status::ok) return Answer(std::move(response));
     Read();
   }
@@ -201,26 +204,6 @@ class EventsQuestion final : public OneAnswer {
   std::shared_ptr<Poll> waiting_;
 };
 
-// Keeps what answers.
-class Held final : public Api::Question {
- public:
-  explicit Held(std::shared_ptr<OneAnswer> answer) : answer_(std::move(answer)) {}
-  void Written(bool whole) override { answer_->Written(whole); }
-
- private:
-  const std::shared_ptr<OneAnswer> answer_;
-};
-
-class PollQuestion final : public Api::Question {
- public:
-  explicit PollQuestion(std::shared_ptr<Poll> poll) : poll_(std::move(poll)) {}
-  ~PollQuestion() override { poll_->Cancel(); }
-  void Written(bool whole) override { poll_->Written(whole); }
-
- private:
-  const std::shared_ptr<Poll> poll_;
-};
-
 v1::AskRequest ListQuestion(const ApiRequest& request, const UserId& user) {
   v1::AskRequest ask;
   ask.mutable_list_threads()->set_user_id(user.str());
@@ -229,7 +212,7 @@ v1::AskRequest ListQuestion(const ApiRequest& request, const UserId& user) {
   return ask;
 }
 
-HttpResponse ListAnswer(const v1::UserThreads& answer) {
+HttpResponse ToResponse(const v1::ListThreadsResponse& answer) {
   json::array threads;
   for (const v1::ThreadSummary& thread : answer.threads()) threads.push_back(ToJson(thread));
   json::object out{{"threads", std::move(threads)}};
@@ -237,11 +220,18 @@ HttpResponse ListAnswer(const v1::UserThreads& answer) {
   return Responder::Json(http::status::ok, json::serialize(out));
 }
 
+HttpResponse ToResponse(const absl::StatusOr<v1::AskResponse>& answer) {
+  if (!answer.ok()) return Failure(answer.status());
+  if (answer->has_list_threads()) return ToResponse(answer->list_threads());
+  const json::object out{{"next_sequence", answer->pass_frames().next_sequence()}};
+  return Responder::Json(http::status::ok, json::serialize(out));
+}
+
 }  // namespace
 
-void BrowserApi::Stream(ApiRequest request, HttpSocket socket, std::function<void()> on_end) {
-  if (draining_) return on_end();
+void BrowserApi::Stream(ApiRequest request, Socket socket, std::function<void()> on_end) {
   EventStream::Request stream{.token = std::move(request.token),
+                              .draining = draining_,
                               .allow_origin = std::move(request.allow_origin)};
   if (request.kind == Kind::kStream) {
     stream.problem = ParsePageRequest(PageRequestKind::kStream, request.body, stream.page);
@@ -264,69 +254,69 @@ void BrowserApi::Stream(ApiRequest request, HttpSocket socket, std::function<voi
   EventStream::Start(context_, std::move(socket), std::move(stream), std::move(on_end));
 }
 
-std::unique_ptr<Api::Question> BrowserApi::Ask(ApiRequest request, Done done) {
-  // Nothing is answered inside the call.
-  const auto later = [this](const std::shared_ptr<OneAnswer>& question, HttpResponse response) {
-    asio::post(context_.loop, [question, response = std::move(response)]() mutable {
-      question->Answer(std::move(response));
-    });
-    return std::make_unique<Held>(question);
-  };
+std::shared_ptr<Api::Question> BrowserApi::Ask(ApiRequest request, Done done) {
   if (draining_) {
     const CloseRow& row = RowOf(CloseCode::kGoingAway);
-    return later(std::make_shared<OneAnswer>(std::move(done)),
-                 Responder::ErrorByRow(row, "the gateway stops", row.retry_after_ms));
+    return AnswerSoon(std::move(done),
+                      Responder::ErrorByRow(row, "the gateway stops", row.retry_after_ms));
   }
   if (request.kind == Kind::kPoll) {
     Poll::Request poll{.token = std::move(request.token)};
     const std::string problem = ParsePageRequest(PageRequestKind::kPoll, request.body, poll.page);
-    if (!problem.empty())
-      return later(std::make_shared<OneAnswer>(std::move(done)), BadRequest(problem));
-    return std::make_unique<PollQuestion>(Poll::Start(context_, std::move(poll), std::move(done)));
+    if (!problem.empty()) return AnswerSoon(std::move(done), BadRequest(problem));
+    return Poll::Start(context_, std::move(poll), std::move(done));
   }
   const auto token = context_.verifier.Verify(request.token, std::chrono::system_clock::now());
   if (!token.ok()) {
-    return later(std::make_shared<OneAnswer>(std::move(done)),
-                 Responder::ErrorByRow(RowOf(CloseCode::kUnauthenticated),
-                                       ToStd(token.status().message()), 0));
+    return AnswerSoon(std::move(done), Responder::ErrorByRow(RowOf(CloseCode::kUnauthenticated),
+                                                             ToStd(token.status().message()), 0));
   }
+  if (!context_.question_limit.TryAcquire(token->user)) {
+    return AnswerSoon(std::move(done), Failure(MakeError(Reason::kRateLimited,
+                                                         "the user has --max-questions-per-user "
+                                                         "requests under way",
+                                                         {.user_id = token->user.str()})));
+  }
+  auto share = std::make_unique<UserLimit::Share>(context_.question_limit, token->user);
   if (request.kind == Kind::kEvents) {
     // An older one would give the page to anybody.
     if (!context_.hub->ServesUserPages()) {
-      return later(std::make_shared<OneAnswer>(std::move(done)),
-                   Failure(MakeError(Reason::kGatewayUnavailable,
-                                     "no service is attached that serves pages of threads")));
+      return AnswerSoon(std::move(done),
+                        Failure(MakeError(Reason::kGatewayUnavailable,
+                                          "no service is attached that serves pages of threads")));
     }
-    auto question = std::make_shared<EventsQuestion>(context_, link_, std::move(request),
-                                                     token->user, std::move(done));
+    auto question = std::make_shared<EventsQuestion>(
+        context_, link_, std::move(request), token->user, std::move(done), std::move(share));
     question->Read();
-    return std::make_unique<Held>(std::move(question));
+    return question;
   }
-  auto question = std::make_shared<OneAnswer>(std::move(done));
   v1::AskRequest ask;
   if (request.kind == Kind::kThreads) {
     ask = ListQuestion(request, token->user);
   } else {
     PageRequest page;
     const std::string problem = ParsePageRequest(PageRequestKind::kPass, request.body, page);
-    if (!problem.empty()) return later(question, BadRequest(problem));
+    if (!problem.empty()) return AnswerSoon(std::move(done), BadRequest(problem));
     v1::PassFrames& pass = *ask.mutable_pass_frames();
     pass.set_connection_id(request.connection_id);
     pass.set_user_id(token->user.str());
     pass.set_sequence(page.sequence);
     pass.set_frames(std::move(request.body));
   }
+  auto question = std::make_shared<OneAnswer>(std::move(done), std::move(share));
   link_.Ask(std::move(ask),
-            [weak = std::weak_ptr(question)](absl::StatusOr<v1::AskResponse> answer) {
-              const auto asked = weak.lock();
-              if (asked == nullptr) return;
-              if (!answer.ok()) return asked->Answer(Failure(answer.status()));
-              if (answer->has_list_threads())
-                return asked->Answer(ListAnswer(answer->list_threads()));
-              json::object out{{"next_sequence", answer->pass_frames().next_sequence()}};
-              asked->Answer(Responder::Json(http::status::ok, json::serialize(out)));
+            [weak = std::weak_ptr(question)](const absl::StatusOr<v1::AskResponse>& answer) {
+              if (const auto asked = weak.lock()) asked->Answer(ToResponse(answer));
             });
-  return std::make_unique<Held>(std::move(question));
+  return question;
+}
+
+std::shared_ptr<Api::Question> BrowserApi::AnswerSoon(Done done, HttpResponse response) {
+  auto question = std::make_shared<OneAnswer>(std::move(done));
+  asio::post(context_.loop, [question, response = std::move(response)]() mutable {
+    question->Answer(std::move(response));
+  });
+  return question;
 }
 
 }  // namespace clarion::gateway

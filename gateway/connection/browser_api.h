@@ -6,7 +6,7 @@
 #include <memory>
 
 #include "gateway/connection/context.h"
-#include "gateway/http/http_session.h"
+#include "gateway/http/api.h"
 #include "proto/link/link.h"
 
 namespace clarion::gateway {
@@ -16,13 +16,16 @@ class BrowserApi final : public Api {
  public:
   BrowserApi(ConnectionContext& context, link::Link& link) : context_(context), link_(link) {}
 
-  void Stream(ApiRequest request, HttpSocket socket, std::function<void()> on_end) override;
-  std::unique_ptr<Question> Ask(ApiRequest request,
+  void Stream(ApiRequest request, Socket socket, std::function<void()> on_end) override;
+  std::shared_ptr<Question> Ask(ApiRequest request,
                                 std::function<void(HttpResponse)> done) override;
   // From now on nobody is let in any more: they come back elsewhere.
   void BeginDrain() { draining_ = true; }
 
  private:
+  std::shared_ptr<Question> AnswerSoon(std::function<void(HttpResponse)> done,
+                                       HttpResponse response);
+
   ConnectionContext& context_;
   link::Link& link_;
   bool draining_ = false;

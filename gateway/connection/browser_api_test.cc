@@ -2,8 +2,10 @@
 // them.
 #include "gateway/connection/browser_api.h"
 
+#include <chrono>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "boost/asio/read.hpp"
@@ -18,11 +20,10 @@
 namespace clarion::gateway {
 namespace {
 
+using namespace std::chrono_literals;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 namespace asio = boost::asio;
-
-constexpr FrameTag kEvents{.source = 1, .events = true};
 
 class BrowserApiTest : public ::testing::Test {
  protected:
@@ -52,12 +53,16 @@ class BrowserApiTest : public ::testing::Test {
   }
   std::unique_ptr<Client> Send(const std::string& method, const std::string& target,
                                const std::string& body, const std::string& user = "ada") {
+    return SendWith(TokenOf(user), method, target, body);
+  }
+  std::unique_ptr<Client> SendWith(const std::string& token, const std::string& method,
+                                   const std::string& target, const std::string& body) {
     auto client = std::make_unique<Client>();
     client->socket.connect({asio::ip::address_v4::loopback(), loop_->port()});
     asio::write(
         client->socket,
         asio::buffer(method + " " + target + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" +
-                     "Authorization: Bearer " + TokenOf(user) +
+                     "Authorization: Bearer " + token +
                      "\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body));
     return client;
   }
@@ -72,6 +77,9 @@ class BrowserApiTest : public ::testing::Test {
   }
   void SetSettled(bool settled) {
     loop_->Do([&] { loop_->hub.settled = settled; });
+  }
+  void SetAnswered(bool answered) {
+    loop_->Do([&] { loop_->hub.answered = answered; });
   }
 
   std::unique_ptr<TestLoop> loop_;
@@ -138,6 +146,47 @@ TEST_F(BrowserApiTest, PassedFramesCountOnceAndInOrder) {
   EXPECT_TRUE(loop_->hub.Quiet()) << "it counted twice";
 }
 
+TEST_F(BrowserApiTest, AStreamEndsWithItsTokenUnlessThatIsRefreshed) {
+  Begin();
+  const auto client = SendWith(TokenOf("ada", 1s), "POST", "/v1/stream", "[]");
+  client->Until(R"("type":"connected")");
+  client->Until("\n\n");
+  const auto pass = [&](const std::string& token) {
+    return loop_->Do([&] {
+      return loop_->hub.last()->Pass(
+          1, R"({"sequence":1,"messages":[{"type":"refresh","id":"r","token":")" + token + "\"}]}");
+    });
+  };
+  EXPECT_TRUE(pass(TokenOf("ada", 2s)).ok);
+  const std::string refreshed = client->Until("\n\n");
+  EXPECT_THAT(refreshed, HasSubstr(R"("type":"refreshed")"));
+  EXPECT_THAT(refreshed, HasSubstr(R"("id":"r")"));
+  const std::string rest = client->Rest();
+  EXPECT_THAT(rest, HasSubstr(R"("code":"UNAUTHENTICATED")"));
+  EXPECT_EQ(loop_->hub.NextOf("close").detail, "CONNECTION_STATE_ERROR unauthenticated");
+}
+
+TEST_F(BrowserApiTest, AStreamIsRefusedWhatAPollIsRefused) {
+  Begin();
+  EXPECT_THAT(Post("/v1/stream", R"([{"type":"connect","protocol":2}])")->Rest(),
+              StartsWith("HTTP/1.1 400"));
+  loop_->BeginDrain();
+  const std::string answer = Post("/v1/stream", "[]")->Rest();
+  EXPECT_THAT(answer, StartsWith("HTTP/1.1 503"));
+  EXPECT_THAT(answer, HasSubstr("Retry-After: "));
+}
+
+// Nobody can answer on one.
+TEST_F(BrowserApiTest, AStreamIsPingedAndNeedNotAnswer) {
+  Begin({.heartbeat_ms = 60});
+  const auto client = Post("/v1/stream", "[]");
+  // Longer than 2.5 heartbeats.
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_THAT(client->Until(R"("type":"ping")"), HasSubstr("ping")) << i;
+  }
+  loop_->Do([&] { EXPECT_NE(loop_->hub.last(), nullptr) << "it was closed"; });
+}
+
 // ---- Polls ----
 
 TEST_F(BrowserApiTest, APollIsAnsweredOnceThereIsSomethingAndRests) {
@@ -154,6 +203,37 @@ TEST_F(BrowserApiTest, APollIsAnsweredOnceThereIsSomethingAndRests) {
   const auto body = boost::json::parse(answer.substr(answer.find("\r\n\r\n") + 4)).as_object();
   EXPECT_EQ(body.at("frames").as_array().size(), 3u) << answer;
   EXPECT_EQ(loop_->hub.NextOf("rest").detail, "30000");
+}
+
+// Receipts are made of marks.
+TEST_F(BrowserApiTest, WhatAPollIsToldCountsAsWrittenWithItsAnswer) {
+  Begin();
+  SetSettled(false);
+  auto client = Post("/v1/poll", R"({"messages":[{"type":"subscribe","thread_id":"t"}]})");
+  loop_->hub.NextOf("subscribe");
+  Say(Event(Encoding::kList, 1));
+  const Subscriber::Mark waiting = loop_->Do([&] { return loop_->hub.last()->mark(); });
+  EXPECT_EQ(waiting.written, 0u);
+  EXPECT_GT(waiting.queued, 0u);
+  SetSettled(true);
+  Say(Event(Encoding::kList, 2));
+  EXPECT_THAT(client->Rest(), HasSubstr(R"("offset":2,)"));
+  loop_->hub.NextOf("rest");
+  loop_->Do([&] {
+    EXPECT_GT(loop_->hub.rested.written, waiting.queued);
+    EXPECT_EQ(loop_->hub.rested.written, loop_->hub.rested.queued);
+  });
+  // One whose page is gone was told nothing.
+  SetSettled(false);
+  client = Post("/v1/poll", R"({"messages":[{"type":"subscribe","thread_id":"t"}]})");
+  loop_->hub.NextOf("subscribe");
+  Say(Event(Encoding::kList, 1));
+  client.reset();
+  loop_->hub.NextOf("rest");
+  loop_->Do([&] {
+    EXPECT_EQ(loop_->hub.rested.written, 0u);
+    EXPECT_GT(loop_->hub.rested.queued, 0u);
+  });
 }
 
 TEST_F(BrowserApiTest, APollThatHearsNothingNewIsAnsweredWhenItsTimeIsOver) {
@@ -190,6 +270,42 @@ TEST_F(BrowserApiTest, WhatDoesNotFitAPollIsTakenBackAndComesWithTheNext) {
     ASSERT_EQ(taken.size(), 1u);
     EXPECT_EQ(taken[0].first, Offset(3));
   });
+}
+
+// Its page would never hear of it again.
+TEST_F(BrowserApiTest, AFullPollWaitsForWhatIsNotAnswered) {
+  Begin({.max_queued_bytes = 100'000});
+  SetSettled(false);
+  SetAnswered(false);
+  const auto client = Post("/v1/poll", R"({"messages":[{"type":"subscribe","thread_id":"t"}]})");
+  loop_->hub.NextOf("subscribe");
+  Say(Event(Encoding::kList, 1, 90'000));
+  Say(Event(Encoding::kList, 2, 90'000));
+  loop_->TurnOver();
+  EXPECT_TRUE(loop_->hub.Quiet()) << "it was answered";
+  SetAnswered(true);
+  v1::ServerFrame frame;
+  frame.mutable_bound()->set_thread_id("late");
+  Say(Frames::OfMessage(Encoding::kList, frame), {.source = 2});
+  const std::string answer = client->Rest();
+  EXPECT_THAT(answer, HasSubstr(R"("thread_id":"late")"));
+  EXPECT_THAT(answer, HasSubstr(R"("offset":1,)"));
+  EXPECT_THAT(answer, ::testing::Not(HasSubstr(R"("offset":2,)")));
+}
+
+// The hub asks no more of it once it said that there is no room.
+TEST_F(BrowserApiTest, APollIsAnsweredWithWhatItHasWhileMemoryIsShort) {
+  loop_ = std::make_unique<TestLoop>(ConnectionOptions(), 100, 1s, 128 * 1024 * 1024, 100'000);
+  SetSettled(false);
+  const auto client =
+      Post("/v1/poll", R"({"wait":60,"messages":[{"type":"subscribe","thread_id":"t"}]})");
+  loop_->hub.NextOf("subscribe");
+  EXPECT_TRUE(loop_->Do([&] { return loop_->hub.last()->HasRoom(); }));
+  loop_->Do([&] {
+    loop_->hub.last()->Send(Event(Encoding::kList, 1, 90'000), 0, kEvents);
+    EXPECT_FALSE(loop_->hub.last()->HasRoom());
+  });
+  EXPECT_THAT(client->Rest(), HasSubstr(R"("offset":1,)"));
 }
 
 TEST_F(BrowserApiTest, APageThatLeavesItsPollKeepsItsPlace) {
@@ -232,6 +348,49 @@ TEST_F(BrowserApiTest, QuestionsAreAskedInTheNameOfTheTokensUser) {
     return response;
   };
   EXPECT_THAT(Send("GET", "/v1/threads?limit=7", "")->Rest(), HasSubstr(R"("thread_id":"t")"));
+}
+
+TEST_F(BrowserApiTest, AUserAsksOnlySoMuchAtATime) {
+  Begin();
+  loop_->link.on_ask = [](const v1::AskRequest&) { return v1::AskResponse(); };
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_THAT(Send("GET", "/v1/threads", "")->Rest(), StartsWith("HTTP/1.1 200")) << i;
+  }
+  const UserId ada("ada");
+  while (loop_->question_limit.TryAcquire(ada)) {
+  }
+  const std::string answer = Send("GET", "/v1/threads", "")->Rest();
+  EXPECT_THAT(answer, StartsWith("HTTP/1.1 429"));
+  EXPECT_THAT(answer, HasSubstr("RATE_LIMITED"));
+  EXPECT_THAT(Send("GET", "/v1/threads", "", "bob")->Rest(), StartsWith("HTTP/1.1 200"));
+  loop_->question_limit.Release(ada);
+  EXPECT_THAT(Send("GET", "/v1/threads", "")->Rest(), StartsWith("HTTP/1.1 200"));
+}
+
+// Longer than a request may take, which is as long as it takes nothing.
+TEST_F(BrowserApiTest, ASlowClientGetsItsWholeAnswer) {
+  constexpr size_t kBytes = 16 * 1024 * 1024;
+  Begin({.handshake_timeout_ms = 1'000});
+  loop_->link.on_read = [](const v1::ReadPageRequest&) {
+    link::Page page;
+    page.last = {Epoch("e"), Offset(1)};
+    page.runs.push_back({.thread = ThreadId("t"), .epoch = Epoch("e"), .first = Offset(1)});
+    page.runs[0].events.push_back(
+        std::make_shared<EncodedEvent>(R"("pad":")" + std::string(kBytes, 'x') + "\"}", ""));
+    return page;
+  };
+  const auto client = Send("GET", "/v1/threads/t/events", "");
+  const auto begun = std::chrono::steady_clock::now();
+  std::vector<char> part(kBytes / 200);
+  size_t total = 0;
+  for (;;) {
+    boost::system::error_code error;
+    total += asio::read(client->socket, asio::buffer(part), error);
+    if (error) break;
+    std::this_thread::sleep_for(10ms);  // its line is slow
+  }
+  EXPECT_GT(total, kBytes);
+  EXPECT_GT(std::chrono::steady_clock::now() - begun, 1s);
 }
 
 TEST_F(BrowserApiTest, WhatTheServiceRefusesIsAnHttpErrorOfTheSameReason) {

@@ -30,10 +30,6 @@ namespace asio = boost::asio;
 namespace json = boost::json;
 namespace websocket = boost::beast::websocket;
 
-constexpr auto kUseTuple =
-    asio::as_tuple_t<asio::use_awaitable_t<asio::io_context::executor_type>>();
-template <class T>
-using Awaitable = asio::awaitable<T, asio::io_context::executor_type>;
 using Clock = std::chrono::system_clock;
 
 // Checks are short; whatever the service says, no canary lives longer.

@@ -4,6 +4,7 @@
 // ignored: a page that is newer than this gateway learns so.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -11,6 +12,9 @@
 #include "gateway/frames.h"
 
 namespace clarion::gateway {
+
+// The version of the protocol that is spoken: `connect` and `connected` carry it.
+inline constexpr uint32_t kProtocol = 1;
 
 struct ClientMessage {
   enum class Verdict {

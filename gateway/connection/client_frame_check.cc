@@ -11,7 +11,6 @@ constexpr size_t kMaxFrameIdBytes = 128;
 constexpr size_t kMaxTokenBytes = 8 * 1024;
 constexpr size_t kMaxClientBytes = 256;
 constexpr int kMaxPositions = 1024;
-constexpr uint32_t kProtocol = 1;
 
 std::string TokenProblem(const std::string& token) {
   if (token.empty()) return "token is required";

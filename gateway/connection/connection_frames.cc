@@ -8,8 +8,6 @@
 namespace clarion::gateway {
 namespace {
 
-constexpr uint32_t kProtocol = 1;
-
 std::chrono::system_clock::time_point WallNow() {
   return std::chrono::system_clock::now();
 }

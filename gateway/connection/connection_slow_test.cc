@@ -16,7 +16,6 @@ using namespace std::chrono_literals;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
-constexpr FrameTag kEvents{.source = 1, .events = true};
 constexpr FrameTag kOther{.source = 1};
 
 class SlowConnectionTest : public ::testing::Test {
@@ -169,6 +168,23 @@ TEST_F(SlowConnectionTest, WhoTakesNothingForTooLongIsToldAndClosed) {
   ReadEvents();
   EXPECT_EQ(last_frame_.at("code"), "BUFFER_OVERFLOW");
   EXPECT_EQ(last_frame_.at("reconnect"), true);
+  EXPECT_EQ(client_->Next().at("code"), 4507);
+}
+
+// Receipts are made of marks: what is dropped at the end must never be taken for sent.
+TEST_F(SlowConnectionTest, WhatIsDroppedAtTheEndIsNeverWritten) {
+  Begin({.close_timeout_ms = 60'000}, 256 * 1024 * 1024, 1h);
+  Block();
+  Send(EventFrame(1, 1), {});  // shorter than what is said at the end
+  Subscriber* const connection = loop_->Do([&] { return loop_->hub.last(); });
+  const auto mark = [&] { return loop_->Do([&] { return connection->mark(); }); };
+  const Subscriber::Mark before = mark();
+  ASSERT_LT(before.written, before.queued);
+  loop_->CheckStalls(2h);
+  EXPECT_GT(mark().queued, before.queued) << "the last words come behind it";
+  ReadEvents();
+  // The client has not answered the close frame: the connection is still there.
+  EXPECT_LT(mark().written, before.queued);
   EXPECT_EQ(client_->Next().at("code"), 4507);
 }
 

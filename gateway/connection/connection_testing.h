@@ -12,6 +12,9 @@
 
 namespace clarion::gateway {
 
+// What the hub says of events of a subscription.
+inline constexpr FrameTag kEvents{.source = 1, .events = true};
+
 inline std::string TokenOf(const std::string& user,
                            std::chrono::milliseconds life = std::chrono::hours(1)) {
   return TestClient::Token(TestLoop::kSecret, user, life);

@@ -42,8 +42,6 @@ class ConnectionListHook : public boost::intrusive::list_base_hook<
   virtual void GoAway(uint32_t reconnect_after_ms) = 0;
   // See Hub::FollowsOpenRun.
   virtual bool FollowsOpenRun() const = 0;
-  // The gateway waits no longer.
-  virtual void Abort() = 0;
 
  protected:
   ~ConnectionListHook() = default;
@@ -57,6 +55,7 @@ struct ConnectionContext {
   const ConnectionOptions options;
   const TokenVerifier& verifier;    // any thread
   UserLimit& user_limit;            // any thread
+  UserLimit& question_limit;        // any thread
   HandshakeBytes& handshake_bytes;  // any thread
   Tickets& tickets;                 // any thread
   TimerWheel& wheel;

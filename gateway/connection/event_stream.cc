@@ -22,11 +22,6 @@ namespace {
 
 namespace asio = boost::asio;
 
-constexpr auto kUseTuple =
-    asio::as_tuple_t<asio::use_awaitable_t<asio::io_context::executor_type>>();
-
-constexpr size_t kDiscardBytes = 512;
-
 }  // namespace
 
 void EventStream::Start(ConnectionContext& context, Socket socket, Request request,
@@ -50,8 +45,8 @@ EventStream::EventStream(ConnectionContext& context, Socket socket, std::string 
                sizeof patience_ms);
 }
 
-EventStream::Awaitable<void> EventStream::Run(std::shared_ptr<EventStream> self,
-                                              std::unique_ptr<Request> request) {
+Awaitable<void> EventStream::Run(std::shared_ptr<EventStream> self,
+                                 std::unique_ptr<Request> request) {
   self->ReaderDone();
   self->ArmNext();
   try {
@@ -72,8 +67,16 @@ EventStream::Awaitable<void> EventStream::Run(std::shared_ptr<EventStream> self,
 }
 
 void EventStream::Begin(const Request& request) {
+  if (request.draining) {
+    const CloseRow& row = RowOf(CloseCode::kGoingAway);
+    return CloseBy(row, "the gateway stops", row.retry_after_ms);
+  }
   if (!request.problem.empty()) return Close(CloseCode::kBadRequest, request.problem);
   const auto& messages = request.page.messages;
+  if (!messages.empty() && messages[0].frame.has_connect() &&
+      messages[0].verdict != ClientMessage::Verdict::kValid) {
+    return Close(CloseCode::kBadRequest, messages[0].problem);
+  }
   size_t next = 0;
   if (!request.token.empty()) {
     v1::ClientFrame connect;

@@ -24,6 +24,8 @@ class EventStream final : public StreamConnection {
     PageRequest page;
     // Not empty: the request was none; what is wrong with it.
     std::string problem;
+    // The gateway stops: nobody is let in any more.
+    bool draining = false;
     // The page's origin, if it is another than ours and allowed: empty otherwise.
     std::string allow_origin;
   };

@@ -54,6 +54,7 @@ class FakeHub : public Hub {
   void BeginRest(Subscriber*) override { Note({"begin_rest", "", "", ""}); }
   void Rest(Subscriber* subscriber, std::chrono::milliseconds lease) override {
     if (last_ == subscriber) last_ = nullptr;
+    rested = subscriber->mark();
     Note({"rest", "", "", std::to_string(lease.count())});
   }
   void Resume(Subscriber* subscriber, const Resumption& resumption) override {
@@ -63,6 +64,7 @@ class FakeHub : public Hub {
   }
   void ResumeAll(Subscriber*, bool) override { Note({"resume_all", "", "", ""}); }
   bool Settled(const Subscriber*) const override { return settled; }
+  bool Answered(const Subscriber*) const override { return answered; }
   void Unsubscribe(Subscriber*, const v1::Unsubscribe& unsubscribe,
                    const std::string& id) override {
     Note({"unsubscribe", unsubscribe.thread_id(), id, ""});
@@ -112,6 +114,9 @@ class FakeHub : public Hub {
   std::function<void(Subscriber*)> on_overflow;
   std::function<void(Subscriber*, const Resumption&)> on_resume;
   bool settled = true;
+  bool answered = true;
+  // On the loop: the mark of the connection that went to rest last.
+  Subscriber::Mark rested;
   bool user_pages = true;
 
  private:
@@ -166,6 +171,7 @@ class TestLoop {
                  .options = options,
                  .verifier = *verifier_,
                  .user_limit = user_limit_,
+                 .question_limit = question_limit,
                  .handshake_bytes = handshake_bytes_,
                  .tickets = tickets,
                  .wheel = wheel_,
@@ -244,6 +250,7 @@ class TestLoop {
   FakeHub hub;
   FakeLink link;
   Tickets tickets;
+  UserLimit question_limit{2};
 
  private:
   void Accept() {

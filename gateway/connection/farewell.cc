@@ -6,7 +6,6 @@ namespace clarion::gateway {
 namespace {
 
 constexpr char kFinClose = static_cast<char>(0x88);
-constexpr uint16_t kNoCode = 1005;
 
 // An unmasked close frame: a code, most significant byte first, and a reason of at most 123 bytes.
 std::string CloseFrame(uint16_t code, std::string_view reason) {

@@ -2,6 +2,7 @@
 // close frame; on an event stream how long to wait before coming back.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -23,7 +24,10 @@ FramesPtr Farewell(Encoding encoding, const CloseRow& row, std::string_view mess
 // For a browser's EventSource: how long it waits before it connects again.
 std::string RetryField(uint32_t ms);
 
-// A close frame with this code, and nothing before it; 1005: without a code.
+// RFC 6455, 7.4.1: a close frame that has no code.
+inline constexpr uint16_t kNoCode = 1005;
+
+// A close frame with this code, and nothing before it; kNoCode: without one.
 FramesPtr BareClose(uint16_t code);
 
 }  // namespace clarion::gateway

@@ -9,6 +9,7 @@
 #include <cerrno>
 
 #include "absl/container/flat_hash_map.h"
+#include "gateway/connection/farewell.h"
 
 namespace clarion::gateway {
 namespace {
@@ -18,7 +19,6 @@ constexpr size_t kGather = 64;  // buffers in one write
 constexpr size_t kIdleEntries = 4;
 constexpr uint8_t kOpcodeMask = 0x0F;
 constexpr uint8_t kCloseOpcode = 0x08;
-constexpr uint16_t kNoCode = 1005;  // RFC 6455, 7.4.1
 
 bool IsCloseFrame(const std::string& bytes) {
   return !bytes.empty() && (static_cast<uint8_t>(bytes[0]) & kOpcodeMask) == kCloseOpcode;
@@ -72,8 +72,14 @@ void FrameStream::DropUnsent() {
   queue_ = std::move(kept);
   head_ = 0;
   Recount();
-  dropped_bytes_ += before - queued_bytes_;
+  CountDropped(before);
   ReportQueued();
+}
+
+void FrameStream::CountDropped(size_t before) {
+  if (before == queued_bytes_) return;
+  dropped_bytes_ += before - queued_bytes_;
+  gap_ = std::min(gap_, written_bytes_ + queued_bytes_);
 }
 
 std::vector<Subscriber::TakenBack> FrameStream::TakeBack(
@@ -132,8 +138,7 @@ void FrameStream::Recount() {
 void FrameStream::Abort() {
   queue_.clear();
   head_ = 0;
-  dropped_bytes_ += queued_bytes_;
-  queued_bytes_ = 0;
+  CountDropped(std::exchange(queued_bytes_, 0));
   queued_frames_ = 0;
   ended_ = true;
   QueueWatch::Queue::unlink();

@@ -5,7 +5,9 @@
 // loop's turn all that waits leaves in one gathering write. Nothing follows a close frame.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <string>
 #include <utility>
@@ -14,7 +16,6 @@
 #include "absl/container/flat_hash_set.h"
 #include "boost/asio/associated_executor.hpp"
 #include "boost/asio/async_result.hpp"
-#include "boost/asio/basic_stream_socket.hpp"
 #include "boost/asio/buffers_iterator.hpp"
 #include "boost/asio/io_context.hpp"
 #include "boost/asio/ip/tcp.hpp"
@@ -24,12 +25,9 @@
 #include "gateway/connection/write_turn.h"
 #include "gateway/frames.h"
 #include "gateway/hub/hub.h"
+#include "gateway/loop_types.h"
 
 namespace clarion::gateway {
-
-// A socket whose executor is the loop itself: no type erasure, less memory.
-using Socket =
-    boost::asio::basic_stream_socket<boost::asio::ip::tcp, boost::asio::io_context::executor_type>;
 
 // On the loop's thread only. Lives inside Beast's stream, which the owner holds.
 class FrameStream final : public WriteTurn::Stream, private QueueWatch::Queue {
@@ -78,8 +76,9 @@ class FrameStream final : public WriteTurn::Stream, private QueueWatch::Queue {
   size_t queued_bytes() const override { return queued_bytes_; }
   // In the kernel and on the way. 0: the socket is closed.
   size_t kernel_bytes() const override;
-  // Taken by the kernel since the start.
-  uint64_t written_bytes() const { return written_bytes_; }
+  // Taken by the kernel since the start, up to what was dropped: what comes behind a gap does not
+  // say that all before it was sent.
+  uint64_t written_bytes() const { return std::min(written_bytes_, gap_); }
   // Written, waiting, or dropped unwritten by DropUnsent and Abort.
   uint64_t accepted_bytes() const { return written_bytes_ + queued_bytes_ + dropped_bytes_; }
   // Those that are not written whole, and the others of the same Queue() call.
@@ -127,6 +126,8 @@ class FrameStream final : public WriteTurn::Stream, private QueueWatch::Queue {
   // frames->count(): none.
   static size_t Cut(Waiting& waiting);
   void Recount();
+  // Of `before` queued bytes those that are not queued any more were the last.
+  void CountDropped(size_t before);
   void TakeFromBeast(std::string bytes);
   // Writes until the socket takes no more.
   void WriteWhatWaits();
@@ -143,6 +144,8 @@ class FrameStream final : public WriteTurn::Stream, private QueueWatch::Queue {
   size_t queued_bytes_ = 0;
   uint64_t written_bytes_ = 0;
   uint64_t dropped_bytes_ = 0;
+  // Where the first of them would have begun, as written_bytes_ counts.
+  uint64_t gap_ = std::numeric_limits<uint64_t>::max();
   size_t queued_frames_ = 0;
   size_t reported_bytes_ = 0;  // of queued_bytes_, what the gauge knows
   bool framed_ = false;

@@ -13,7 +13,7 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr size_t kMaxDepth = 34;  // a frame's, in a list, in an object
+constexpr size_t kMaxBodyDepth = 34;  // a frame's, in a list, in an object
 
 std::string ReadMessages(json::value& value, PageRequest& request) {
   if (!value.is_array()) return "messages must be a list";
@@ -79,7 +79,7 @@ std::string ReadObject(PageRequestKind kind, json::object& body, PageRequest& re
 
 std::string ParsePageRequest(PageRequestKind kind, std::string_view body, PageRequest& request) {
   json::parse_options options;
-  options.max_depth = kMaxDepth;
+  options.max_depth = kMaxBodyDepth;
   boost::system::error_code error;
   json::value root = json::parse({body.data(), body.size()}, error, {}, options);
   if (error) return "the body is not JSON: " + error.message();

@@ -101,8 +101,9 @@ void Poll::Send(FramesPtr frames, size_t first, FrameTag tag) {
   if (tag.known) return LookSoon();
   const std::string_view bytes = frames->bytes().substr(frames->begin(first));
   accepted_ += bytes.size();
+  // What answers a page's frames is small, and always has room.
   const bool fits = frames_.size() + bytes.size() <= context_.options.max_queued_bytes ||
-                    frames_.empty() || tag.source == 0;
+                    frames_.empty() || !tag.events;
   if (done_ == nullptr || !fits || cut_.contains(tag.source)) {
     auto& left_out = cut_[tag.source];
     if (tag.events && !left_out) left_out = frames->first_offset(first);
@@ -119,18 +120,22 @@ std::vector<Subscriber::TakenBack> Poll::TakeBack(const absl::flat_hash_set<uint
   for (const auto& [source, left_out] : cut_) {
     if (left_out && sources.contains(source)) taken.push_back({source, *left_out});
   }
-  accepted_ = frames_.size();
+  accepted_ = told_;
   return taken;
 }
 
 bool Poll::Full() const {
-  return frames_.size() >= context_.options.max_queued_bytes / 2 ||
-         frame_count_ >= context_.options.max_queued_events / 2;
+  return turned_away_ || frames_.size() >= context_.options.max_queued_bytes / 2 ||
+         frame_count_ >= context_.options.max_queued_events / 2 ||
+         (!frames_.empty() && context_.turn.queues().budget().tight());
 }
 
-bool Poll::HasRoom() const {
-  return done_ != nullptr && !Full() &&
-         (frames_.empty() || !context_.turn.queues().budget().tight());
+bool Poll::HasRoom() {
+  if (done_ == nullptr) return false;
+  if (!Full()) return true;
+  turned_away_ = true;
+  LookSoon();
+  return false;
 }
 
 void Poll::Count(size_t bytes) {
@@ -155,8 +160,8 @@ void Poll::Look() {
   const Clock::time_point now = Clock::now();
   const bool settled = !in_hub() || context_.hub->Settled(this);
   const bool said = frame_count_ > 0 || now >= answer_at_;
-  if (state() == State::kClosing || Full() || !cut_.empty() || (settled && said) ||
-      now >= answer_at_ + kPatience) {
+  const bool full = (Full() || !cut_.empty()) && (!in_hub() || context_.hub->Answered(this));
+  if (state() == State::kClosing || full || (settled && said) || now >= answer_at_ + kPatience) {
     Answer(AnswerOfFrames());
   }
 }
@@ -191,12 +196,14 @@ void Poll::SayLast(FramesPtr last_words) {
   LookSoon();
 }
 
-HttpResponse Poll::AnswerOfFrames() const {
-  std::string_view frames = frames_;
-  if (!frames.empty()) frames.remove_suffix(1);  // the comma behind the last
+HttpResponse Poll::AnswerOfFrames() {
+  std::string body = std::exchange(frames_, {});
+  told_ = body.size();
+  if (!body.empty()) body.pop_back();  // the comma behind the last
   const auto id = boost::json::serialize(boost::json::string_view(id_));
-  return Responder::Json(boost::beast::http::status::ok,
-                         Concat(R"({"connection_id":)", id, R"(,"frames":[)", frames, "]}"));
+  body.insert(0, Concat(R"({"connection_id":)", id, R"(,"frames":[)"));
+  body += "]}";
+  return Responder::Json(boost::beast::http::status::ok, std::move(body));
 }
 
 void Poll::Answer(HttpResponse response) {
@@ -211,7 +218,7 @@ void Poll::Answer(HttpResponse response) {
 void Poll::Written(bool whole) {
   Disarm();
   done_ = nullptr;
-  if (whole) written_ = frames_.size();
+  if (whole) written_ = told_;
   const bool fault = closed_as() != nullptr && closed_as()->code != CloseCode::kGoingAway &&
                      closed_as()->code != CloseCode::kNormal;
   if (fault || lease_ == std::chrono::milliseconds::zero()) return LeaveHub();

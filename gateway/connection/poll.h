@@ -2,8 +2,9 @@
 // place for the time of a lease; whichever gateway the next poll comes to goes on with it.
 //
 // A poll is answered as soon as there is something to tell its page: first with all there is of the
-// threads that it follows, up to the bounds of a connection's queue, later with what comes. What a
-// page said that it knows (its positions) it is not told again.
+// threads that it follows, up to the bounds of a connection's queue, later with what comes; in any
+// case once all that the page asked for is answered. What a page said that it knows (its positions)
+// it is not told again.
 #pragma once
 
 #include <cstdint>
@@ -17,12 +18,14 @@
 #include "absl/container/flat_hash_map.h"
 #include "gateway/connection/connection.h"
 #include "gateway/connection/page_request.h"
-#include "gateway/http/responder.h"
+#include "gateway/http/api.h"
 
 namespace clarion::gateway {
 
 // On the loop's thread only.
-class Poll final : public Connection, public std::enable_shared_from_this<Poll> {
+class Poll final : public Connection,
+                   public Api::Question,
+                   public std::enable_shared_from_this<Poll> {
  public:
   struct Request {
     std::string token;
@@ -31,8 +34,7 @@ class Poll final : public Connection, public std::enable_shared_from_this<Poll> 
   // It waits this long if the page does not say.
   static constexpr std::chrono::seconds kUsualWait{25};
 
-  // `done` is called once, unless Cancel is: not inside the call. Whoever gets the answer tells
-  // what became of it: Written.
+  // See Api::Ask.
   static std::shared_ptr<Poll> Start(ConnectionContext& context, Request request,
                                      std::function<void(HttpResponse)> done);
   // Only to hear that something came, which is read on another way: leaves no lease, and says
@@ -41,16 +43,14 @@ class Poll final : public Connection, public std::enable_shared_from_this<Poll> 
                                           std::function<void(HttpResponse)> done);
   ~Poll() override;
 
-  // The answer is in the socket; or it never will be.
-  void Written(bool whole);
-  // The page does not wait any more.
-  void Cancel() { Written(false); }
+  // Question.
+  void Written(bool whole) override;
 
   // Subscriber.
   using Subscriber::Send;
   void Send(FramesPtr frames, size_t first, FrameTag tag) override;
   std::vector<TakenBack> TakeBack(const absl::flat_hash_set<uint32_t>& sources) override;
-  bool HasRoom() const override;
+  bool HasRoom() override;
   Mark mark() const override { return {.written = written_, .queued = accepted_}; }
   void OnDone() override { LookSoon(); }
 
@@ -62,8 +62,9 @@ class Poll final : public Connection, public std::enable_shared_from_this<Poll> 
   void LookSoon();
   void Look();
   void Answer(HttpResponse response);
-  HttpResponse AnswerOfFrames() const;
-  // As much is in the answer as is asked for at once.
+  // Takes the frames.
+  HttpResponse AnswerOfFrames();
+  // No more is asked for than is in the answer.
   bool Full() const;
   void Count(size_t bytes);
 
@@ -75,7 +76,6 @@ class Poll final : public Connection, public std::enable_shared_from_this<Poll> 
   void SayLast(FramesPtr last_words) override;
   void ArmNext() override;
   void OnTimer(TimerWheel::Time now) override;
-  void Abort() override { Cancel(); }
 
   std::function<void(HttpResponse)> done_;
   std::string id_;
@@ -87,10 +87,12 @@ class Poll final : public Connection, public std::enable_shared_from_this<Poll> 
   absl::flat_hash_map<uint32_t, std::optional<Offset>> cut_;
   uint64_t accepted_ = 0;  // bytes, also of frames that did not fit
   uint64_t written_ = 0;
+  size_t told_ = 0;     // bytes of frames in the answer
   size_t counted_ = 0;  // of frames_, what the process knows
   Clock::time_point answer_at_;
   std::chrono::milliseconds lease_;
   bool resumed_ = false;
+  bool turned_away_ = false;  // HasRoom() said no, and nobody asks again
   bool looking_ = false;
   // Its page was not let in: an error instead of frames.
   std::unique_ptr<HttpResponse> refusal_;

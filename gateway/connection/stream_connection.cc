@@ -14,10 +14,6 @@ namespace {
 
 namespace asio = boost::asio;
 
-constexpr auto kUseTuple =
-    asio::as_tuple_t<asio::use_awaitable_t<asio::io_context::executor_type>>();
-
-constexpr size_t kDiscardBytes = 512;
 constexpr double kSilentHeartbeats = 2.5;
 
 Counter& CutOffs(const CloseRow& row) {
@@ -56,7 +52,7 @@ StreamConnection::~StreamConnection() {
   on_end_();
 }
 
-StreamConnection::Awaitable<void> StreamConnection::Finish(std::shared_ptr<StreamConnection> self) {
+Awaitable<void> StreamConnection::Finish(std::shared_ptr<StreamConnection> self) {
   // A peer that vanished hears nothing; one that was told why gets the chance to read it.
   if (self->state() == State::kClosing && self->stream().next_layer().is_open()) {
     co_await Linger(self);
@@ -66,7 +62,7 @@ StreamConnection::Awaitable<void> StreamConnection::Finish(std::shared_ptr<Strea
   self->stream().Abort();
 }
 
-StreamConnection::Awaitable<void> StreamConnection::Linger(std::shared_ptr<StreamConnection> self) {
+Awaitable<void> StreamConnection::Linger(std::shared_ptr<StreamConnection> self) {
   // Closing a socket with unread bytes resets it, and the peer may lose what it was told. So: send
   // all, say that was all, and read until the peer is done too or the wheel closes the socket.
   self->reader_done_ = true;
@@ -108,7 +104,7 @@ bool StreamConnection::RoomNow() const {
          (stream().drained() || !context_.turn.queues().budget().tight());
 }
 
-bool StreamConnection::HasRoom() const {
+bool StreamConnection::HasRoom() {
   if (RoomNow()) return true;
   wants_room_ = true;
   return false;

@@ -9,9 +9,9 @@
 #include <string_view>
 #include <vector>
 
-#include "boost/asio/awaitable.hpp"
 #include "gateway/connection/connection.h"
 #include "gateway/connection/frame_stream.h"
+#include "gateway/loop_types.h"
 
 namespace clarion::gateway {
 
@@ -23,14 +23,14 @@ class StreamConnection : public Connection,
   using Subscriber::Send;
   void Send(FramesPtr frames, size_t first, FrameTag tag) override;
   std::vector<TakenBack> TakeBack(const absl::flat_hash_set<uint32_t>& sources) override;
-  bool HasRoom() const override;
+  bool HasRoom() override;
   Mark mark() const override {
     return {.written = stream().written_bytes(), .queued = stream().accepted_bytes()};
   }
 
  protected:
-  template <class T>
-  using Awaitable = boost::asio::awaitable<T, boost::asio::io_context::executor_type>;
+  // What is read to be thrown away, at a time.
+  static constexpr size_t kDiscardBytes = 512;
 
   // `on_end` is called once, when everything of the connection is over.
   StreamConnection(ConnectionContext& context, v1::Transport transport, Encoding encoding,
@@ -62,7 +62,6 @@ class StreamConnection : public Connection,
   // TimerWheel::Entry.
   void OnTimer(TimerWheel::Time now) override;
   // ConnectionListHook.
-  void Abort() override { stream().Abort(); }
 
  private:
   // FrameStream::Owner.
@@ -84,7 +83,7 @@ class StreamConnection : public Connection,
   Clock::time_point ping_at_;
   Clock::time_point handshake_ends_at_;
   bool reader_done_ = false;
-  mutable bool wants_room_ = false;  // HasRoom() said no: tell the hub when there is
+  bool wants_room_ = false;  // HasRoom() said no: tell the hub when there is
 };
 
 }  // namespace clarion::gateway

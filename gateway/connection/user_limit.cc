@@ -4,16 +4,16 @@ namespace clarion::gateway {
 
 bool UserLimit::TryAcquire(const UserId& user) {
   MutexLock lock(mutex_);
-  size_t& connections = connections_[user];
-  if (connections >= max_per_user_) return false;
-  ++connections;
+  size_t& held = held_[user];
+  if (held >= max_per_user_) return false;
+  ++held;
   return true;
 }
 
 void UserLimit::Release(const UserId& user) {
   MutexLock lock(mutex_);
-  const auto found = connections_.find(user);
-  if (found != connections_.end() && --found->second == 0) connections_.erase(found);
+  const auto found = held_.find(user);
+  if (found != held_.end() && --found->second == 0) held_.erase(found);
 }
 
 }  // namespace clarion::gateway

@@ -21,12 +21,8 @@ namespace {
 namespace asio = boost::asio;
 namespace websocket = boost::beast::websocket;
 
-constexpr auto kUseTuple =
-    asio::as_tuple_t<asio::use_awaitable_t<asio::io_context::executor_type>>();
-
 // Most frames of a page fit; larger ones get a buffer for as long as they are read.
 constexpr size_t kIdleBufferBytes = 128;
-constexpr size_t kDiscardBytes = 512;
 
 }  // namespace
 
@@ -47,8 +43,8 @@ WebSocket::WebSocket(ConnectionContext& context, Socket socket, Encoding encodin
       stream_(std::move(socket), context.turn, static_cast<FrameStream::Owner&>(*this)),
       handshake_share_(context.handshake_bytes) {}
 
-WebSocket::Awaitable<void> WebSocket::Run(std::shared_ptr<WebSocket> self,
-                                          std::unique_ptr<UpgradeRequest> request) {
+Awaitable<void> WebSocket::Run(std::shared_ptr<WebSocket> self,
+                               std::unique_ptr<UpgradeRequest> request) {
   self->ArmNext();
   try {
     const bool upgraded = co_await Upgrade(self, std::move(request));
@@ -67,8 +63,8 @@ WebSocket::Awaitable<void> WebSocket::Run(std::shared_ptr<WebSocket> self,
   co_await Finish(std::move(self));
 }
 
-WebSocket::Awaitable<bool> WebSocket::Upgrade(std::shared_ptr<WebSocket> self,
-                                              std::unique_ptr<UpgradeRequest> request) {
+Awaitable<bool> WebSocket::Upgrade(std::shared_ptr<WebSocket> self,
+                                   std::unique_ptr<UpgradeRequest> request) {
   const bool named = request->count(boost::beast::http::field::sec_websocket_protocol) > 0;
   const std::string_view protocol = named ? SubprotocolOf(self->encoding()) : std::string_view();
   self->stream_.set_option(

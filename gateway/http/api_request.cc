@@ -28,10 +28,6 @@ constexpr uint32_t kMaxRuns = 100;
 constexpr double kLongestWaitSeconds = 60;
 constexpr size_t kMaxPageTokenBytes = 1'024;
 
-std::string_view Std(boost::beast::string_view text) {
-  return {text.data(), text.size()};
-}
-
 HttpResponse BadRequest(std::string_view message) {
   return Responder::Error(http::status::bad_request, Reason::kContextInvalid, message);
 }
@@ -123,12 +119,13 @@ std::string ReadQuery(const urls::url_view& url, std::initializer_list<std::stri
 }
 
 bool WantsEventStream(const HttpRequest& request) {
-  return Std(request[http::field::accept]).find("text/event-stream") != std::string_view::npos;
+  return ToStdView(request[http::field::accept]).find("text/event-stream") !=
+         std::string_view::npos;
 }
 
 std::string TokenOf(const HttpRequest& request) {
   constexpr std::string_view kScheme = "bearer ";
-  const std::string_view value = Std(request[http::field::authorization]);
+  const std::string_view value = ToStdView(request[http::field::authorization]);
   if (value.size() < kScheme.size()) return "";
   for (size_t i = 0; i < kScheme.size(); ++i) {
     const char c = value[i] >= 'A' && value[i] <= 'Z' ? static_cast<char>(value[i] + 32) : value[i];
@@ -195,7 +192,7 @@ std::string ReadTarget(const urls::url_view& url, const HttpRequest& request, Ap
     return problem;
   }
   // A browser that comes back says how far it got; its URL still says where it began.
-  if (const std::string_view last = Std(request["Last-Event-ID"]); !last.empty()) {
+  if (const std::string_view last = ToStdView(request["Last-Event-ID"]); !last.empty()) {
     if (!ParsePosition(last, parsed.after)) return "Last-Event-ID must be EPOCH:OFFSET";
     parsed.from = v1::START_FROM_UNSPECIFIED;
   }

@@ -34,7 +34,7 @@ struct ApiRequest {
   std::string thread_id;
   std::string body;
 
-  // kEvents, kFollow. An epoch may be missing: of now.
+  // kEvents, kFollow. kEvents: an epoch may be missing: of now.
   std::optional<v1::Position> after;
   uint64_t before = 0;  // 0: not said
   uint32_t last_runs = 0;

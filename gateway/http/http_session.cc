@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <memory>
 #include <optional>
 #include <string>
@@ -31,11 +32,6 @@ namespace {
 namespace asio = boost::asio;
 namespace http = boost::beast::http;
 
-constexpr auto kUseTuple =
-    asio::as_tuple_t<asio::use_awaitable_t<asio::io_context::executor_type>>();
-template <class T>
-using Awaitable = asio::awaitable<T, asio::io_context::executor_type>;
-
 constexpr uint32_t kMaxHeaderBytes = 16 * 1024;
 // After the last answer the peer has this long to read it and leave.
 constexpr std::chrono::milliseconds kLinger{2'000};
@@ -48,8 +44,7 @@ using Timer = asio::basic_waitable_timer<std::chrono::steady_clock,
 
 class Session final : private TimerWheel::Entry {
  public:
-  Session(HttpContext& context, HttpSocket socket, Admission admission,
-          std::function<void()> on_end)
+  Session(HttpContext& context, Socket socket, Admission admission, std::function<void()> on_end)
       : context_(context),
         socket_(std::move(socket)),
         admission_(admission),
@@ -87,7 +82,7 @@ class Session final : private TimerWheel::Entry {
   }
 
   HttpContext& context_;
-  HttpSocket socket_;
+  Socket socket_;
   const Admission admission_;
   std::function<void()> on_end_;
   boost::beast::flat_buffer buffer_{kMaxHeaderBytes + 4096};
@@ -230,17 +225,18 @@ Awaitable<Session::Next> Session::Answer(Session* session, ApiRequest request, b
   };
   // Handlers that come late find it.
   const auto waiting = std::make_shared<Waiting>(session->context_.loop);
-  const std::unique_ptr<Api::Question> question =
+  const std::shared_ptr<Api::Question> question =
       session->context_.api.Ask(std::move(request), [waiting](HttpResponse response) {
         waiting->answer = std::move(response);
         waiting->wake.cancel();
       });
   // Readable: the next request, or the end.
-  session->socket_.async_wait(HttpSocket::wait_read, [waiting, session](const auto& error) {
+  session->socket_.async_wait(Socket::wait_read, [waiting, session](const auto& error) {
     if (error || waiting->answer) return;
     char byte = 0;
     const ssize_t got = ::recv(session->socket_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    if (got != 0) return;
+    const bool nothing_yet = got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR);
+    if (got > 0 || nothing_yet) return;
     waiting->gone = true;
     waiting->wake.cancel();
   });
@@ -249,7 +245,6 @@ Awaitable<Session::Next> Session::Answer(Session* session, ApiRequest request, b
   session->socket_.cancel(ignored);
   Next next = Next::kGone;
   if (waiting->answer) {
-    session->Give(session->context_.timeout);
     Responder::AllowOrigin(allow_origin, *waiting->answer);
     if (!keep_alive) waiting->answer->keep_alive(false);
     next = co_await Write(session, nullptr, *std::move(waiting->answer));
@@ -280,8 +275,14 @@ Awaitable<Session::Next> Session::Write(Session* session, const HttpRequest* req
   // HEAD: the header as it would be, no body.
   if (request != nullptr && request->method() == http::verb::head) response.body().clear();
   const bool keep = response.keep_alive();
-  const auto [error, bytes] = co_await http::async_write(session->socket_, response, kUseTuple);
-  if (error) co_return Next::kGone;
+  http::response_serializer<http::string_body> serializer(response);
+  // A slow peer has time as long as it takes something.
+  while (!serializer.is_done()) {
+    session->Give(session->context_.timeout);
+    const auto [error, bytes] =
+        co_await http::async_write_some(session->socket_, serializer, kUseTuple);
+    if (error) co_return Next::kGone;
+  }
   co_return keep ? Next::kRequest : Next::kLinger;
 }
 
@@ -289,7 +290,7 @@ Awaitable<Session::Next> Session::Write(Session* session, const HttpRequest* req
 Awaitable<void> Session::Linger(Session* session) {
   session->Give(kLinger);
   boost::system::error_code ignored;
-  session->socket_.shutdown(HttpSocket::shutdown_send, ignored);
+  session->socket_.shutdown(Socket::shutdown_send, ignored);
   std::array<char, 1024> discarded;
   for (;;) {
     const asio::mutable_buffer room(discarded.data(), discarded.size());
@@ -300,7 +301,7 @@ Awaitable<void> Session::Linger(Session* session) {
 
 }  // namespace
 
-void StartHttpSession(HttpContext& context, HttpSocket socket, Admission admission,
+void StartHttpSession(HttpContext& context, Socket socket, Admission admission,
                       std::function<void()> on_end) {
   auto session =
       std::make_unique<Session>(context, std::move(socket), admission, std::move(on_end));

@@ -34,10 +34,6 @@ constexpr std::string_view kContentSecurityPolicy =
 boost::beast::string_view Beast(std::string_view text) {
   return {text.data(), text.size()};
 }
-std::string_view Std(boost::beast::string_view text) {
-  return {text.data(), text.size()};
-}
-
 HttpResponse Make(http::status status, std::string_view type, std::string body) {
   HttpResponse response(status, 11);
   response.set(http::field::server, "clarion");
@@ -52,12 +48,12 @@ HttpResponse Make(http::status status, std::string_view type, std::string body) 
 }
 
 std::string_view PathOf(const HttpRequest& request) {
-  const std::string_view target = Std(request.target());
+  const std::string_view target = ToStdView(request.target());
   return target.substr(0, target.find('?'));
 }
 
 std::string_view QueryOf(const HttpRequest& request) {
-  const std::string_view target = Std(request.target());
+  const std::string_view target = ToStdView(request.target());
   const size_t mark = target.find('?');
   return mark == std::string_view::npos ? std::string_view() : target.substr(mark + 1);
 }
@@ -110,9 +106,9 @@ void Responder::AllowOrigin(std::string_view origin, HttpResponse& response) {
 }
 
 std::optional<std::string> Responder::AllowedOrigin(const HttpRequest& request) const {
-  const std::string_view origin = Std(request[http::field::origin]);
+  const std::string_view origin = ToStdView(request[http::field::origin]);
   if (origin.empty()) return std::string();
-  if (!options_.origins.Allows(origin, Std(request[http::field::host]))) return std::nullopt;
+  if (!options_.origins.Allows(origin, ToStdView(request[http::field::host]))) return std::nullopt;
   return std::string(origin);
 }
 
@@ -141,7 +137,7 @@ bool Responder::IsUpgrade(const HttpRequest& request) {
 
 std::optional<HttpResponse> Responder::RefuseUpgrade(const HttpRequest& request,
                                                      Encoding* encoding) const {
-  if (Std(request[http::field::sec_websocket_version]) != "13") {
+  if (ToStdView(request[http::field::sec_websocket_version]) != "13") {
     HttpResponse response = Error(http::status::upgrade_required, Reason::kContextInvalid,
                                   "only version 13 of WebSocket is served");
     response.set(http::field::sec_websocket_version, "13");
@@ -152,13 +148,13 @@ std::optional<HttpResponse> Responder::RefuseUpgrade(const HttpRequest& request,
     return Error(http::status::bad_request, Reason::kContextInvalid,
                  "Sec-WebSocket-Key must be 16 bytes in base64");
   }
-  if (!options_.origins.Allows(Std(request[http::field::origin]),
-                               Std(request[http::field::host]))) {
+  if (!options_.origins.Allows(ToStdView(request[http::field::origin]),
+                               ToStdView(request[http::field::host]))) {
     return Error(http::status::forbidden, Reason::kPermissionDenied,
                  "this page's origin may not open a stream (--allowed-origin)");
   }
   const std::optional<Encoding> negotiated =
-      NegotiateSubprotocol(Std(request[http::field::sec_websocket_protocol]));
+      NegotiateSubprotocol(ToStdView(request[http::field::sec_websocket_protocol]));
   if (!negotiated) {
     return Error(http::status::bad_request, Reason::kContextInvalid,
                  "the subprotocols are clarion.v1.json and clarion.v1.proto");
@@ -186,7 +182,7 @@ HttpResponse Responder::Respond(const HttpRequest& request, From from,
   }
   if (path == kHealthPath) return Make(http::status::ok, "text/plain; charset=utf-8", "ok\n");
   if (path == kDevTokenPath && options_.dev && from == From::kLoopback &&
-      HostIsLoopback(Std(request[http::field::host]))) {
+      HostIsLoopback(ToStdView(request[http::field::host]))) {
     return DevToken(request, QueryOf(request), now);
   }
   return File(request, path);
@@ -197,7 +193,7 @@ HttpResponse Responder::File(const HttpRequest& request, std::string_view path) 
   if (file == nullptr) {
     return Error(http::status::not_found, Reason::kNotFound, "there is nothing at this path");
   }
-  const bool known = Std(request[http::field::if_none_match]) == file->etag;
+  const bool known = ToStdView(request[http::field::if_none_match]) == file->etag;
   HttpResponse response = Make(known ? http::status::not_modified : http::status::ok, file->type,
                                known ? std::string() : file->content);
   response.set(http::field::etag, file->etag);

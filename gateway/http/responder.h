@@ -29,6 +29,10 @@ namespace clarion::gateway {
 using HttpRequest = boost::beast::http::request<boost::beast::http::empty_body>;
 using HttpResponse = boost::beast::http::response<boost::beast::http::string_body>;
 
+inline std::string_view ToStdView(boost::beast::string_view text) {
+  return {text.data(), text.size()};
+}
+
 inline constexpr std::string_view kStreamPath = "/v1/stream";
 
 struct ResponderOptions {

@@ -124,6 +124,7 @@ void HubImpl::OnOverflow(Subscriber* subscriber) {
     const auto first = taken.find(subscription->source);
     if (first == taken.end()) continue;
     subscription->join.Rewind(first->second);
+    subscription->unwritten_until = 0;   // what it would say was written may never be
     subscription->page_pending = false;  // it is of another place
     puller_.Enqueue(*subscription);
   }
@@ -143,19 +144,28 @@ void HubImpl::BeginDrain() {
   Say(std::move(message));
 }
 
-bool HubImpl::Settled(const Subscriber* subscriber) const {
+bool HubImpl::Answered(const Subscriber* subscriber) const {
   const HubConnection* connection = Find(subscriber);
   if (connection == nullptr) return true;
   if (!connection->acks.empty()) return false;
   if (connection->all != nullptr && connection->all->asked != 0) return false;
-  const auto settled = [](const Subscription* subscription) {
-    if (subscription->queries > 0) return false;
+  return absl::c_all_of(connection->subscriptions, [](const Subscription* subscription) {
+    const Request* const request = subscription->request.get();
+    const bool asks = request != nullptr && !request->claim_told && !request->set_aside;
+    return !asks && subscription->queries == 0;
+  });
+}
+
+bool HubImpl::Settled(const Subscriber* subscriber) const {
+  if (!Answered(subscriber)) return false;
+  const HubConnection* connection = Find(subscriber);
+  if (connection == nullptr) return true;
+  return absl::c_all_of(connection->subscriptions, [](const Subscription* subscription) {
     const Request* const request = subscription->request.get();
     return subscription->join.state() == Join::State::kAttached ||
            subscription->join.state() == Join::State::kClaim ||
-           (request != nullptr && request->resting);
-  };
-  return std::all_of(connection->subscriptions.begin(), connection->subscriptions.end(), settled);
+           (request != nullptr && request->set_aside);
+  });
 }
 
 bool HubImpl::FollowsOpenRun(const Subscriber* subscriber) const {
@@ -304,7 +314,8 @@ void HubImpl::OnPulled(Feed& feed, const Feed::Ticket& ticket, const Chunk& page
 
 void HubImpl::OnUnreadable(Subscription& subscription, const absl::Status& status) {
   SayUnsubscribe(subscription.id);
-  EndOrRest(subscription, NameOf(ReasonOf(status).value_or(Reason::kLogUnavailable)), Text(status));
+  EndOrSetAside(subscription, NameOf(ReasonOf(status).value_or(Reason::kLogUnavailable)),
+                Text(status));
 }
 
 // Those that replay have pages of their own.

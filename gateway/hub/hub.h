@@ -57,7 +57,7 @@ class Subscriber {
   virtual std::vector<TakenBack> TakeBack(const absl::flat_hash_set<uint32_t>& sources) = 0;
   // There is room for a page of replay (the queue is below half its bound). When that becomes true
   // again the connection calls Hub::OnRoom.
-  virtual bool HasRoom() const = 0;
+  virtual bool HasRoom() = 0;
   // How much was written to the socket since the start, and how much will have been when all that
   // waits now is: in bytes.
   struct Mark {
@@ -165,6 +165,8 @@ class Hub : public link::LinkSink {
   // Everything that the connection asked for is answered, and all there is of what it follows was
   // sent. What changes that is a frame, or OnDone.
   virtual bool Settled(const Subscriber* subscriber) const = 0;
+  // The first half of that.
+  virtual bool Answered(const Subscriber* subscriber) const = 0;
   virtual void Unsubscribe(Subscriber* subscriber, const v1::Unsubscribe& unsubscribe,
                            const std::string& request_id) = 0;
   virtual void Ack(Subscriber* subscriber, const v1::Ack& ack, const std::string& request_id) = 0;

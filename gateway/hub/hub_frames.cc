@@ -84,7 +84,7 @@ void HubImpl::ResumeAll(Subscriber* subscriber, bool full) {
 void HubImpl::SubscribeAgain(Subscription& subscription, std::string request_id, StartAt start) {
   Request* request = subscription.request.get();
   const Join::State state = subscription.join.state();
-  const bool under_way = request != nullptr && !request->claim_told && !request->resting;
+  const bool under_way = request != nullptr && !request->claim_told && !request->set_aside;
   if (under_way && state == Join::State::kWaiting) {
     if (request->later.size() >= kMaxLater) {
       return SendError(
@@ -94,7 +94,7 @@ void HubImpl::SubscribeAgain(Subscription& subscription, std::string request_id,
     request->later.push_back({std::move(request_id), std::move(start)});
     return;
   }
-  if (request != nullptr && request->resting && start.in_place() && !subscription.join.told()) {
+  if (request != nullptr && request->set_aside && start.in_place() && !subscription.join.told()) {
     return AskAgain(subscription, std::move(request_id), std::move(request->start));
   }
   if (request != nullptr && request->claim_told && start.in_place()) {
@@ -244,7 +244,7 @@ void HubImpl::Ack(Subscriber* subscriber, const v1::Ack& ack, const std::string&
         subscriber, Reason::kGatewayUnavailable,
         {"the service cannot be reached; ack again later", request_id, ack.thread_id()});
   }
-  if (subscription->request != nullptr && subscription->request->resting) {
+  if (subscription->request != nullptr && subscription->request->set_aside) {
     return SendError(
         subscriber, Reason::kLogUnavailable,
         {"the thread is not to be had for now; ack again later", request_id, ack.thread_id()});
@@ -303,10 +303,10 @@ void HubImpl::ExpireAnswers() {
     // A claim has had its answer.
     const bool unanswered = !subscription.join.told() &&
                             subscription.join.state() == Join::State::kWaiting &&
-                            !subscription.request->claim_told && !subscription.request->resting;
+                            !subscription.request->claim_told && !subscription.request->set_aside;
     if (!unanswered) continue;
     SayUnsubscribe(id);
-    EndOrRest(subscription, NameOf(Reason::kGatewayUnavailable), "the service does not answer");
+    EndOrSetAside(subscription, NameOf(Reason::kGatewayUnavailable), "the service does not answer");
   }
   if (waiting_longer_.empty()) return;
   waiting_armed_ = true;
@@ -334,8 +334,8 @@ std::vector<std::string> HubImpl::TakeAsked(Subscription& subscription) {
   return asked;
 }
 
-void HubImpl::EndOrRest(Subscription& subscription, std::string_view code,
-                        std::string_view message) {
+void HubImpl::EndOrSetAside(Subscription& subscription, std::string_view code,
+                            std::string_view message) {
   const std::optional<Reason> reason = ReasonFromName(code);
   const bool later = reason.has_value() && RowOf(*reason).retry == Retry::kLater;
   const bool told = subscription.join.told() ||
@@ -350,30 +350,30 @@ void HubImpl::EndOrRest(Subscription& subscription, std::string_view code,
   }
   if (subscription.request == nullptr) subscription.request = std::make_unique<Request>();
   AnswerBinds(*subscription.request, v1::BIND_OUTCOME_UNSPECIFIED);
-  subscription.request->resting = true;
+  subscription.request->set_aside = true;
   for (const std::string& id : TakeAsked(subscription)) {
     SendError(subscription.subscriber(), code, {message, id, subscription.feed->thread().str()});
   }
-  resting_.emplace_back(&subscription);
-  if (resting_armed_) return;
-  resting_armed_ = true;
-  options_.after(rest_, [this, alive = alive_] {
-    if (*alive) AskRested();
+  set_aside_.emplace_back(&subscription);
+  if (set_aside_armed_) return;
+  set_aside_armed_ = true;
+  options_.after(pause_, [this, alive = alive_] {
+    if (*alive) AskSetAside();
   });
-  rest_ = std::min(rest_ * 2, kLongestRest);
+  pause_ = std::min(pause_ * 2, kLongestPause);
 }
 
-void HubImpl::AskRested() {
-  resting_armed_ = false;
-  for (const SubscriptionPtr& subscription : std::exchange(resting_, {})) {
+void HubImpl::AskSetAside() {
+  set_aside_armed_ = false;
+  for (const SubscriptionPtr& subscription : std::exchange(set_aside_, {})) {
     // While the link is down it goes on resting: all are asked for when it comes up.
-    if (!subscription->ended() && up_) rested_.push_back(subscription);
+    if (!subscription->ended() && up_) due_again_.push_back(subscription);
   }
   Restore();
 }
 
-void HubImpl::AskRested(Subscription& subscription) {
-  if (subscription.request == nullptr || !std::exchange(subscription.request->resting, false))
+void HubImpl::AskSetAside(Subscription& subscription) {
+  if (subscription.request == nullptr || !std::exchange(subscription.request->set_aside, false))
     return;
   Rename(subscription);
   AwaitAnswer(subscription.id);

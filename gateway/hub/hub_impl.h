@@ -42,6 +42,7 @@ class HubImpl final : public Hub, private PullHandler {
   void Resume(Subscriber* subscriber, const Resumption& resumption) override;
   void ResumeAll(Subscriber* subscriber, bool full) override;
   bool Settled(const Subscriber* subscriber) const override;
+  bool Answered(const Subscriber* subscriber) const override;
   void Report(v1::CanaryReport report) override;
   uint64_t replay_pages() const override { return puller_.pages(); }
   absl::Status attached() const override { return attached_; }
@@ -94,8 +95,8 @@ class HubImpl final : public Hub, private PullHandler {
     std::string_view thread;
   };
 
-  static constexpr std::chrono::milliseconds kFirstRest{1'000};
-  static constexpr std::chrono::milliseconds kLongestRest{60'000};
+  static constexpr std::chrono::milliseconds kFirstPause{1'000};
+  static constexpr std::chrono::milliseconds kLongestPause{60'000};
   // None of those that are restored was answered for so long: they hold up the others no longer.
   static constexpr std::chrono::milliseconds kRestoreWait{5'000};
 
@@ -140,9 +141,9 @@ class HubImpl final : public Hub, private PullHandler {
   // was confirmed, or told to be a claim, once: its page did not ask just now, and would not know
   // that it has to. Except a thread by name that a limit of its user's keeps out: resting, it would
   // wait for others to leave.
-  void EndOrRest(Subscription& subscription, std::string_view code, std::string_view message);
-  void AskRested();
-  void AskRested(Subscription& subscription);
+  void EndOrSetAside(Subscription& subscription, std::string_view code, std::string_view message);
+  void AskSetAside();
+  void AskSetAside(Subscription& subscription);
   // Gives it a new id towards the service; returns the old one.
   uint64_t Rename(Subscription& subscription);
   // Moves out the ids of the page's frames that wait for it, at least one.
@@ -206,13 +207,13 @@ class HubImpl final : public Hub, private PullHandler {
   std::vector<uint64_t> waiting_longer_;
   bool waiting_armed_ = false;
   // All are asked for together, after a while that grows until one like them starts.
-  std::vector<SubscriptionPtr> resting_;
-  bool resting_armed_ = false;
-  std::chrono::milliseconds rest_ = kFirstRest;
+  std::vector<SubscriptionPtr> set_aside_;
+  bool set_aside_armed_ = false;
+  std::chrono::milliseconds pause_ = kFirstPause;
   // To be restored: connections, not opened yet unless they are others by now; then subscriptions
   // that have rested.
   std::vector<Subscriber*> unopened_;
-  std::vector<SubscriptionPtr> rested_;
+  std::vector<SubscriptionPtr> due_again_;
   // What was said of them and is not answered, by subscription_id.
   absl::flat_hash_set<uint64_t> restoring_;
   bool restore_armed_ = false;

@@ -13,6 +13,8 @@ namespace {
 
 // Adjacent live messages of a thread become one up to here: one write to each socket.
 constexpr size_t kMaxMergedEvents = 1'024;
+// What one frame may name; further ones name threads that are followed by then.
+constexpr uint32_t kMaxNamed = 1'024;
 
 google::protobuf::Timestamp ToProto(std::chrono::system_clock::time_point time) {
   const auto since = time.time_since_epoch();
@@ -64,15 +66,15 @@ void HubImpl::Restore() {
       HubConnection* const connection = Find(unopened_.back());
       unopened_.pop_back();
       if (connection != nullptr && !connection->opened) Restore(*connection);
-    } else if (!rested_.empty()) {
-      const SubscriptionPtr subscription = std::move(rested_.back());
-      rested_.pop_back();
-      if (!subscription->ended()) AskRested(*subscription);
+    } else if (!due_again_.empty()) {
+      const SubscriptionPtr subscription = std::move(due_again_.back());
+      due_again_.pop_back();
+      if (!subscription->ended()) AskSetAside(*subscription);
     } else {
       return;
     }
   }
-  const bool more = !unopened_.empty() || !rested_.empty();
+  const bool more = !unopened_.empty() || !due_again_.empty();
   if (!more || std::exchange(restore_armed_, true)) return;
   answered_ = false;
   options_.after(kRestoreWait, [this, alive = alive_] {
@@ -88,7 +90,7 @@ void HubImpl::Restore(HubConnection& connection) {
   }
   for (Subscription* subscription : connection.subscriptions) {
     const bool rested =
-        subscription->request != nullptr && std::exchange(subscription->request->resting, false);
+        subscription->request != nullptr && std::exchange(subscription->request->set_aside, false);
     if (rested) AwaitAnswer(subscription->id);
     restoring_.insert(subscription->id);
     SaySubscribe(*subscription);
@@ -111,7 +113,7 @@ void HubImpl::OnDown(const absl::Status& status) {
   attached_ = status;
   user_pages_ = false;
   unopened_.clear();
-  rested_.clear();
+  due_again_.clear();
   restoring_.clear();
   for (const auto& [subscriber, connection] : connections_) connection->opened = false;
   if (ReasonOf(status) == Reason::kGatewayDisplaced) SendAway();
@@ -232,7 +234,7 @@ void HubImpl::OnStarted(const v1::SubscriptionStarted& started) {
   const Cursor last{feed.Intern(name, newest_epoch_), Offset(started.last().offset())};
 
   subscription->page_pending = false;
-  if (subscription->by_all || subscription->join.told()) rest_ = kFirstRest;
+  if (subscription->by_all || subscription->join.told()) pause_ = kFirstPause;
   if (!subscription->join.told() && subscription->request != nullptr) {
     const StartAt& start = subscription->request->start;
     subscription->live = start.from == v1::START_FROM_LIVE;
@@ -286,6 +288,11 @@ void HubImpl::OnClaim(Subscription& subscription) {
   const bool known =
       std::exchange(request.resumed, false) && request.start.after->epoch.str().empty();
   subscription.Send(frame, known);
+  if (subscription.by_all) {
+    // It is none of the user's: nothing is waited for, and no slot is held.
+    SayUnsubscribe(subscription.id);
+    return Remove(subscription);
+  }
   for (Request::Later& later : std::exchange(request.later, {})) {
     SubscribeAgain(subscription, std::move(later.id), std::move(later.start));
   }
@@ -309,7 +316,7 @@ void HubImpl::OnRefused(const v1::SubscriptionRefused& refused) {
   const bool told = subscription.join.told() ||
                     (subscription.request != nullptr && subscription.request->resumed);
   if (refused.has_missed() && told) subscription.OnMissed(refused.missed());
-  EndOrRest(subscription, refused.reason(), refused.message());
+  EndOrSetAside(subscription, refused.reason(), refused.message());
 }
 
 void HubImpl::OnAllSubscribed(const v1::AllSubscribed& subscribed) {
@@ -317,22 +324,40 @@ void HubImpl::OnAllSubscribed(const v1::AllSubscribed& subscribed) {
   const auto asked = all_asked_.extract(subscribed.subscription_id());
   if (asked.empty()) return;
   HubConnection& connection = *asked.mapped();
-  connection.all->asked = 0;
-  const bool known = std::exchange(connection.all->resumed, false);
+  AllThreads& all = *connection.all;
+  all.asked = 0;
+  const bool known = all.known = std::exchange(all.resumed, false);
   if (!subscribed.reason().empty())
     return EndAllWithError(connection, subscribed.reason(), subscribed.message());
-  for (const std::string& id : std::exchange(connection.all->requests, {})) {
+  for (const std::string& id : std::exchange(all.requests, {})) {
     v1::ServerFrame frame;
     frame.set_id(id);
     frame.mutable_subscribed()->set_all(true);
     connection.subscriber->Send(Frames::OfMessage(connection.subscriber->encoding(), frame), 0,
                                 {.known = known});
   }
+  for (auto& [thread, position] : std::exchange(all.positions, {})) {
+    if (FindSubscription(connection, thread.str()) != nullptr) continue;
+    if (all.named == kMaxNamed) {
+      SendError(connection.subscriber, Reason::kRateLimited,
+                {"subscribe {all} has named as many threads as it may", {}, thread.str()});
+      continue;
+    }
+    ++all.named;
+    Subscription& subscription = AddSubscription(connection, thread.str(), /*by_all=*/true);
+    subscription.full = all.full;
+    subscription.request->start.after = std::move(position);
+    subscription.request->tell_bound = true;
+    AwaitAnswer(subscription.id);
+    SaySubscribe(subscription);
+  }
 }
 
 void HubImpl::OnAllLimited(const v1::AllLimited& limited) {
   const auto found = connections_by_id_.find(limited.connection_id());
   if (found == connections_by_id_.end() || found->second->all == nullptr) return;
+  // A page that polls heard it when it began to follow all.
+  if (found->second->all->known) return found->second->subscriber->OnDone();
   SendError(found->second->subscriber, Reason::kRateLimited,
             {limited.message(), {}, limited.thread_id()});
 }
@@ -400,7 +425,7 @@ void HubImpl::OnBind(const v1::Bind& bind) {
     if (existing->join.running()) return SayBindResult(bind.bind_id(), v1::BIND_OUTCOME_CONFIRMED);
     if (existing->request == nullptr) existing->request = std::make_unique<Request>();
     existing->request->binds.push_back(bind.bind_id());
-    return AskRested(*existing);
+    return AskSetAside(*existing);
   }
   if (!bind.all() && connection.counted >= options_.subscriptions_per_connection) {
     return SayBindResult(bind.bind_id(), v1::BIND_OUTCOME_LIMIT);
@@ -410,10 +435,10 @@ void HubImpl::OnBind(const v1::Bind& bind) {
   connection.subscriber->Send(Frames::OfMessage(connection.subscriber->encoding(), frame), 0);
 
   Subscription& subscription = AddSubscription(connection, bind.thread_id(), bind.all());
-  subscription.full = bind.all() && connection.all->full;
   subscription.request->binds.push_back(bind.bind_id());
   subscription.request->start.from = v1::START_FROM_UNFINISHED;
   if (bind.all()) {
+    subscription.full = connection.all->full;
     auto position = connection.all->positions.extract(ThreadId(bind.thread_id()));
     if (!position.empty()) subscription.request->start = {.after = std::move(position.mapped())};
   }

@@ -45,6 +45,9 @@ class HubPollTest : public HubTest {
   void End() {
     hub_->BeginRest(&page_);
     page_.drained = true;
+    BeGone();
+  }
+  void BeGone() {
     hub_->Rest(&page_, seconds(30));
     HubTest::Rest();
   }
@@ -106,15 +109,64 @@ TEST_F(HubPollTest, TheServiceHearsWhatWasWrittenAndThenThatItRests) {
   page_.drained = false;
   link_.Append("t", 2);
   Resume("e1", 0);
+  // An event that came since the service was last told waits too.
+  timers_.Advance(seconds(1));
+  link_.Append("t", 1);
+  HubTest::Rest();
   hub_->BeginRest(&page_);
+  page_.written = page_.sent_bytes;
   link_.Append("t", 1);  // comes too late for the answer
   HubTest::Rest();
-  page_.written = page_.sent_bytes / 2;
   heard_.clear();
-  End();
+  BeGone();
   ASSERT_EQ(heard_.size(), 2u);
-  EXPECT_EQ(heard_[0].events_sent().threads(0).from_offset(), 1u);
+  const v1::SentThread& sent = heard_[0].events_sent().threads(0);
+  EXPECT_EQ(sent.from_offset(), 1u);
+  EXPECT_EQ(sent.position().offset(), 3u);
   EXPECT_EQ(heard_[1].connection_closed().lease().seconds(), 30);
+}
+
+TEST_F(HubPollTest, ALimitOfAllThreadsIsToldOnce) {
+  Begin();
+  OpenPoll(&page_);
+  const auto limited = [&] {
+    v1::ServiceMessage message;
+    message.mutable_all_limited()->set_connection_id("c");
+    message.mutable_all_limited()->set_thread_id("t");
+    Tell(message);
+    HubTest::Rest();
+  };
+  v1::Subscribe all;
+  all.set_all(true);
+  hub_->Subscribe(&page_, all, "1");
+  HubTest::Rest();
+  limited();
+  EXPECT_THAT(Told(), ElementsAre("subscribed all #1", "error RATE_LIMITED t"));
+  End();
+  OpenPoll(&page_);
+  hub_->ResumeAll(&page_, /*full=*/false);
+  HubTest::Rest();
+  limited();
+  EXPECT_THAT(Told(), IsEmpty());
+}
+
+TEST_F(HubPollTest, WhatIsUnansweredAndWhatIsNotSentYetAreToldApart) {
+  Begin();
+  link_.Append("t", 2);
+  OpenPoll(&page_);
+  page_.room = false;
+  Subscribe("t");
+  EXPECT_FALSE(hub_->Answered(&page_));
+  HubTest::Rest();
+  EXPECT_THAT(Told(), ElementsAre("subscribed t e1 1..2 #1"));
+  EXPECT_TRUE(hub_->Answered(&page_));
+  EXPECT_FALSE(hub_->Settled(&page_)) << "its events wait";
+  v1::Ack ack;
+  ack.set_thread_id("t");
+  ack.set_epoch("e1");
+  ack.set_offset(1);
+  hub_->Ack(&page_, ack, "9");
+  EXPECT_FALSE(hub_->Answered(&page_));
 }
 
 TEST_F(HubPollTest, APageThatComesBackBeforeItHasGoneTakesThePlaceOfItself) {

@@ -156,6 +156,31 @@ TEST_F(HubReceiptsTest, WhatWasWrittenIsSaidAlsoWhileMoreWaits) {
   EXPECT_THAT(TakeSent(), ElementsAre("t e1:3"));
 }
 
+// By then so many bytes were written, but not these.
+TEST_F(HubReceiptsTest, WhatWasTakenBackIsSentOnceItIsWrittenAgain) {
+  BeginFollowing("t", 3);
+  timers_.Advance(milliseconds(200));
+  EXPECT_THAT(TakeSent(), ElementsAre("t e1:3"));
+  page_.holding = true;
+  page_.drained = false;
+  page_.written = page_.sent_bytes;
+  link_.Append("t", 3);
+  Rest();
+  timers_.Advance(milliseconds(200));
+  EXPECT_THAT(TakeSent(), IsEmpty());
+  const uint64_t queued = page_.sent_bytes;
+  hub_->OnOverflow(&page_);
+  Rest();
+  ASSERT_GT(page_.taken_back, 0);
+  ASSERT_GT(page_.sent_bytes, queued) << "they are sent again";
+  page_.written = queued;
+  timers_.Advance(milliseconds(200));
+  EXPECT_THAT(TakeSent(), IsEmpty());
+  page_.written = page_.sent_bytes;
+  timers_.Advance(milliseconds(200));
+  EXPECT_THAT(TakeSent(), ElementsAre("t e1:6"));
+}
+
 TEST_F(HubReceiptsTest, AThreadWithoutFollowersIsSaidNothingOf) {
   page_.drained = false;
   BeginFollowing("t", 3);

@@ -70,7 +70,7 @@ class FakeSubscriber : public Subscriber {
     }
   }
   size_t held() const { return held_.size(); }
-  bool HasRoom() const override {
+  bool HasRoom() override {
     ++asked_for_room;
     return room && (bound == 0 || queued < bound / 2);
   }
@@ -97,7 +97,7 @@ class FakeSubscriber : public Subscriber {
   size_t bound = 0;
   size_t queued = 0;
   size_t most_queued = 0;
-  mutable int asked_for_room = 0;
+  int asked_for_room = 0;
   int sends = 0;
   CloseCode closed = CloseCode::kNormal;
   // Everything but events, in order; events as `event`.

@@ -110,7 +110,9 @@ void SentReports::Run(Delay delay) {
 }
 
 void SentReports::Mark(Subscription& subscription) {
-  if (subscription.join.running()) WrittenUpTo(subscription);
+  if (!subscription.join.running()) return;
+  subscription.unwritten = subscription.join.position().offset;
+  subscription.unwritten_until = subscription.subscriber()->mark().queued;
 }
 
 void SentReports::Report(const std::vector<Subscription*>& subscriptions) {

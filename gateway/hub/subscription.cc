@@ -17,6 +17,11 @@ void Subscription::OnSubscribed(const Subscribed& subscribed) {
   if (subscribed.started != nullptr) sent_from = {};
   quiet = request != nullptr && request->resumed && !subscribed.missed &&
           GoesOn(request->start, subscribed);
+  if (request != nullptr && std::exchange(request->tell_bound, false)) {
+    v1::ServerFrame bound;
+    bound.mutable_bound()->set_thread_id(feed->thread().str());
+    Send(bound);
+  }
   v1::ServerFrame frame;
   if (request != nullptr) frame.set_id(std::exchange(request->id, {}));
   v1::Subscribed& said = *frame.mutable_subscribed();

@@ -25,14 +25,18 @@ class Subscription;
 struct AllThreads {
   // Where to begin in threads that the page knows; each is used once.
   absl::flat_hash_map<ThreadId, Position> positions;
+  // Threads that were asked for because the page knows them, ever.
+  uint32_t named = 0;
   // What the service has not answered yet; 0: nothing.
   uint64_t asked = 0;
   // Frames of the page that wait for that.
   std::vector<std::string> requests;
   // Threads that join by it are replayed in full.
   bool full = false;
-  // The page had been told `subscribed` {all} before: see Hub::ResumeAll.
+  // The page had been told `subscribed` {all} before: see Hub::ResumeAll. `known`: the service has
+  // answered since.
   bool resumed = false;
+  bool known = false;
 };
 
 // The subscriptions of one connection that want a page, in the order of their turns; see puller.h.
@@ -87,10 +91,12 @@ struct Request {
   uint64_t replaces = 0;
   // The answer `claim` was given; the thread may become the user's later.
   bool claim_told = false;
-  // Refused for now, and asked again later; see HubImpl::EndOrRest.
-  bool resting = false;
+  // Refused for now, and asked again later; see HubImpl::EndOrSetAside.
+  bool set_aside = false;
   // The page said where it stands: see Hub::Resume.
   bool resumed = false;
+  // The page hears `bound` first.
+  bool tell_bound = false;
   // More `subscribe` frames for the same thread, to be handled after the answer.
   struct Later {
     std::string id;

@@ -185,6 +185,8 @@ class PollingBrowser final : public HttpBrowser {
  private:
   Awaitable<void> Session() override {
     const json::array said = outbox_;
+    std::set<std::string> asks;
+    const bool asks_all = options().all && !told_all_ && !asked_all_;
     json::object body{{"history", options().history}, {"wait", 5}};
     json::array messages{{{"type", "connect"}, {"protocol", 1}}};
     json::array positions;
@@ -192,7 +194,7 @@ class PollingBrowser final : public HttpBrowser {
       std::lock_guard lock(mutex());
       if (!connection_id_.empty()) body["connection_id"] = connection_id_;
       if (told_all_) body["all"] = true;
-      if (options().all && !told_all_) {
+      if (asks_all) {
         messages.push_back({{"type", "subscribe"}, {"all", true}, {"history", options().history}});
       }
       for (const std::string& thread : told_) {
@@ -201,7 +203,9 @@ class PollingBrowser final : public HttpBrowser {
         positions.push_back({{"thread_id", thread}, {"epoch", view.epoch}, {"offset", view.last}});
       }
       for (const std::string& thread : options().threads) {
-        if (!told_.contains(thread)) messages.push_back(SubscribeFrame(thread));
+        if (told_.contains(thread) || asked_.contains(thread)) continue;
+        messages.push_back(SubscribeFrame(thread));
+        asks.insert(thread);
       }
     }
     for (const json::value& message : said) messages.push_back(message);
@@ -214,6 +218,9 @@ class PollingBrowser final : public HttpBrowser {
     if (!answer || answer->result() != http::status::ok) co_return;
     outbox_.erase(outbox_.begin(), outbox_.begin() + static_cast<ptrdiff_t>(said.size()));
     ComeBackAfter(std::chrono::milliseconds(1));
+    // It is answered, and not said again.
+    asked_.merge(asks);
+    asked_all_ = asked_all_ || asks_all;
     json::value value = json::parse(answer->body());
     connection_id_ = Text(value.as_object(), "connection_id");
     for (json::value& frame : value.as_object().at("frames").as_array()) {
@@ -228,14 +235,22 @@ class PollingBrowser final : public HttpBrowser {
     const std::string thread = Text(frame, "thread_id");
     if (type == "subscribed" && thread.empty()) told_all_ = true;
     if (type == "subscribed" && !thread.empty()) told_.insert(thread);
+    // Of all threads it is none any more.
+    if (frame.contains("claim") && options().all) told_.erase(thread);
     if (type == "error" && !thread.empty()) {
       if (Text(frame, "code") == "NOT_FOUND") told_.erase(thread);
+      asked_.erase(thread);
       ComeBackAfter(std::chrono::milliseconds(100));
+    } else if (type == "error" || type == "going_away") {
+      asked_.clear();
+      asked_all_ = false;
     }
   }
 
   std::string connection_id_;
+  std::set<std::string> asked_;
   std::set<std::string> told_;
+  bool asked_all_ = false;
   bool told_all_ = false;
 };
 
