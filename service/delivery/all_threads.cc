@@ -1,5 +1,6 @@
 // `subscribe` {all}: every thread of the connection's user is bound to it, those there are and
 // those that come.
+#include <algorithm>
 #include <utility>
 
 #include "proto/base/text.h"
@@ -11,6 +12,8 @@ namespace clarion::delivery {
 namespace {
 
 constexpr size_t kPage = 500;
+// A page that polls names where it stands in so many threads, and no more (stream.proto).
+constexpr size_t kMostPolled = 1'024;
 
 }  // namespace
 
@@ -71,11 +74,13 @@ void Core::OnListed(const ConnectionId& id, const UserId& user, uint64_t generat
 void Core::BindAll(Connection& connection, const ThreadId& thread) {
   AllThreads& all = *connection.all;
   if (all.bound.contains(thread)) return;
-  if (all.bound.size() >= options_.all_threads) {
+  const size_t most = connection.polling != nullptr ? std::min(options_.all_threads, kMostPolled)
+                                                    : options_.all_threads;
+  if (all.bound.size() >= most) {
     if (std::exchange(all.full, true)) return;
     const std::string text =
-        Concat("subscribe {all} follows ", options_.all_threads,
-               " threads and no more; the user has more, ", thread.str(), " is the first of them");
+        Concat("subscribe {all} follows ", most, " threads and no more; the user has more, ",
+               thread.str(), " is the first of them");
     LogFailure(MakeError(
         Reason::kRateLimited, text,
         {.user_id = connection.user.str(), .thread_id = thread.str(), .operation = "subscribe"}));

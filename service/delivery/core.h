@@ -255,7 +255,7 @@ class Core final : public log::Follower,
                        absl::StatusOr<log::ReadResult> result);
 
   // What browsers ask for (questions.cc).
-  void ListUserThreads(const v1::ListUserThreads& question, link::AskCallback done);
+  void ListUserThreads(const v1::ListThreadsRequest& question, link::AskCallback done);
   void PassFrames(v1::PassFrames question, link::AskCallback done);
 
   // What follows from a change.

@@ -14,7 +14,7 @@ bool IsUser(const std::string& id) {
   return ValidId(id) && id != kCanaryUser;
 }
 
-absl::Status Check(const v1::ListUserThreads& question) {
+absl::Status Check(const v1::ListThreadsRequest& question) {
   std::vector<FieldViolation> faults;
   if (!IsUser(question.user_id())) faults.push_back({"list_threads.user_id", "must be a user"});
   if (question.page_size() > kMaxThreadPage) {
@@ -35,7 +35,7 @@ absl::Status Check(const v1::PassFrames& question) {
 
 v1::AskResponse AnswerOf(const log::ThreadPage& page) {
   v1::AskResponse response;
-  v1::UserThreads& threads = *response.mutable_list_threads();
+  v1::ListThreadsResponse& threads = *response.mutable_list_threads();
   for (const log::ThreadState& state : page.threads) {
     if (Visible(state)) *threads.add_threads() = SummaryOf(state);
   }
@@ -68,7 +68,7 @@ void Core::Ask(v1::AskRequest request, link::AskCallback done) {
   }
 }
 
-void Core::ListUserThreads(const v1::ListUserThreads& question, link::AskCallback done) {
+void Core::ListUserThreads(const v1::ListThreadsRequest& question, link::AskCallback done) {
   if (absl::Status status = Check(question); !status.ok()) return done(std::move(status));
   const UserId user(question.user_id());
   log_->ListThreads(user, question.page_token(), ThreadPageSize(question.page_size()),

@@ -62,7 +62,7 @@ TEST_F(QuestionsTest, ListsTheThreadsOfTheUserAndNobodyElses) {
   Append("c", "bob", {"three"});
   const auto answer = Threads("ann");
   ASSERT_TRUE(answer->response.ok()) << answer->response.status();
-  const v1::UserThreads& threads = answer->response->list_threads();
+  const v1::ListThreadsResponse& threads = answer->response->list_threads();
   ASSERT_EQ(threads.threads_size(), 2);
   EXPECT_EQ(threads.threads(0).thread_id(), "a");
   EXPECT_EQ(threads.threads(0).user_id(), "ann");

@@ -157,7 +157,13 @@ void Core::OnReadBackwards(const std::shared_ptr<PageRead>& read,
   const size_t most_bytes = MostBytes(read->shape);
   read->page.last = result->last;
   back.floor = result->floor;
+  // The floor has passed what was read before: it is none of the page any more.
+  const auto drop_window = [&back] {
+    for (const auto& read_before : back.window) back.bytes -= read_before.event->bytes().size();
+    back.window.clear();
+  };
   for (const log::EventRun& run : result->runs) {
+    if (!back.window.empty() && back.window.back().offset.next() != run.first) drop_window();
     Offset offset = run.first;
     for (const EventPtr& event : run.events) {
       back.bytes += event->bytes().size();
@@ -173,6 +179,7 @@ void Core::OnReadBackwards(const std::shared_ptr<PageRead>& read,
   }
   back.full = back.full || back.bytes >= most_bytes;
   if (!result->runs.empty() && back.next <= back.last) return ReadOnBackwards(read);
+  if (!back.window.empty() && back.window.back().offset != back.last) drop_window();
   back.kept.insert(back.kept.begin(), back.window.begin(), back.window.end());
   back.window.clear();
   if (back.full || back.from <= back.floor || back.kept.size() >= MostEvents(read->shape)) {

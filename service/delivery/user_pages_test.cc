@@ -223,6 +223,35 @@ TEST_F(UserPagesTest, BeforeAnOffsetOverSeveralEpochsAndManyReads) {
   EXPECT_EQ(page->runs.front().first, Offset(271));
 }
 
+// Wherever in between the floor passes it.
+TEST_F(UserPagesTest, BeforeAnOffsetEachEventHasItsOwnOffsetThoughTheFloorRisesBetweenReads) {
+  size_t after_the_floor = 0;
+  for (int steps = 0; steps < 40; ++steps) {
+    const std::string thread = absl::StrCat("t", steps);
+    for (int i = 1; i <= 300; ++i) Append(thread, "ann", {absl::StrCat("event", 1000 + i)});
+    v1::ReadPageRequest request = Before(281);
+    request.set_thread_id(thread);
+    request.set_max_events(250);
+    request.set_max_bytes(500);
+    absl::StatusOr<link::Page> page;
+    delivery().ReadPage(request, [&](absl::StatusOr<link::Page> got) { page = std::move(got); });
+    for (int i = 0; i < steps; ++i) log_.Step();
+    log_.RaiseFloor(ThreadId(thread), Offset(200), log::FloorReason::kExpired, [](const auto&) {});
+    log_.RunAll();
+    ASSERT_TRUE(page.ok());
+    ASSERT_FALSE(page->runs.empty());
+    for (const link::Live& run : page->runs) {
+      uint64_t offset = run.first.value();
+      for (const EventPtr& event : run.events) {
+        ASSERT_EQ(event->json(), absl::StrCat("event", 1000 + offset++)) << steps;
+      }
+    }
+    EXPECT_EQ(page->runs.back().last(), Offset(280));
+    after_the_floor += page->runs.front().first >= Offset(200);
+  }
+  EXPECT_GT(after_the_floor, 0u);
+}
+
 TEST_F(UserPagesTest, BeforeAnOffsetInAnEpochThatEndsMeanwhileIsReadAgain) {
   Append("t", "ann", {"one", "two", "three"});
   absl::StatusOr<link::Page> page;
