@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "absl/status/statusor.h"
 #include "grpcpp/security/server_credentials.h"
@@ -18,6 +19,9 @@ struct CheckedOptions {
   std::string log_path;
   std::shared_ptr<grpc::ServerCredentials> credentials;
 };
+
+// What is wrong with a flag.
+absl::Status Mistake(std::string_view flag, std::string_view what);
 
 // The error is one sentence that names the flag to mend.
 absl::StatusOr<CheckedOptions> CheckOptions(const ServiceOptions& options);

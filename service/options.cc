@@ -17,10 +17,6 @@ constexpr uint64_t kMostRetentionHours = 876'000;
 constexpr uint64_t kMostTombstoneDays = 36'500;
 constexpr uint64_t kMostPurgeMinutes = 1'440;
 
-absl::Status Mistake(std::string_view flag, std::string_view what) {
-  return absl::InvalidArgumentError(Concat(flag, ": ", what));
-}
-
 absl::Status CheckLimits(const ServiceOptions& options) {
   if (options.max_event_bytes < kLeastEventBytes || options.max_event_bytes > kMostEventBytes) {
     return Mistake("--max-event-bytes", "must be 1024 to 1048576");
@@ -88,6 +84,10 @@ absl::Status CheckExposure(const ServiceOptions& options, const CheckedOptions& 
 }
 
 }  // namespace
+
+absl::Status Mistake(std::string_view flag, std::string_view what) {
+  return absl::InvalidArgumentError(Concat(flag, ": ", what));
+}
 
 void ServiceOptions::AddFlags(Flags& flags) {
   flags.Add("--log-url", log_url, "Where events are kept: embedded:PATH");

@@ -40,10 +40,6 @@ constexpr std::chrono::seconds kCallPatience{5};
 // ... and peers may take to hear of it; one that waits for nothing may not look.
 constexpr std::chrono::seconds kPeerPatience{1};
 
-absl::Status Mistake(std::string_view flag, std::string_view what) {
-  return absl::InvalidArgumentError(Concat(flag, ": ", what));
-}
-
 std::string AddressOf(const HostPort& listen) {
   const bool v6 = listen.host.find(':') != std::string::npos;
   return v6 ? Concat("[", listen.host, "]:", listen.port) : Concat(listen.host, ":", listen.port);

@@ -20,7 +20,6 @@ constexpr std::string_view kDomain = "clarion";
 constexpr size_t kMaxMessageBytes = 1024;
 constexpr size_t kMaxContextBytes = 192;
 constexpr size_t kMaxDebugBytes = 1024;
-constexpr size_t kMaxViolations = 16;
 constexpr size_t kMaxFieldBytes = 96;
 constexpr size_t kMaxDescriptionBytes = 112;
 

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -41,7 +42,10 @@ struct FieldViolation {
 // for each part of the context), and bytes that are not UTF-8 are replaced.
 absl::Status MakeError(Reason reason, std::string_view message, const ErrorContext& context = {});
 
-// CONTEXT_INVALID with a BadRequest; at most 16 violations are kept. Requires at least one.
+// The first so many are kept.
+inline constexpr size_t kMaxViolations = 16;
+
+// CONTEXT_INVALID with a BadRequest; at most kMaxViolations are kept. Requires at least one.
 absl::Status MakeBadRequest(const std::vector<FieldViolation>& violations,
                             const ErrorContext& context = {});
 

@@ -7,13 +7,13 @@ namespace {
 
 constexpr size_t kFirst = v1::Event::kAgentStarted;
 
-constexpr bool RowsInOrder() {
+constexpr bool EventTypesInOrder() {
   for (size_t i = 0; i < kEventTypes.size(); ++i) {
     if (static_cast<size_t>(kEventTypes[i].payload) != kFirst + i) return false;
   }
   return true;
 }
-static_assert(RowsInOrder(), "one row for each field of Event.payload, in their order");
+static_assert(EventTypesInOrder(), "one row for each field of Event.payload, in their order");
 static_assert(kFirst + kEventTypes.size() - 1 == v1::Event::kCustom, "every payload has a row");
 
 }  // namespace

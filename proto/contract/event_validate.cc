@@ -23,7 +23,6 @@ constexpr int kMaxInterrupts = 64;
 constexpr int kMaxNames = 256;
 constexpr uint64_t kMaxInteger = (uint64_t{1} << 53) - 1;
 constexpr int64_t kMaxSeconds = 253402300799;  // the end of the year 9999
-constexpr size_t kMaxViolations = 16;
 
 bool IsLowerHex(std::string_view text) {
   return std::all_of(text.begin(), text.end(),

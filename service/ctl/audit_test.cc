@@ -34,7 +34,7 @@ struct FakeThread {
 };
 
 // Keeps its ledger as a service does, unless the test spoils it.
-class FakeService final : public v1::EventService::Service {
+class AuditService final : public v1::EventService::Service {
  public:
   std::map<std::string, FakeThread> threads;
   v1::LedgerCounts deleted;
@@ -130,7 +130,7 @@ class AuditTest : public testing::Test {
     return Ctl(arguments);
   }
 
-  FakeService service_;
+  AuditService service_;
 
  private:
   int port_ = 0;

@@ -9,7 +9,7 @@
 namespace clarion::ctl {
 namespace {
 
-constexpr char kExamples[] =
+constexpr char kCheckExamples[] =
     "Examples:\n"
     "  clarionctl check\n"
     "  clarionctl check --gateway edge-1 --gateway edge-2\n"
@@ -52,9 +52,9 @@ int Check(const Globals& globals, const CheckOptions& options) {
 
 void AddCheckCommand(Program& program) {
   auto options = std::make_shared<CheckOptions>();
-  CLI::App& app =
-      program.Add({"check", "Check that events reach browsers, over the real path.", kExamples},
-                  [&program, options] { return Check(program.globals(), *options); });
+  CLI::App& app = program.Add(
+      {"check", "Check that events reach browsers, over the real path.", kCheckExamples},
+      [&program, options] { return Check(program.globals(), *options); });
   app.add_option("--gateway", options->gateways, "A gateway that must be attached; may be repeated")
       ->type_name("ID")
       ->allow_extra_args(false);

@@ -23,7 +23,7 @@ constexpr char kUserExamples[] =
 // One call deletes up to a thousand threads.
 constexpr std::chrono::seconds kLonger{60};
 
-struct Options {
+struct EraseOptions {
   std::string thread;
   std::string user;
   bool yes = false;
@@ -33,7 +33,7 @@ int Refuse(const std::string& command) {
   return UsageError(command, "this cannot be undone: say --yes");
 }
 
-int DeleteThread(const Globals& globals, const Options& options) {
+int DeleteThread(const Globals& globals, const EraseOptions& options) {
   if (!options.yes) return Refuse("delete-thread");
   auto client = Client::Make(globals);
   if (!client.ok()) return ReportError(client.status(), globals);
@@ -53,7 +53,7 @@ int DeleteThread(const Globals& globals, const Options& options) {
   return kOk;
 }
 
-int DeleteUser(const Globals& globals, const Options& options) {
+int DeleteUser(const Globals& globals, const EraseOptions& options) {
   if (!options.yes) return Refuse("delete-user");
   auto client = Client::Make(globals);
   if (!client.ok()) return ReportError(client.status(), globals);
@@ -83,7 +83,7 @@ int DeleteUser(const Globals& globals, const Options& options) {
 }  // namespace
 
 void AddDeleteThreadCommand(Program& program) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<EraseOptions>();
   CLI::App& app =
       program.Add({"delete-thread", "Delete a thread for good.", kThreadExamples},
                   [&program, options] { return DeleteThread(program.globals(), *options); });
@@ -93,7 +93,7 @@ void AddDeleteThreadCommand(Program& program) {
 }
 
 void AddDeleteUserCommand(Program& program) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<EraseOptions>();
   CLI::App& app =
       program.Add({"delete-user", "Delete all threads of a user for good.", kUserExamples},
                   [&program, options] { return DeleteUser(program.globals(), *options); });

@@ -17,7 +17,7 @@
 namespace clarion::ctl {
 namespace {
 
-constexpr char kExamples[] =
+constexpr char kPublishExamples[] =
     "Examples:\n"
     "  clarionctl publish run.jsonl\n"
     "  my-agent | clarionctl publish --user ada --thread t1 --run r1 --agent finder -\n"
@@ -31,7 +31,7 @@ constexpr char kExamples[] =
     "repeating an event; when nothing was answered for --timeout, publishing ends (exit code 3).\n"
     "Give each event its event_id, and the whole command may be repeated, too.";
 
-struct Options {
+struct PublishOptions {
   std::string file = "-";
   EventDefaults defaults;
   std::string type;
@@ -41,7 +41,7 @@ struct Options {
 
 class Publisher {
  public:
-  Publisher(const Globals& globals, const Options& options, Client client)
+  Publisher(const Globals& globals, const PublishOptions& options, Client client)
       : globals_(globals),
         options_(options),
         client_(std::move(client)),
@@ -131,7 +131,7 @@ class Publisher {
   }
 
   const Globals& globals_;
-  const Options& options_;
+  const PublishOptions& options_;
   Client client_;
   PublishSession session_;
   uint64_t accepted_ = 0, duplicates_ = 0, failed_ = 0;
@@ -163,7 +163,7 @@ int PublishLines(Publisher& publisher, const Globals& globals, std::istream& in)
   std::_Exit(exit_code);  // the reader may be inside a read that never ends
 }
 
-int Publish(const Globals& globals, const Options& options) {
+int Publish(const Globals& globals, const PublishOptions& options) {
   auto client = Client::Make(globals);
   if (!client.ok()) return ReportError(client.status(), globals);
   if (options.type.empty() && !options.fields.empty()) {
@@ -186,10 +186,10 @@ int Publish(const Globals& globals, const Options& options) {
 }  // namespace
 
 void AddPublishCommand(Program& program) {
-  auto options = std::make_shared<Options>();
-  CLI::App& app =
-      program.Add({"publish", "Publish events: lines of JSON, or one from flags.", kExamples},
-                  [&program, options] { return Publish(program.globals(), *options); });
+  auto options = std::make_shared<PublishOptions>();
+  CLI::App& app = program.Add(
+      {"publish", "Publish events: lines of JSON, or one from flags.", kPublishExamples},
+      [&program, options] { return Publish(program.globals(), *options); });
   auto* file = app.add_option("FILE", options->file, "Lines of JSON; -: standard input")
                    ->capture_default_str();
   app.add_option("--user", options->defaults.user, "user_id of events that name none");

@@ -17,7 +17,7 @@
 namespace clarion::ctl {
 namespace {
 
-constexpr char kExamples[] =
+constexpr char kTailExamples[] =
     "Examples:\n"
     "  clarionctl tail t1 --secret-file token.secret --user ada\n"
     "  clarionctl tail t1 --token \"$TOKEN\" --from start --until-complete\n"
@@ -28,10 +28,10 @@ constexpr char kExamples[] =
     "was said that does not mean somebody is away), and at once (1) when the gateway says not to\n"
     "come back. Acknowledges nothing. Remarks go to standard error.";
 
-constexpr auto kFirstPause = std::chrono::milliseconds(100);
-constexpr auto kLongestPause = std::chrono::milliseconds(1000);
+constexpr auto kFirstTailPause = std::chrono::milliseconds(100);
+constexpr auto kLongestTailPause = std::chrono::milliseconds(1000);
 
-struct Options {
+struct TailOptions {
   TailStart start;
   std::string url = "ws://127.0.0.1:7710/v1/stream";
   std::string after;
@@ -42,7 +42,7 @@ struct Options {
 
 class Tail {
  public:
-  Tail(const Globals& globals, Options options, StreamUrl url)
+  Tail(const Globals& globals, TailOptions options, StreamUrl url)
       : globals_(globals),
         options_(std::move(options)),
         url_(std::move(url)),
@@ -50,7 +50,7 @@ class Tail {
 
   int Run() {
     auto give_up_at = Clock::now() + globals_.timeout();
-    auto pause = kFirstPause;
+    auto pause = kFirstTailPause;
     for (;;) {
       const auto token = Token();
       if (!token.ok()) return ReportError(token.status(), globals_);
@@ -58,7 +58,7 @@ class Tail {
       const SocketEnd end = RunSocket(url_, globals_, CallsWith(*token), give_up_at);
       if (state_.followed()) {
         give_up_at = Clock::now() + globals_.timeout();
-        pause = kFirstPause;
+        pause = kFirstTailPause;
       }
       const bool was_connected = state_.connected();
       const TailState::Ending said = state_.TakeEnding();
@@ -69,7 +69,7 @@ class Tail {
       if (Clock::now() + wait >= give_up_at) return GiveUp(what, said, was_connected);
       std::cerr << "clarionctl: " << what << "; again in " << wait.count() << " ms\n";
       std::this_thread::sleep_for(wait);
-      pause = std::min(pause * 2, kLongestPause);
+      pause = std::min(pause * 2, kLongestTailPause);
     }
   }
 
@@ -184,13 +184,13 @@ class Tail {
   }
 
   const Globals& globals_;
-  const Options options_;
+  const TailOptions options_;
   const StreamUrl url_;
   TailState state_;
   Stop stop_ = Stop::kNone;
 };
 
-int Run(const Globals& globals, Options& options) {
+int Run(const Globals& globals, TailOptions& options) {
   if (!options.after.empty()) {
     options.start.after = ParsePosition(options.after);
     if (!options.start.after) return UsageError("tail", "--after must be EPOCH:OFFSET");
@@ -207,8 +207,8 @@ int Run(const Globals& globals, Options& options) {
 }  // namespace
 
 void AddTailCommand(Program& program) {
-  auto options = std::make_shared<Options>();
-  CLI::App& app = program.Add({"tail", "Follow a thread as a browser does.", kExamples},
+  auto options = std::make_shared<TailOptions>();
+  CLI::App& app = program.Add({"tail", "Follow a thread as a browser does.", kTailExamples},
                               [&program, options] { return Run(program.globals(), *options); });
   app.add_option("THREAD", options->start.thread, "The thread")->required();
   app.add_option("--url", options->url, "The gateway's stream")

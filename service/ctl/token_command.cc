@@ -8,14 +8,14 @@
 namespace clarion::ctl {
 namespace {
 
-constexpr char kExamples[] =
+constexpr char kTokenExamples[] =
     "Examples:\n"
     "  clarionctl token --secret-file token.secret --user ada\n"
     "  clarionctl token --secret-file token.secret --user ada --ttl 60 --audience clarion\n"
     "The secret is the gateway's --token-secret. For development: in production, tokens come from\n"
     "your own sign-in.";
 
-struct Options {
+struct TokenOptions {
   TokenRequest request;
   int64_t ttl_seconds = 3600;
 };
@@ -23,9 +23,9 @@ struct Options {
 }  // namespace
 
 void AddTokenCommand(Program& program) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<TokenOptions>();
   CLI::App& app = program.Add(
-      {"token", "Print a development token for a user.", kExamples}, [&program, options] {
+      {"token", "Print a development token for a user.", kTokenExamples}, [&program, options] {
         options->request.ttl = std::chrono::seconds(options->ttl_seconds);
         const auto token = MakeToken(options->request, std::chrono::system_clock::now());
         if (!token.ok()) {

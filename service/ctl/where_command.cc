@@ -11,13 +11,13 @@
 namespace clarion::ctl {
 namespace {
 
-constexpr char kExamples[] =
+constexpr char kWhereExamples[] =
     "Examples:\n"
     "  clarionctl where e-123 --thread t1\n"
     "  clarionctl where e-123               in every thread, up to --max-threads of them\n"
     "An event_id is unique in its thread only, so a search may find several.";
 
-struct Options {
+struct WhereOptions {
   std::string event;
   std::string thread;
   uint64_t max_threads = 10'000;
@@ -56,7 +56,7 @@ v1::GetEventRequest RequestFor(const std::string& thread, const std::string& eve
   return request;
 }
 
-int Search(const Globals& globals, const Options& options, Client& client) {
+int Search(const Globals& globals, const WhereOptions& options, Client& client) {
   uint64_t searched = 0, found = 0;
   bool bounded = false;
   v1::ListThreadsRequest list;
@@ -85,7 +85,7 @@ int Search(const Globals& globals, const Options& options, Client& client) {
   return found > 0 ? kOk : kFailed;
 }
 
-int Where(const Globals& globals, const Options& options) {
+int Where(const Globals& globals, const WhereOptions& options) {
   auto client = Client::Make(globals);
   if (!client.ok()) return ReportError(client.status(), globals);
   if (options.thread.empty()) return Search(globals, options, *client);
@@ -98,8 +98,8 @@ int Where(const Globals& globals, const Options& options) {
 }  // namespace
 
 void AddWhereCommand(Program& program) {
-  auto options = std::make_shared<Options>();
-  CLI::App& app = program.Add({"where", "Say what became of one event.", kExamples},
+  auto options = std::make_shared<WhereOptions>();
+  CLI::App& app = program.Add({"where", "Say what became of one event.", kWhereExamples},
                               [&program, options] { return Where(program.globals(), *options); });
   app.add_option("EVENT_ID", options->event, "The event")->required();
   app.add_option("--thread", options->thread, "Its thread");

@@ -42,7 +42,7 @@ v1::Event Thought(const std::string& id, const std::string& text, bool is_final 
   event.mutable_agent_thinking()->set_is_final(is_final);
   return event;
 }
-v1::Event Progress(const std::string& id) {
+v1::Event Progressed(const std::string& id) {
   v1::Event event = Envelope(id);
   event.mutable_tool_progress()->set_tool_call_id("c");
   event.mutable_tool_progress()->set_progress(1);
@@ -95,7 +95,7 @@ TEST(CompactorTest, DeltasOfOneMessageBecomeOneEvent) {
 }
 
 TEST(CompactorTest, WhatIsAloneTravelsAsItIsStored) {
-  const log::EventRun run = Stored(1, {Said("1", "a"), Progress("2"), Said("3", "b")});
+  const log::EventRun run = Stored(1, {Said("1", "a"), Progressed("2"), Said("3", "b")});
   Compactor compactor(ThreadId("t"), {});
   compactor.Add(run);
   const std::vector<link::Live> page = compactor.Take();
@@ -105,8 +105,8 @@ TEST(CompactorTest, WhatIsAloneTravelsAsItIsStored) {
 }
 
 TEST(CompactorTest, AnythingElseEndsAGroup) {
-  EXPECT_THAT(Texts(Compact(
-                  {Said("1", "a"), Said("2", "b"), Progress("p"), Said("4", "c"), Said("5", "d")})),
+  EXPECT_THAT(Texts(Compact({Said("1", "a"), Said("2", "b"), Progressed("p"), Said("4", "c"),
+                             Said("5", "d")})),
               ElementsAre("ab x2", "p", "cd x2"));
   EXPECT_THAT(
       Texts(Compact({Said("1", "a"), Thought("2", "b"), Thought("3", "c"), Said("4", "d")})),
@@ -156,7 +156,7 @@ TEST(CompactorTest, AGroupGoesOnOverReads) {
   Compactor compactor(ThreadId("t"), {});
   EXPECT_TRUE(compactor.Add(Stored(1, {Said("1", "a"), Said("2", "b")})));
   EXPECT_EQ(compactor.next(), Offset(3));
-  EXPECT_TRUE(compactor.Add(Stored(3, {Said("3", "c"), Progress("p")})));
+  EXPECT_TRUE(compactor.Add(Stored(3, {Said("3", "c"), Progressed("p")})));
   EXPECT_EQ(compactor.merged(), 2u);
   EXPECT_THAT(Texts(compactor.Take()), ElementsAre("abc x3", "p"));
 }
@@ -216,17 +216,18 @@ TEST(CompactorTest, APageEndsWhereItsBytesEndAlsoInsideAGroup) {
 
 TEST(CompactorTest, APageEndsWhereItsEventsEndAndHoldsAtLeastOne) {
   Compactor few(ThreadId("t"), {.max_events = 2});
-  EXPECT_FALSE(few.Add(Stored(1, {Progress("1"), Said("2", "a"), Said("3", "b"), Progress("4")})));
+  EXPECT_FALSE(
+      few.Add(Stored(1, {Progressed("1"), Said("2", "a"), Said("3", "b"), Progressed("4")})));
   EXPECT_THAT(Texts(few.Take()), ElementsAre("1", "ab x2"));
   Compactor small(ThreadId("t"), {.max_bytes = 1});
-  EXPECT_FALSE(small.Add(Stored(1, {Progress("1"), Progress("2")})));
+  EXPECT_FALSE(small.Add(Stored(1, {Progressed("1"), Progressed("2")})));
   EXPECT_THAT(Texts(small.Take()), ElementsAre("1"));
 }
 
 TEST(CompactorTest, APageThatEndsBeforeARunHasNoneOfIt) {
   Compactor compactor(ThreadId("t"), {.max_events = 1});
-  EXPECT_TRUE(compactor.Add(Stored(1, {Progress("1")}, "e1")));
-  EXPECT_FALSE(compactor.Add(Stored(2, {Progress("2")}, "e2")));
+  EXPECT_TRUE(compactor.Add(Stored(1, {Progressed("1")}, "e1")));
+  EXPECT_FALSE(compactor.Add(Stored(2, {Progressed("2")}, "e2")));
   EXPECT_EQ(compactor.next(), Offset(2));
   const std::vector<link::Live> page = compactor.Take();
   ASSERT_EQ(page.size(), 1u);
@@ -252,7 +253,7 @@ TEST(CompactorTest, WhatIsNotWrittenAsItIsNowIsNotMerged) {
       EXPECT_LE(read->text.size(), cut);
     }
   }
-  EXPECT_FALSE(ReadProtoDelta(std::string_view(Encode(Progress("1"))->proto())).has_value());
+  EXPECT_FALSE(ReadProtoDelta(std::string_view(Encode(Progressed("1"))->proto())).has_value());
 }
 
 }  // namespace

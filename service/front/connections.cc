@@ -28,7 +28,7 @@ constexpr std::chrono::seconds kGrace{2};
 
 // One call of WatchConnections. Its queue is bounded; an overflow ends it: with BUFFER_OVERFLOW, or
 // CANCELLED for a caller that does not read at all.
-class Watch final : public WriteCall<v1::WatchConnectionsResponse> {
+class ConnectionsCall final : public WriteCall<v1::WatchConnectionsResponse> {
  public:
   using WriteCall::WriteCall;
 
@@ -37,8 +37,9 @@ class Watch final : public WriteCall<v1::WatchConnectionsResponse> {
     if (absl::Status status = Check(request, context()); !status.ok()) return End(status);
     // The caller learns that the watch stands when it does, also when there is nothing to tell yet.
     HoldMetadata();
-    Hold(core().delivery->WatchConnections(UserId(request.user_id()), ThreadId(request.thread_id()),
-                                           std::make_shared<Listener>(weak_self<Watch>())));
+    Hold(core().delivery->WatchConnections(
+        UserId(request.user_id()), ThreadId(request.thread_id()),
+        std::make_shared<Listener>(weak_self<ConnectionsCall>())));
     SendMetadata();
   }
 
@@ -46,7 +47,7 @@ class Watch final : public WriteCall<v1::WatchConnectionsResponse> {
   // What delivery holds: it must not keep the call alive, nor the other way round.
   class Listener : public delivery::ConnectionWatcher {
    public:
-    explicit Listener(std::weak_ptr<Watch> watch) : watch_(std::move(watch)) {}
+    explicit Listener(std::weak_ptr<ConnectionsCall> watch) : watch_(std::move(watch)) {}
     void OnChange(const v1::Connection& connection, bool snapshot) override {
       if (const auto watch = watch_.lock()) watch->OnChange(connection, snapshot);
     }
@@ -55,7 +56,7 @@ class Watch final : public WriteCall<v1::WatchConnectionsResponse> {
     }
 
    private:
-    const std::weak_ptr<Watch> watch_;
+    const std::weak_ptr<ConnectionsCall> watch_;
   };
 
   // One at a time.
@@ -77,7 +78,7 @@ class Watch final : public WriteCall<v1::WatchConnectionsResponse> {
     End(MakeError(Reason::kBufferOverflow,
                   Concat("the caller lags more than ", core().options.watch_queue,
                          " changes behind; watch again")));
-    core().scheduler->After(kGrace, [weak = weak_self<Watch>()] {
+    core().scheduler->After(kGrace, [weak = weak_self<ConnectionsCall>()] {
       if (const auto self = weak.lock()) self->CancelUnlessDone();
     });
   }
@@ -110,7 +111,7 @@ grpc::ServerUnaryReactor* GetConnections(Core& core, grpc::CallbackServerContext
 
 grpc::ServerWriteReactor<v1::WatchConnectionsResponse>* WatchConnections(
     Core& core, grpc::CallbackServerContext* context, const v1::WatchConnectionsRequest* request) {
-  auto watch = std::make_shared<Watch>(
+  auto watch = std::make_shared<ConnectionsCall>(
       core, context,
       CallFacts(*context, "WatchConnections").Context(request->user_id(), request->thread_id()));
   watch->Begin(*request);

@@ -13,7 +13,6 @@
 namespace clarion::front {
 namespace {
 
-constexpr uint32_t kMaxPage = 1000, kDefaultPage = 100;
 constexpr size_t kMaxPageToken = 1024;
 
 void Fill(const log::LedgerCounts& counts, v1::LedgerCounts* out) {

@@ -11,8 +11,6 @@
 namespace clarion::front {
 namespace {
 
-constexpr uint32_t kMaxPage = 1000, kDefaultPage = 100;
-
 uint32_t PageSize(uint32_t asked) {
   return asked == 0 ? kDefaultPage : asked;
 }

@@ -10,7 +10,6 @@
 namespace clarion::front {
 namespace {
 
-constexpr std::chrono::seconds kMaxReady{120}, kDefaultReady{10};
 constexpr std::chrono::seconds kMaxBind{30}, kDefaultBind{5};
 
 absl::Status Check(const v1::AwaitReadyRequest& request, const ErrorContext& context) {

@@ -36,7 +36,7 @@ std::optional<google::protobuf::Duration> TimeToAck(const absl::StatusOr<log::Re
 
 // One call of WatchReceipts. Of receipts that come while the event of the one before is looked up,
 // or while the caller does not read, the newest is told.
-class Watch final : public WriteCall<v1::WatchReceiptsResponse> {
+class ReceiptsCall final : public WriteCall<v1::WatchReceiptsResponse> {
  public:
   using WriteCall::WriteCall;
 
@@ -46,7 +46,8 @@ class Watch final : public WriteCall<v1::WatchReceiptsResponse> {
     thread_ = ThreadId(request.thread_id());
     user_ = UserId(request.user_id());
     HoldMetadata();
-    Hold(core().delivery->WatchReceipts(thread_, std::make_shared<Listener>(weak_self<Watch>())));
+    Hold(core().delivery->WatchReceipts(thread_,
+                                        std::make_shared<Listener>(weak_self<ReceiptsCall>())));
     SendMetadata();
   }
 
@@ -54,7 +55,7 @@ class Watch final : public WriteCall<v1::WatchReceiptsResponse> {
   // What delivery holds: it must not keep the call alive, nor the other way round.
   class Listener : public delivery::ReceiptWatcher {
    public:
-    explicit Listener(std::weak_ptr<Watch> watch) : watch_(std::move(watch)) {}
+    explicit Listener(std::weak_ptr<ReceiptsCall> watch) : watch_(std::move(watch)) {}
     void OnReceipt(const delivery::Receipt& receipt) override {
       if (const auto watch = watch_.lock()) watch->OnReceipt(receipt);
     }
@@ -63,7 +64,7 @@ class Watch final : public WriteCall<v1::WatchReceiptsResponse> {
     }
 
    private:
-    const std::weak_ptr<Watch> watch_;
+    const std::weak_ptr<ReceiptsCall> watch_;
   };
 
   void OnReceipt(const delivery::Receipt& receipt) {
@@ -94,7 +95,7 @@ class Watch final : public WriteCall<v1::WatchReceiptsResponse> {
                       .from = receipt->acknowledged,
                       .until = receipt->acknowledged,
                       .max_events = 1},
-                     [self = weak_self<Watch>().lock(), receipt = *receipt](auto read) {
+                     [self = weak_self<ReceiptsCall>().lock(), receipt = *receipt](auto read) {
                        self->Tell(receipt, TimeToAck(read, *receipt.at));
                        self->LookUpNext();
                      });
@@ -127,7 +128,7 @@ class Watch final : public WriteCall<v1::WatchReceiptsResponse> {
 
 grpc::ServerWriteReactor<v1::WatchReceiptsResponse>* WatchReceipts(
     Core& core, grpc::CallbackServerContext* context, const v1::WatchReceiptsRequest* request) {
-  auto watch = std::make_shared<Watch>(
+  auto watch = std::make_shared<ReceiptsCall>(
       core, context,
       CallFacts(*context, "WatchReceipts").Context(request->user_id(), request->thread_id()));
   watch->Begin(*request);

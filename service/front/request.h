@@ -19,6 +19,10 @@
 
 namespace clarion::front {
 
+// `page_size` of the calls that list, and the wait of those that wait for readiness.
+inline constexpr uint32_t kMaxPage = 1'000, kDefaultPage = 100;
+inline constexpr std::chrono::seconds kMaxReady{120}, kDefaultReady{10};
+
 class Fields {
  public:
   // No message in it holds a field that this version does not know.

@@ -12,8 +12,6 @@
 namespace clarion::front {
 namespace {
 
-constexpr std::chrono::seconds kMaxReady{120}, kDefaultReady{10};
-
 // What the request says of `agent_started` is judged as any event's fields are. The paths are those
 // of the request: `event.agent_started.input` is `input` here.
 void CheckStarted(const v1::StartRunRequest& request, std::vector<FieldViolation>* faults) {

@@ -10,7 +10,7 @@
 namespace clarion::log {
 namespace {
 
-constexpr uint8_t kVersion = 3;
+constexpr uint8_t kRecordVersion = 3;
 
 enum SectionFlag : uint8_t {
   kHasOwner = 1,
@@ -152,7 +152,7 @@ void JournalRecordWriter::Begin(const Ledger& ledger) {
   bytes_.clear();
   sections_ = 0;
   ByteWriter out(&bytes_);
-  out.Byte(kVersion);
+  out.Byte(kRecordVersion);
   WriteLedger(ledger, out);
 }
 
@@ -190,7 +190,7 @@ absl::Status ReadJournalRecord(
     std::string_view bytes, Ledger& ledger,
     const std::function<absl::Status(const ThreadId& thread, Effects& effects)>& section) {
   ByteReader in(bytes);
-  if (const uint8_t version = in.Byte(); version != kVersion) {
+  if (const uint8_t version = in.Byte(); version != kRecordVersion) {
     return absl::DataLossError(absl::StrCat("journal record of unknown version ", version));
   }
   ledger = ReadLedger(in);

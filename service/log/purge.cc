@@ -12,17 +12,12 @@ namespace clarion::log {
 namespace {
 
 // In the family `default`.
-constexpr std::string_view kPrefix = "purge ";
+constexpr std::string_view kPurgePrefix = "purge ";
 // More threads than this at once are taken as one range from the first to the last.
 constexpr size_t kMaxRanges = 64;
 
-absl::Status FromRocks(const rocksdb::Status& status) {
-  if (status.ok()) return absl::OkStatus();
-  return absl::UnavailableError(status.ToString());
-}
-
 std::string KeyOf(uint64_t sequence) {
-  return std::string(kPrefix) + JournalKey(sequence);
+  return std::string(kPurgePrefix) + JournalKey(sequence);
 }
 
 // From `begin` to before `end`.
@@ -84,11 +79,11 @@ void AddPurgeEntry(Store& store, const PurgeEntry& entry, rocksdb::WriteBatch& b
 absl::StatusOr<std::vector<PurgeEntry>> ReadPurgeEntries(Store& store) {
   std::vector<PurgeEntry> entries;
   absl::Status status =
-      store.Scan(Family::kMeta, kPrefix, kPrefix, nullptr,
+      store.Scan(Family::kMeta, kPurgePrefix, kPurgePrefix, nullptr,
                  [&](std::string_view key, std::string_view value) -> absl::StatusOr<bool> {
                    ByteReader in(value);
                    PurgeEntry& entry = entries.emplace_back();
-                   entry.sequence = SequenceOfKey(key.substr(kPrefix.size()));
+                   entry.sequence = SequenceOfKey(key.substr(kPurgePrefix.size()));
                    entry.thread = ThreadId(in.String());
                    entry.owner = UserId(in.String());
                    if (!in.ok()) return absl::DataLossError("a purge entry is broken");

@@ -15,12 +15,6 @@
 namespace clarion::log {
 namespace {
 
-absl::Status FromRocks(const rocksdb::Status& status) {
-  if (status.ok()) return absl::OkStatus();
-  if (status.IsCorruption()) return absl::DataLossError(status.ToString());
-  return absl::UnavailableError(status.ToString());
-}
-
 void AppendBigEndian(uint64_t value, std::string* out) {
   for (int shift = 56; shift >= 0; shift -= 8) out->push_back(static_cast<char>(value >> shift));
 }
@@ -97,6 +91,12 @@ rocksdb::ColumnFamilyOptions FamilyOptions(const EmbeddedOptions& options, Famil
 }
 
 }  // namespace
+
+absl::Status FromRocks(const rocksdb::Status& status) {
+  if (status.ok()) return absl::OkStatus();
+  if (status.IsCorruption()) return absl::DataLossError(status.ToString());
+  return absl::UnavailableError(status.ToString());
+}
 
 absl::StatusOr<std::shared_ptr<Store>> Store::Open(const EmbeddedOptions& options,
                                                    std::function<void()> on_closed) {

@@ -24,6 +24,9 @@ enum class Family { kMeta, kJournal, kChunks, kIds, kThreads, kRuns, kOwners };
 inline constexpr std::array kFamilyNames = {"default", "journal", "chunks", "ids",
                                             "threads", "runs",    "owners"};
 
+// DATA_LOSS: the files are broken; UNAVAILABLE: everything else.
+absl::Status FromRocks(const rocksdb::Status& status);
+
 class Store {
  public:
   // Creates what is missing. What Open recovered is on stable storage when it returns.

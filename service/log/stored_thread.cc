@@ -11,11 +11,11 @@
 namespace clarion::log {
 namespace {
 
-constexpr uint8_t kVersion = 3;
+constexpr uint8_t kThreadVersion = 3;
 
 absl::Status CheckVersion(ByteReader& in, std::string_view what) {
   const uint8_t version = in.Byte();
-  if (version == kVersion) return absl::OkStatus();
+  if (version == kThreadVersion) return absl::OkStatus();
   return absl::DataLossError(absl::StrCat(std::string(what), " of unknown version ", version));
 }
 
@@ -36,7 +36,7 @@ absl::Status Unreadable(const absl::Status& status, std::string_view operation,
 std::string EncodeMeta(const StoredMeta& meta) {
   std::string bytes;
   ByteWriter out(&bytes);
-  out.Byte(kVersion);
+  out.Byte(kThreadVersion);
   out.Varint(meta.applied);
   out.String(meta.owner.str());
   out.Varint(meta.counters.last.value());
@@ -85,7 +85,7 @@ absl::StatusOr<StoredMeta> DecodeMeta(std::string_view bytes) {
 std::string EncodeRun(const RunRecord& run) {
   std::string bytes;
   ByteWriter out(&bytes);
-  out.Byte(kVersion);
+  out.Byte(kThreadVersion);
   WriteRun(run, out);
   return bytes;
 }
@@ -105,7 +105,7 @@ EncodedChunk EncodeChunk(Offset first, absl::Span<const LoggedEvent* const> even
 
   chunk.events.reserve(chunk.info.bytes + events.size() * 6 + 16);
   ByteWriter out(&chunk.events);
-  out.Byte(kVersion);
+  out.Byte(kThreadVersion);
   out.Varint(first.value());
   out.Varint(events.size());
   for (const LoggedEvent* logged : events) {
@@ -115,7 +115,7 @@ EncodedChunk EncodeChunk(Offset first, absl::Span<const LoggedEvent* const> even
   for (const LoggedEvent* logged : events) out.Raw(logged->event->bytes());
 
   ByteWriter ids(&chunk.ids);
-  ids.Byte(kVersion);
+  ids.Byte(kThreadVersion);
   ids.Varint(first.value());
   ids.Varint(events.size());
   ids.Varint(chunk.info.bytes);

@@ -13,14 +13,14 @@
 namespace clarion::log {
 namespace {
 
-constexpr std::string_view kPrefix = "deleted ";
+constexpr std::string_view kDeletedPrefix = "deleted ";
 constexpr size_t kHashBytes = 16;
-constexpr uint8_t kVersion = 3;
+constexpr uint8_t kTombstoneVersion = 3;
 
 std::string EncodeTombstone(WallTime at) {
   std::string bytes;
   ByteWriter out(&bytes);
-  out.Byte(kVersion);
+  out.Byte(kTombstoneVersion);
   out.Time(at);
   return bytes;
 }
@@ -31,7 +31,7 @@ std::string TombstoneKey(const ThreadId& thread) {
   std::array<unsigned char, SHA256_DIGEST_LENGTH> hash;
   SHA256(reinterpret_cast<const unsigned char*>(thread.str().data()), thread.str().size(),
          hash.data());
-  std::string key(kPrefix);
+  std::string key(kDeletedPrefix);
   key.append(reinterpret_cast<const char*>(hash.data()), kHashBytes);
   return key;
 }
@@ -63,17 +63,17 @@ void TombstoneSweep::Run(Store& store, WallTime until, size_t most) {
 
 absl::Status TombstoneSweep::Sweep(Store& store, WallTime until, size_t most) {
   rocksdb::WriteBatch batch;
-  const std::string from = cursor_.empty() ? std::string(kPrefix) : cursor_;
+  const std::string from = cursor_.empty() ? std::string(kDeletedPrefix) : cursor_;
   cursor_.clear();
   absl::Status status =
-      store.Scan(Family::kMeta, kPrefix, from, nullptr,
+      store.Scan(Family::kMeta, kDeletedPrefix, from, nullptr,
                  [&](std::string_view key, std::string_view value) -> absl::StatusOr<bool> {
                    if (most-- == 0) {
                      cursor_ = std::string(key);
                      return false;
                    }
                    ByteReader in(value);
-                   const bool known = in.Byte() == kVersion;
+                   const bool known = in.Byte() == kTombstoneVersion;
                    const WallTime at = in.Time();
                    if (!known || !in.ok()) return absl::DataLossError("a tombstone is broken");
                    if (at < until) batch.Delete(store.family(Family::kMeta), ToSlice(key));
