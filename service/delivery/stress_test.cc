@@ -1,4 +1,5 @@
 // Everything at once from several threads; for ThreadSanitizer, and for what must hold in the end.
+#include <array>
 #include <atomic>
 #include <random>
 #include <thread>
@@ -63,6 +64,31 @@ class StreamCheck {
   int answered_ = 0;
 };
 
+// Two threads on which the log answers.
+class LogThreads {
+ public:
+  explicit LogThreads(FakeLog* log) : log_(log) {
+    for (std::thread& thread : threads_) {
+      thread = std::thread([this] {
+        while (!stop_) {
+          if (!log_->Step()) std::this_thread::yield();
+        }
+      });
+    }
+  }
+  // Everything is answered then.
+  void Stop() {
+    stop_ = true;
+    for (std::thread& thread : threads_) thread.join();
+    log_->RunAll();
+  }
+
+ private:
+  FakeLog* const log_;
+  std::atomic<bool> stop_ = false;
+  std::array<std::thread, 2> threads_;
+};
+
 TEST(DeliveryStressTest, AttachSubscribeAppendWatchAndWaitFromManyThreads) {
   FakeLog log;
   ManualScheduler scheduler;
@@ -71,16 +97,7 @@ TEST(DeliveryStressTest, AttachSubscribeAppendWatchAndWaitFromManyThreads) {
   for (int t = 0; t < 4; ++t) log.GiveTo(ThreadId(absl::StrCat("t", t)), UserId("ann"));
   log.RunAll();
 
-  std::atomic<bool> stop = false;
-  std::vector<std::thread> engine;
-  engine.reserve(2);
-  for (int i = 0; i < 2; ++i) {
-    engine.emplace_back([&] {
-      while (!stop) {
-        if (!log.Step()) std::this_thread::yield();
-      }
-    });
-  }
+  LogThreads engine(&log);
   std::vector<std::thread> workers;
   workers.reserve(4);
   for (int g = 0; g < 2; ++g) {
@@ -132,9 +149,8 @@ TEST(DeliveryStressTest, AttachSubscribeAppendWatchAndWaitFromManyThreads) {
     }
   });
   for (std::thread& worker : workers) worker.join();
+  engine.Stop();  // what is asked is answered: only then nothing needs to be followed
   delivery->Stop();
-  stop = true;
-  for (std::thread& thread : engine) thread.join();
   log.RunAll();
   EXPECT_EQ(log.followed(), 0u);
   EXPECT_EQ(delivery->Subscriptions(ThreadId("t0")), 0u);
@@ -148,16 +164,7 @@ TEST(DeliveryStressTest, PollsBeginEndAndAreTakenOverFromManyThreads) {
   auto delivery = Delivery::Create({.service_id = "s", .resting_connections = 2}, &log, &scheduler);
   for (int t = 0; t < 3; ++t) log.GiveTo(ThreadId(absl::StrCat("t", t)), UserId("ann"));
   log.RunAll();
-  std::atomic<bool> stop = false;
-  std::vector<std::thread> engine;
-  engine.reserve(2);
-  for (int i = 0; i < 2; ++i) {
-    engine.emplace_back([&] {
-      while (!stop) {
-        if (!log.Step()) std::this_thread::yield();
-      }
-    });
-  }
+  LogThreads engine(&log);
   std::vector<std::thread> workers;
   workers.reserve(3);
   for (int g = 0; g < 2; ++g) {
@@ -200,9 +207,9 @@ TEST(DeliveryStressTest, PollsBeginEndAndAreTakenOverFromManyThreads) {
     }
   });
   for (std::thread& worker : workers) worker.join();
+  scheduler.Advance(std::chrono::minutes(5));  // all leases end
+  engine.Stop();  // what is asked is answered: only then nothing needs to be followed
   delivery->Stop();
-  stop = true;
-  for (std::thread& thread : engine) thread.join();
   log.RunAll();
   EXPECT_EQ(log.followed(), 0u);
   EXPECT_EQ(delivery->Subscriptions(ThreadId("t0")), 0u);

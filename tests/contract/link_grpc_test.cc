@@ -228,15 +228,28 @@ class MuteService : public v1::GatewayService::CallbackService {
   }
 };
 
+// Ends after the link that it serves.
+class MuteServer {
+ public:
+  MuteServer() {
+    grpc::ServerBuilder builder;
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port_);
+    builder.RegisterService(&service_);
+    server_ = builder.BuildAndStart();
+  }
+  ~MuteServer() { server_->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(5)); }
+  std::string target() const { return "127.0.0.1:" + std::to_string(port_); }
+
+ private:
+  MuteService service_;
+  int port_ = 0;
+  std::unique_ptr<grpc::Server> server_;
+};
+
 // MuteService answers no unary call: as a service that does not know them.
 TEST_P(GrpcLinkTest, AQuestionThatAnOlderServiceDoesNotKnowIsAnsweredThatItIsOlder) {
-  MuteService mute;
-  int port = 0;
-  grpc::ServerBuilder builder;
-  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
-  builder.RegisterService(&mute);
-  const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
-  link_ = MakeGrpcLink(loop_, {.target = "127.0.0.1:" + std::to_string(port)});
+  const MuteServer mute;
+  link_ = MakeGrpcLink(loop_, {.target = mute.target()});
   link_->Start(&sink_);
   Until([this] { return sink_.up; });
   absl::Status got;
@@ -247,23 +260,16 @@ TEST_P(GrpcLinkTest, AQuestionThatAnOlderServiceDoesNotKnowIsAnsweredThatItIsOld
   EXPECT_EQ(ContextOf(got).operation, "Ask");
   EXPECT_TRUE(sink_.up);
   link_->Stop();
-  server->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(5));
 }
 
 TEST_P(GrpcLinkTest, AServiceThatIsSilentForThreeHeartbeatsIsGone) {
-  MuteService mute;
-  int port = 0;
-  grpc::ServerBuilder builder;
-  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
-  builder.RegisterService(&mute);
-  const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
-  link_ = MakeGrpcLink(loop_, {.target = "127.0.0.1:" + std::to_string(port),
-                               .heartbeat = std::chrono::milliseconds(20)});
+  const MuteServer mute;
+  link_ =
+      MakeGrpcLink(loop_, {.target = mute.target(), .heartbeat = std::chrono::milliseconds(20)});
   link_->Start(&sink_);
   Until([this] { return !sink_.downs.empty(); });
   Until([this] { return sink_.ups == 2; });
   link_->Stop();
-  server->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(5));
 }
 
 TEST_P(GrpcLinkTest, AGatewayThatIsSilentIsGoneHoweverMuchTheServiceSays) {

@@ -108,7 +108,8 @@ TEST_F(EmbeddedLogTest, TombstoneIsSweptWhenItsTimeIsOverAndTheIdIsFree) {
   ASSERT_TRUE(client().Delete("other", "u").ok());
   EXPECT_TRUE(client().State("t").deleted);
   log().clock().Advance(2h);
-  while (client().State("t").deleted) std::this_thread::yield();
+  // A sweep that finds the one before under way leaves it to the next, which comes with the clock.
+  while (client().State("t").deleted) log().clock().Advance(1s);
   EXPECT_EQ(client().Add("t", "v", {"a"}), 1u);
   EXPECT_TRUE(client().State("other").deleted);
   EXPECT_EQ(client().TheLedger().total, (LedgerCounts{.accepted = 3, .expired = 2}));

@@ -1,9 +1,7 @@
 // Browsers that were away for very long: what it takes until they are current.
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <cstdio>
-#include <thread>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -45,32 +43,14 @@ std::vector<v1::Event> HalfCompactable(const std::string& thread) {
   return events;
 }
 
-// Asks the programs again and again what they hold; the most of each.
-class Watch {
+// What the programs hold: bytes that wait for browsers, and pages under way.
+class HeldWatch : public MetricWatch {
  public:
-  explicit Watch(Deployment& deployment)
-      : thread_([this, &deployment] {
-          while (!stop_) {
-            const auto most = [](double& so_far, double now) { so_far = std::max(so_far, now); };
-            most(queued_, MetricValue(deployment.gateway_admin_port(), "clarion_queued_bytes"));
-            most(pages_, MetricValue(deployment.service_admin_port(), "clarion_pages_under_way"));
-            std::this_thread::sleep_for(std::chrono::milliseconds(10));
-          }
-        }) {}
-  void Stop() {
-    stop_ = true;
-    if (thread_.joinable()) thread_.join();
-  }
-  ~Watch() { Stop(); }
-  // After Stop().
-  size_t queued() const { return static_cast<size_t>(queued_); }
-  double pages() const { return pages_; }
-
- private:
-  std::atomic<bool> stop_{false};
-  double queued_ = 0;
-  double pages_ = 0;
-  std::thread thread_;
+  explicit HeldWatch(const Deployment& deployment)
+      : MetricWatch({{deployment.gateway_admin_port(), "clarion_queued_bytes"},
+                     {deployment.service_admin_port(), "clarion_pages_under_way"}}) {}
+  size_t queued() const { return static_cast<size_t>(most(0)); }
+  double pages() const { return most(1); }
 };
 
 class AbsenceTest : public ::testing::TestWithParam<Form> {
@@ -90,7 +70,7 @@ TEST_P(AbsenceTest, ABrowserAbsentForAHundredThousandEventsIsCurrentInFewPages) 
   for (const char* history : {"compacted", "full"}) {
     const double pages_before = Pages(deployment);
     Crowd crowd(deployment.stream_port());
-    Watch watch(deployment);
+    HeldWatch watch(deployment);
     CrowdMember member = Member(deployment);
     member.history = history;
     const auto begin = std::chrono::steady_clock::now();
@@ -127,7 +107,7 @@ TEST_P(AbsenceTest, FiveHundredThatReturnAtOnceAreServedInBoundedMemory) {
   const size_t service_before = deployment.service().resident();
   const size_t gateway_before = deployment.gateway().resident();
   Crowd crowd(deployment.stream_port());
-  Watch watch(deployment);
+  HeldWatch watch(deployment);
   crowd.Join(std::vector<CrowdMember>(kBrowsers, Member(deployment)));
   // Commits go on meanwhile: one after the other, each answered.
   std::vector<double> answers;

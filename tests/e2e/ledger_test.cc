@@ -194,10 +194,7 @@ TEST_P(LedgerTest, DeletedThreadIsToldToBrowsersAndLeavesTheDisk) {
       browsers_.WaitFor(kPatience, [&] { return !browsers_.View(late, "t").control.empty(); }));
   EXPECT_TRUE(browsers_.View(late, "t").control[0].contains("claim"));
 
-  const auto end = std::chrono::steady_clock::now() + kPatience;
-  while (!FilesWith(marker).empty() && std::chrono::steady_clock::now() < end) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(100));
-  }
+  WaitUntil([&] { return FilesWith(marker).empty(); }, kPatience);
   EXPECT_THAT(FilesWith(marker), IsEmpty());
   deployment_.service().Stop(SIGTERM);
   EXPECT_THAT(FilesWith(marker), IsEmpty());

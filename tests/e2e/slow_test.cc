@@ -3,7 +3,6 @@
 #include <chrono>
 #include <cstdio>
 #include <memory>
-#include <thread>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -38,22 +37,6 @@ class SlowTest : public ::testing::TestWithParam<Form> {
   }
   static double Metric(const Deployment& deployment, const std::string& name) {
     return MetricValue(deployment.gateway_admin_port(), name);
-  }
-  // The most connections that had something waiting, while `task` ran.
-  template <class Task>
-  double MostWaiting(const Deployment& deployment, Task task) {
-    std::atomic<bool> done{false};
-    double most = 0;
-    std::thread watch([&] {
-      while (!done) {
-        most = std::max(most, Metric(deployment, "clarion_queued_connections"));
-        std::this_thread::sleep_for(milliseconds(10));
-      }
-    });
-    task();
-    done = true;
-    watch.join();
-    return most;
   }
 
   int made_ = 0;
@@ -91,13 +74,13 @@ TEST_P(SlowTest, OneInAHundredThatNeverReadsCostsTheOthersNothing) {
           << "they are not asleep";
     }
     readers.TakeDelays();
-    const double waiting = MostWaiting(deployment, [&] {
-      for (int round = 0; round < kRounds; ++round) {
-        for (int i = 0; i < kThreads; ++i) publisher.Publish(Now(ThreadOf(i), 2, 200));
-      }
-      publisher.Publish(Now("backlog", 100, 400));
-    });
-    EXPECT_LE(waiting, asleep ? kSleepers : 0) << "somebody else's queue was not empty";
+    MetricWatch waiting({{deployment.gateway_admin_port(), "clarion_queued_connections"}});
+    for (int round = 0; round < kRounds; ++round) {
+      for (int i = 0; i < kThreads; ++i) publisher.Publish(Now(ThreadOf(i), 2, 200));
+    }
+    publisher.Publish(Now("backlog", 100, 400));
+    waiting.Stop();
+    EXPECT_LE(waiting.most(0), asleep ? kSleepers : 0) << "somebody else's queue was not empty";
     ASSERT_TRUE(
         readers.WaitForOffset(1 + static_cast<uint64_t>(2 * kRounds * (window + 1)), seconds(30)))
         << readers.fault();

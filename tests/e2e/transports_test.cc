@@ -172,6 +172,18 @@ class TransportsTest : public ::testing::TestWithParam<Form> {
   void Publish(const std::string& thread, int count) {
     for (int i = 1; i <= count; ++i) Publish(thread, "e" + std::to_string(i));
   }
+  // Once ada follows the thread, in a poll or a page that waits, or between polls.
+  void PublishOnceFollowed(const std::string& thread, const std::string& id) {
+    v1::AwaitReadyRequest request;
+    request.set_user_id("ada");
+    request.set_thread_id(thread);
+    request.set_min_readiness(v1::READINESS_SUBSCRIBED);
+    request.mutable_timeout()->set_seconds(20);
+    grpc::ClientContext context;
+    v1::AwaitReadyResponse response;
+    EXPECT_TRUE(stub_->AwaitReady(&context, request, &response).ok());
+    Publish(thread, id);
+  }
   // The user's connections, as backends see them.
   std::vector<v1::Connection> Connections() {
     v1::GetConnectionsRequest request;
@@ -311,16 +323,15 @@ TEST_P(TransportsTest, APollWaitsForTheNextEvent) {
   Publish("t", 1);
   Client client = Of("ada");
   const Answer first = client.Post("/v1/poll", json::object{{"messages", {Subscribe("t")}}});
+  const auto resting = [&](double count) {
+    const auto so = [&] {
+      return MetricValue(deployment_.service_admin_port(), "clarion_resting_connections") == count;
+    };
+    return WaitUntil(so, std::chrono::seconds(20));
+  };
+  ASSERT_TRUE(resting(1));
   std::thread later([&] {
-    // Once the poll waits: it has taken the place of the one before.
-    v1::AwaitReadyRequest request;
-    request.set_user_id("ada");
-    request.set_thread_id("t");
-    request.set_min_readiness(v1::READINESS_SUBSCRIBED);
-    request.mutable_timeout()->set_seconds(20);
-    grpc::ClientContext context;
-    v1::AwaitReadyResponse response;
-    EXPECT_TRUE(stub_->AwaitReady(&context, request, &response).ok());
+    EXPECT_TRUE(resting(0)) << "while the poll waits, nothing rests";
     Publish("t", "late");
   });
   const Answer second =
@@ -371,17 +382,7 @@ TEST_P(TransportsTest, AThreadIsReadByPagesForwardsAndBackwards) {
 
 TEST_P(TransportsTest, APageWaitsForTheNextEventIfAskedTo) {
   Publish("t", 1);
-  std::thread later([&] {
-    v1::AwaitReadyRequest request;
-    request.set_user_id("ada");
-    request.set_thread_id("t");
-    request.set_min_readiness(v1::READINESS_SUBSCRIBED);
-    request.mutable_timeout()->set_seconds(20);
-    grpc::ClientContext context;
-    v1::AwaitReadyResponse response;
-    EXPECT_TRUE(stub_->AwaitReady(&context, request, &response).ok());
-    Publish("t", "late");
-  });
+  std::thread later([&] { PublishOnceFollowed("t", "late"); });
   const Answer waited = Of("ada").Get("/v1/threads/t/events?after=1&wait=60");
   later.join();
   EXPECT_THAT(Offsets(waited.body.at("events").as_array()), ElementsAre(2));

@@ -9,11 +9,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <fstream>
 #include <sstream>
 #include <thread>
+#include <utility>
 
 #include "boost/asio/connect.hpp"
 #include "boost/asio/io_context.hpp"
@@ -142,28 +144,40 @@ std::string WhyUnavailable(uint16_t port, const std::string& target) {
   return answer.status == http::status::service_unavailable ? std::move(answer.body) : "";
 }
 
-namespace {
-
-// Nothing tells when it is so in another process; it is asked again.
-template <class Condition>
-void WaitUntil(Program& program, const std::string& what, const Condition& condition) {
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+bool WaitUntil(const std::function<bool()>& condition, std::chrono::seconds limit) {
+  const auto end = std::chrono::steady_clock::now() + limit;
   while (!condition()) {
-    ASSERT_TRUE(program.running()) << "the program ended:\n" << program.log();
-    ASSERT_LT(std::chrono::steady_clock::now(), deadline) << what << ":\n" << program.log();
+    if (std::chrono::steady_clock::now() >= end) return false;
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
+  return true;
+}
+
+namespace {
+
+void WaitWhileRunning(Program& program, const std::string& what,
+                      const std::function<bool()>& condition) {
+  bool so = false;
+  const bool in_time = WaitUntil(
+      [&] {
+        const bool running = program.running();
+        so = condition();
+        return so || !running;
+      },
+      std::chrono::seconds(60));
+  if (so) return;
+  FAIL() << what << (in_time ? ", and the program ended:\n" : ":\n") << program.log();
 }
 
 }  // namespace
 
 void WaitUntilServing(Program& program, uint16_t port, const std::string& target) {
-  WaitUntil(program, "not serving", [&] { return !HttpGet(port, target).empty(); });
+  WaitWhileRunning(program, "not serving", [&] { return !HttpGet(port, target).empty(); });
 }
 
 void WaitUntilLogged(Program& program, const std::string& text) {
-  WaitUntil(program, "not logged: " + text,
-            [&] { return program.log().find(text) != std::string::npos; });
+  WaitWhileRunning(program, "not logged: " + text,
+                   [&] { return program.log().find(text) != std::string::npos; });
 }
 
 namespace {
@@ -196,6 +210,25 @@ double MetricValue(uint16_t admin_port, const std::string& name) {
       sum += std::strtod(line.substr(line.rfind(' ')).c_str(), nullptr);
   }
   return sum;
+}
+
+MetricWatch::MetricWatch(std::vector<Metric> metrics)
+    : metrics_(std::move(metrics)), most_(metrics_.size()), thread_([this] {
+        while (!stop_) {
+          for (size_t i = 0; i < metrics_.size(); ++i) {
+            most_[i] = std::max(most_[i], MetricValue(metrics_[i].admin_port, metrics_[i].name));
+          }
+          std::this_thread::sleep_for(std::chrono::milliseconds(10));
+        }
+      }) {}
+
+MetricWatch::~MetricWatch() {
+  Stop();
+}
+
+void MetricWatch::Stop() {
+  stop_ = true;
+  if (thread_.joinable()) thread_.join();
 }
 
 }  // namespace clarion::testing

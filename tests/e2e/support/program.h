@@ -3,9 +3,13 @@
 
 #include <sys/types.h>
 
+#include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace clarion::testing {
@@ -59,6 +63,8 @@ class Program {
 std::string HttpGet(uint16_t port, const std::string& target);
 // The body of the answer 503 there; empty when there is none.
 std::string WhyUnavailable(uint16_t port, const std::string& target);
+// Asks until it is so: nothing tells when it is in another process. False: not within `limit`.
+bool WaitUntil(const std::function<bool()>& condition, std::chrono::seconds limit);
 // Polls until `port` answers 200 there, or the program ends (then the test fails with its log).
 void WaitUntilServing(Program& program, uint16_t port, const std::string& target);
 // Polls until the program's log holds `text`, or the program ends (then the test fails with its
@@ -66,5 +72,25 @@ void WaitUntilServing(Program& program, uint16_t port, const std::string& target
 void WaitUntilLogged(Program& program, const std::string& text);
 // The value of a metric without labels, or the sum over its labels; 0 when it is absent.
 double MetricValue(uint16_t admin_port, const std::string& name);
+
+// The most of some metrics, asked for every 10 ms until Stop().
+class MetricWatch {
+ public:
+  struct Metric {
+    uint16_t admin_port;
+    std::string name;
+  };
+  explicit MetricWatch(std::vector<Metric> metrics);
+  ~MetricWatch();
+  void Stop();
+  // After Stop(): of the metrics in their order.
+  double most(size_t index) const { return most_[index]; }
+
+ private:
+  const std::vector<Metric> metrics_;
+  std::vector<double> most_;
+  std::atomic<bool> stop_{false};
+  std::thread thread_;
+};
 
 }  // namespace clarion::testing
