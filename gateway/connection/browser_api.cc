@@ -1,5 +1,6 @@
 #include "gateway/connection/browser_api.h"
 
+#include <algorithm>
 #include <chrono>
 #include <string>
 #include <utility>
@@ -93,14 +94,17 @@ json::object ToJson(const v1::ThreadSummary& thread) {
   return out;
 }
 
-// Of a page that was asked for by `thread_id`'s owner.
-HttpResponse ToResponse(const std::string& thread_id, const link::Page& page) {
+// Of a page that was asked for by its thread's owner.
+HttpResponse ToResponse(const ApiRequest& request, const link::Page& page) {
+  const std::string& thread_id = request.thread_id;
   std::string missed;
   for (const v1::Missed& range : page.missed) {
     missed += Frames::OfMessage(Encoding::kList, MissedFrame(thread_id, range))->bytes();
   }
   std::string events;
   Position next = page.last;
+  // There is nothing before: what follows the page begins there.
+  if (request.before > 0) next.offset = std::min(next.offset, Offset(request.before - 1));
   for (const link::Live& run : page.runs) {
     events += Frames::OfEvents(Encoding::kList, run.first, run.events)->bytes();
     next = {run.epoch, run.last()};
@@ -171,7 +175,7 @@ class EventsQuestion final : public OneAnswer {
     if (!page.ok()) return Answer(Failure(page.status()));
     const bool nothing = page->runs.empty() && page->missed.empty();
     const bool waits = request_.wait && *request_.wait > std::chrono::milliseconds::zero();
-    if (!nothing || !waits) return Answer(ToResponse(request_.thread_id, *page));
+    if (!nothing || !waits) return Answer(ToResponse(request_, *page));
     Wait(page->last);
   }
 

@@ -350,6 +350,29 @@ TEST_F(BrowserApiTest, QuestionsAreAskedInTheNameOfTheTokensUser) {
   EXPECT_THAT(Send("GET", "/v1/threads?limit=7", "")->Rest(), HasSubstr(R"("thread_id":"t")"));
 }
 
+TEST_F(BrowserApiTest, AnEmptyPageBeforeAnOffsetGoesOnThere) {
+  Begin();
+  loop_->link.on_read = [](const v1::ReadPageRequest&) {
+    return link::Page{.last = {Epoch("e"), Offset(10)}};
+  };
+  EXPECT_THAT(Send("GET", "/v1/threads/t/events?before=4", "")->Rest(),
+              HasSubstr(R"("next":"e:3")"));
+  EXPECT_THAT(Send("GET", "/v1/threads/t/events?after=10", "")->Rest(),
+              HasSubstr(R"("next":"e:10")"));
+}
+
+TEST_F(BrowserApiTest, ABodyIsNoLargerThanAMessageHoweverItIsAnnounced) {
+  Begin({.max_message_bytes = 1'000});
+  const std::string small = R"({"wait":0})";
+  EXPECT_THAT(Post("/v1/poll", small + std::string(1'000 - small.size(), ' '))->Rest(),
+              StartsWith("HTTP/1.1 200"));
+  for (const size_t bytes : {1'001ul, 2'000'000ul}) {
+    const std::string answer = Post("/v1/poll", std::string(bytes, ' '))->Rest();
+    EXPECT_THAT(answer, StartsWith("HTTP/1.1 413")) << bytes;
+    EXPECT_THAT(answer, HasSubstr("BUFFER_OVERFLOW")) << bytes;
+  }
+}
+
 TEST_F(BrowserApiTest, AUserAsksOnlySoMuchAtATime) {
   Begin();
   loop_->link.on_ask = [](const v1::AskRequest&) { return v1::AskResponse(); };

@@ -3,7 +3,9 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
+#include <chrono>
 #include <exception>
 #include <sstream>
 #include <utility>
@@ -40,7 +42,11 @@ EventStream::EventStream(ConnectionContext& context, Socket socket, std::string 
     : StreamConnection(context, v1::TRANSPORT_SSE, Encoding::kEventStream, std::move(on_end)),
       stream_(std::move(socket), context.turn, static_cast<FrameStream::Owner&>(*this)),
       allow_origin_(std::move(allow_origin)) {
-  const int patience_ms = static_cast<int>(5 * context.options.heartbeat_ms / 2);
+  // A peer that is there and takes nothing is the queue watch's business, and has time to read why.
+  const auto slow = context.turn.queues().stall_timeout() +
+                    std::chrono::milliseconds(context.options.close_timeout_ms);
+  const int patience_ms = static_cast<int>(
+      std::max<int64_t>(5 * int64_t{context.options.heartbeat_ms} / 2, slow.count()));
   ::setsockopt(stream_.next_layer().native_handle(), IPPROTO_TCP, TCP_USER_TIMEOUT, &patience_ms,
                sizeof patience_ms);
 }

@@ -77,6 +77,7 @@ class QueueWatch {
 
   QueueWatch(QueueBudget& budget, std::chrono::milliseconds stall_timeout)
       : budget_(budget), stall_timeout_(stall_timeout) {}
+  std::chrono::milliseconds stall_timeout() const { return stall_timeout_; }
 
   QueueBudget& budget() { return budget_; }
   // The socket takes no more, or took something and then no more.

@@ -102,6 +102,11 @@ std::optional<HttpResponse> AnswerToFault(const boost::system::error_code& error
   return std::nullopt;
 }
 
+HttpResponse TooLarge() {
+  return Responder::ErrorByRow(RowOf(CloseCode::kTooLarge),
+                               "the body is larger than --max-message-bytes", 0);
+}
+
 Awaitable<void> Session::Run(std::unique_ptr<Session> session) {
   Next next = Next::kRequest;
   while (next == Next::kRequest) next = co_await Serve(session.get());
@@ -113,6 +118,7 @@ Awaitable<Session::Next> Session::Serve(Session* session) {
   session->Give(session->context_.timeout);
   auto parser = std::make_unique<Parser>();
   parser->header_limit(kMaxHeaderBytes);
+  parser->body_limit(boost::none);  // whoever reads a body has a limit for it
   const auto [error, bytes] =
       co_await http::async_read_header(session->socket_, session->buffer_, *parser, kUseTuple);
   if (error) {
@@ -160,8 +166,12 @@ Awaitable<Session::Next> Session::ServeApi(Session* session, std::unique_ptr<Par
   HandshakeBytes::Share share(session->context_.handshake_bytes);
   if (!parser->is_done()) {
     const auto announced = parser->content_length();
-    if (!share.TryGrow(announced ? static_cast<size_t>(std::min<uint64_t>(
-                                       *announced, session->context_.max_body_bytes))
+    if (announced && *announced > session->context_.max_body_bytes) {
+      HttpResponse refusal = TooLarge();
+      Responder::AllowOrigin(allow_origin, refusal);
+      co_return co_await Write(session, nullptr, std::move(refusal));
+    }
+    if (!share.TryGrow(announced ? static_cast<size_t>(*announced)
                                  : session->context_.max_body_bytes)) {
       HttpResponse full = Responder::ErrorByRow(
           RowOf(CloseCode::kRateLimited),
@@ -201,10 +211,7 @@ Awaitable<std::optional<std::variant<std::string, HttpResponse>>> Session::ReadB
   const auto [error, bytes] =
       co_await http::async_read(session->socket_, session->buffer_, whole, kUseTuple);
   if (!error) co_return std::move(whole.get().body());
-  if (error == http::error::body_limit) {
-    co_return Responder::ErrorByRow(RowOf(CloseCode::kTooLarge),
-                                    "the body is larger than --max-message-bytes", 0);
-  }
+  if (error == http::error::body_limit) co_return TooLarge();
   std::optional<HttpResponse> answer = AnswerToFault(error);
   if (!answer) co_return std::nullopt;
   co_return *std::move(answer);

@@ -1,5 +1,6 @@
 #include "gateway/http/responder.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/time/time.h"
@@ -70,14 +71,26 @@ bool HostIsLoopback(std::string_view host) {
 
 }  // namespace
 
-HttpResponse Responder::Error(http::status status, Reason reason, std::string_view message) {
+namespace {
+
+boost::json::object ErrorJson(Reason reason, std::string_view message) {
   boost::json::object error;
   error["code"] = Beast(NameOf(reason));
   error["message"] = Beast(message);
   error["user_message"] = Beast(RowOf(reason).user_message);
+  return error;
+}
+
+HttpResponse ErrorOf(http::status status, const boost::json::object& error) {
   HttpResponse response = Make(status, "application/json", boost::json::serialize(error));
   response.keep_alive(false);
   return response;
+}
+
+}  // namespace
+
+HttpResponse Responder::Error(http::status status, Reason reason, std::string_view message) {
+  return ErrorOf(status, ErrorJson(reason, message));
 }
 
 HttpResponse Responder::Json(http::status status, std::string body) {
@@ -90,9 +103,13 @@ HttpResponse Responder::ErrorByRow(const CloseRow& row, std::string_view message
   const auto code = static_cast<unsigned>(row.code);
   const auto status = code > kOfHttp ? static_cast<http::status>(code - kOfHttp)
                                      : http::status::service_unavailable;
-  HttpResponse response = Error(status, row.reason, message);
+  const uint32_t after_ms = std::max(retry_after_ms, row.retry_after_ms);
+  boost::json::object error = ErrorJson(row.reason, message);
+  if (row.reconnect != Reconnect::kNo) error["reconnect"] = true;
+  if (row.reconnect == Reconnect::kAfterDelay) error["retry_after_ms"] = after_ms;
+  HttpResponse response = ErrorOf(status, error);
   if (row.reconnect == Reconnect::kAfterDelay) {
-    response.set(http::field::retry_after, std::to_string((retry_after_ms + 999) / 1000));
+    response.set(http::field::retry_after, std::to_string((after_ms + 999) / 1000));
   }
   return response;
 }

@@ -40,7 +40,7 @@ void HubImpl::Open(Subscriber* subscriber, ConnectionInfo info) {
     // Its page has come back for it before it went.
     Subscriber* const left = older->second->subscriber;
     if (older->second->info.user != info.user) {
-      return subscriber->Close(CloseCode::kUnavailable, "no connection of this user has this id");
+      return subscriber->Close(CloseCode::kForbidden, "no connection of this user has this id");
     }
     Rest(left, kOvertaken);
     left->Close(CloseCode::kNormal, "the page has asked again");
@@ -86,6 +86,7 @@ void HubImpl::End(HubConnection& connection, v1::ConnectionClosed closed) {
   probes_.erase(&connection);
   if (connection.all != nullptr) {
     all_asked_.erase(connection.all->asked);
+    all_listing_.erase(connection.all->listing);
     EndRestore(connection.all->asked);
   }
   if (connection.opened) {
@@ -160,6 +161,7 @@ bool HubImpl::Settled(const Subscriber* subscriber) const {
   if (!Answered(subscriber)) return false;
   const HubConnection* connection = Find(subscriber);
   if (connection == nullptr) return true;
+  if (connection->all != nullptr && connection->all->listing != 0) return false;
   return absl::c_all_of(connection->subscriptions, [](const Subscription* subscription) {
     const Request* const request = subscription->request.get();
     return subscription->join.state() == Join::State::kAttached ||

@@ -210,6 +210,7 @@ void HubImpl::Unsubscribe(Subscriber* subscriber, const v1::Unsubscribe& unsubsc
 void HubImpl::UnsubscribeAll(HubConnection& connection) {
   if (connection.all == nullptr) return;
   all_asked_.erase(connection.all->asked);
+  all_listing_.erase(connection.all->listing);
   EndRestore(connection.all->asked);
   connection.all.reset();
   --connection.counted;

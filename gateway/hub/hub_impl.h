@@ -195,8 +195,11 @@ class HubImpl final : public Hub, private PullHandler {
   absl::flat_hash_set<FeedPtr, FeedHash, FeedEq> feeds_;
   absl::flat_hash_map<uint64_t, SubscriptionPtr> subscriptions_;
   absl::flat_hash_map<uint64_t, PendingAck> acks_;
-  absl::flat_hash_map<uint64_t, Query> queries_;             // by subscription_id
-  absl::flat_hash_map<uint64_t, HubConnection*> all_asked_;  // by AllThreads::asked
+  absl::flat_hash_map<uint64_t, Query> queries_;               // by subscription_id
+  absl::flat_hash_map<uint64_t, HubConnection*> all_asked_;    // by AllThreads::asked
+  absl::flat_hash_map<uint64_t, HubConnection*> all_listing_;  // by AllThreads::listing
+  // The service says when it has named all threads (link::kAllListed).
+  bool all_listed_ = false;
   // Nonces of probes that were not answered.
   absl::flat_hash_map<const HubConnection*, std::string> probes_;
   // Usually all threads are in the same epoch: one name for all.

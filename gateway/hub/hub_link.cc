@@ -201,6 +201,7 @@ void HubImpl::OnMessage(const v1::ServiceMessage& message) {
     case v1::ServiceMessage::kWelcome:
       attached_ = absl::OkStatus();
       user_pages_ = absl::c_linear_search(message.welcome().capabilities(), link::kUserPages);
+      all_listed_ = absl::c_linear_search(message.welcome().capabilities(), link::kAllListed);
       return;
     default:
       // Heartbeat says nothing more; what a newer service says beyond that is ignored.
@@ -321,6 +322,10 @@ void HubImpl::OnRefused(const v1::SubscriptionRefused& refused) {
 
 void HubImpl::OnAllSubscribed(const v1::AllSubscribed& subscribed) {
   EndRestore(subscribed.subscription_id());
+  if (const auto listing = all_listing_.extract(subscribed.subscription_id())) {
+    listing.mapped()->all->listing = 0;
+    return listing.mapped()->subscriber->OnDone();
+  }
   const auto asked = all_asked_.extract(subscribed.subscription_id());
   if (asked.empty()) return;
   HubConnection& connection = *asked.mapped();
@@ -329,6 +334,10 @@ void HubImpl::OnAllSubscribed(const v1::AllSubscribed& subscribed) {
   const bool known = all.known = std::exchange(all.resumed, false);
   if (!subscribed.reason().empty())
     return EndAllWithError(connection, subscribed.reason(), subscribed.message());
+  if (all_listed_) {
+    all.listing = subscribed.subscription_id();
+    all_listing_.emplace(all.listing, &connection);
+  }
   for (const std::string& id : std::exchange(all.requests, {})) {
     v1::ServerFrame frame;
     frame.set_id(id);
@@ -368,9 +377,9 @@ void HubImpl::OnConnectionRefused(const v1::ConnectionRefused& refused) {
   if (found == connections_by_id_.end()) return;
   CloseCode code = CloseCode::kInternal;
   if (refused.reason() == NameOf(Reason::kRateLimited)) code = CloseCode::kRateLimited;
-  // It polls, and its page has polled on elsewhere; or it named another user's connection as its
-  // own.
-  if (refused.reason() == NameOf(Reason::kNotFound)) code = CloseCode::kUnavailable;
+  // It polls, and its page has polled on elsewhere and does not wait for this answer; or it named
+  // another user's connection as its own.
+  if (refused.reason() == NameOf(Reason::kNotFound)) code = CloseCode::kForbidden;
   found->second->subscriber->Close(code, refused.message());
 }
 
@@ -529,6 +538,7 @@ void HubImpl::SaySubscribeAll(const HubConnection& connection) {
 
 void HubImpl::AskAll(HubConnection& connection) {
   AllThreads& all = *connection.all;
+  all_listing_.erase(std::exchange(all.listing, 0));
   // A question that the last link did not answer keeps its id, by which the page's time-out knows
   // it.
   if (all.asked == 0) {

@@ -150,6 +150,31 @@ TEST_F(HubPollTest, ALimitOfAllThreadsIsToldOnce) {
   EXPECT_THAT(Told(), IsEmpty());
 }
 
+TEST_F(HubPollTest, AllThreadsAreSettledOnceTheServiceHasNamedThem) {
+  Begin();
+  v1::ServiceMessage welcome;
+  welcome.mutable_welcome()->add_capabilities("all_listed");
+  Tell(welcome);
+  link_.Append("t", 2);
+  OpenPoll(&page_);
+  v1::Subscribe all;
+  all.set_all(true);
+  hub_->Subscribe(&page_, all, "1");
+  HubTest::Rest();
+  EXPECT_THAT(Told(), ElementsAre("subscribed all #1"));
+  EXPECT_TRUE(hub_->Answered(&page_));
+  EXPECT_FALSE(hub_->Settled(&page_)) << "its threads are not named yet";
+  Bind(1, "t", /*all=*/true);
+  v1::ServiceMessage listed;
+  listed.mutable_all_subscribed()->set_subscription_id(
+      Heard(v1::GatewayMessage::kSubscribeAll).back().subscribe_all().subscription_id());
+  Tell(listed);
+  HubTest::Rest();
+  EXPECT_THAT(Told(), ElementsAre("bound t", "subscribed t e1 1..2", "event 1", "event 2",
+                                  "caught_up t 2"));
+  EXPECT_TRUE(hub_->Settled(&page_));
+}
+
 TEST_F(HubPollTest, WhatIsUnansweredAndWhatIsNotSentYetAreToldApart) {
   Begin();
   link_.Append("t", 2);
@@ -193,7 +218,7 @@ TEST_F(HubPollTest, NobodyTakesAnotherUsersConnection) {
   hub_->Open(
       &thief,
       {.id = ConnectionId("c"), .user = UserId("thief"), .transport = v1::TRANSPORT_POLLING});
-  EXPECT_EQ(thief.closed, CloseCode::kUnavailable);
+  EXPECT_EQ(thief.closed, CloseCode::kForbidden);
   hub_->Rest(&thief, seconds(30));
   HubTest::Rest();
   EXPECT_THAT(heard_, IsEmpty());

@@ -31,6 +31,8 @@ struct AllThreads {
   uint64_t asked = 0;
   // Frames of the page that wait for that.
   std::vector<std::string> requests;
+  // What it has answered, and goes on to name the threads that there are; 0: it does not.
+  uint64_t listing = 0;
   // Threads that join by it are replayed in full.
   bool full = false;
   // The page had been told `subscribed` {all} before: see Hub::ResumeAll. `known`: the service has

@@ -11,4 +11,7 @@ inline constexpr std::string_view kUserPages = "user_pages";
 // Of a service. Connections rest (ConnectionClosed.lease).
 inline constexpr std::string_view kResting = "resting";
 
+// Of a service. AllSubscribed is said again once each thread there is has been bound.
+inline constexpr std::string_view kAllListed = "all_listed";
+
 }  // namespace clarion::link

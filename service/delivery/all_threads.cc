@@ -36,8 +36,13 @@ void Core::SubscribeAll(Attached& attached, const v1::SubscribeAll& all, Deferre
   attached.Say(std::move(answer));
   if (!known) return;
   Connection& connection = *found->second;
-  if (connection.all != nullptr) return;
+  if (connection.all != nullptr) {
+    connection.all->subscription = all.subscription_id();
+    if (connection.all->listed) SayListed(connection);
+    return;
+  }
   connection.all = std::make_unique<AllThreads>();
+  connection.all->subscription = all.subscription_id();
   connection.all->generation = ++last_all_generation_;
   after.Add([core = shared_from_this(), id = connection.id, user = connection.user,
              generation = connection.all->generation] { core->ListAll(id, user, generation, {}); });
@@ -65,10 +70,19 @@ void Core::OnListed(const ConnectionId& id, const UserId& user, uint64_t generat
         [id, user, generation, after](Core& core) { core.ListAll(id, user, generation, after); });
   }
   for (const ThreadId& thread : *page) BindAll(*connection, thread);
-  if (page->size() < kPage || connection->all->full) return;
+  if (page->size() < kPage || connection->all->full) {
+    connection->all->listed = true;
+    return SayListed(*connection);
+  }
   then.Add([core = shared_from_this(), id, user, generation, last = page->back()] {
     core->ListAll(id, user, generation, last);
   });
+}
+
+void Core::SayListed(const Connection& connection) {
+  v1::ServiceMessage message;
+  message.mutable_all_subscribed()->set_subscription_id(connection.all->subscription);
+  connection.attached->Say(std::move(message));
 }
 
 void Core::BindAll(Connection& connection, const ThreadId& thread) {

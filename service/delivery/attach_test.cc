@@ -31,7 +31,7 @@ TEST_F(HelloTest, IsToldWhatTheServiceCanDo) {
   const auto said = gateway.carrier().Take();
   ASSERT_TRUE(said.has_value());
   EXPECT_THAT(std::get<v1::ServiceMessage>(*said).welcome().capabilities(),
-              ElementsAre("user_pages", "resting"));
+              ElementsAre("user_pages", "resting", "all_listed"));
 }
 
 TEST_F(HelloTest, WithoutACommonVersionIsClosedWithASentence) {

@@ -192,6 +192,7 @@ void Core::Greet(Attached& attached, const v1::Hello& hello, Deferred& after) {
   answer.mutable_welcome()->set_version(kVersion);
   answer.mutable_welcome()->add_capabilities(std::string(link::kUserPages));
   answer.mutable_welcome()->add_capabilities(std::string(link::kResting));
+  answer.mutable_welcome()->add_capabilities(std::string(link::kAllListed));
   attached.Say(std::move(answer));
 }
 

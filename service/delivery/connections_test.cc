@@ -392,8 +392,8 @@ TEST_F(AllThreadsTest, AreBoundThoseThereAreAndThoseThatCome) {
   log_.RunAll();
   Assign("t3", "ann");
   Assign("x", "bob");
-  EXPECT_THAT(gateway->Heard(),
-              ElementsAre("all 7 ok", "bind c t1 all", "bind c t2 all", "bind c t3 all"));
+  EXPECT_THAT(gateway->Heard(), ElementsAre("all 7 ok", "bind c t1 all", "bind c t2 all",
+                                            "all 7 ok", "bind c t3 all"));
 }
 
 TEST_F(AllThreadsTest, EndWithOff) {
@@ -415,8 +415,8 @@ TEST_F(AllThreadsTest, AreAnsweredEachTimeTheyAreAskedForAndBoundOnce) {
   gateway->SubscribeAll("c", /*on=*/true, 8);
   gateway->SubscribeAll("nobody", /*on=*/true, 9);
   log_.RunAll();
-  EXPECT_THAT(gateway->Heard(),
-              ElementsAre("all 7 ok", "bind c t all", "all 8 ok", "all 9 NOT_FOUND"));
+  EXPECT_THAT(gateway->Heard(), ElementsAre("all 7 ok", "bind c t all", "all 7 ok", "all 8 ok",
+                                            "all 8 ok", "all 9 NOT_FOUND"));
 }
 
 TEST_F(AllThreadsTest, AreListedByPages) {
@@ -425,7 +425,9 @@ TEST_F(AllThreadsTest, AreListedByPages) {
   gateway->Open("c", "ann");
   gateway->SubscribeAll("c");
   log_.RunAll();
-  EXPECT_EQ(gateway->Heard().size(), 1u + 1201u);
+  const std::vector<std::string> heard = gateway->Heard();
+  EXPECT_EQ(heard.size(), 1u + 1201u + 1u);
+  EXPECT_EQ(heard.back(), "all 7 ok") << "that was all";
 }
 
 TEST_F(AllThreadsTest, StopAtTheLimitAndSaySoOnce) {
@@ -435,8 +437,20 @@ TEST_F(AllThreadsTest, StopAtTheLimitAndSaySoOnce) {
   gateway->Open("c", "ann");
   gateway->SubscribeAll("c");
   log_.RunAll();
-  EXPECT_THAT(gateway->Heard(),
-              ElementsAre("all 7 ok", "bind c t1 all", "bind c t2 all", "no more c t3"));
+  EXPECT_THAT(gateway->Heard(), ElementsAre("all 7 ok", "bind c t1 all", "bind c t2 all",
+                                            "no more c t3", "all 7 ok"));
+}
+
+// Its page can name no more where it stands.
+TEST_F(AllThreadsTest, AConnectionThatPollsFollows1024) {
+  for (int i = 0; i < 1100; ++i) GiveTo(absl::StrCat("t", i), "ann");
+  auto gateway = Attach();
+  gateway->Poll("c", "ann");
+  gateway->SubscribeAll("c");
+  log_.RunAll();
+  const std::vector<std::string> heard = gateway->Heard();
+  ASSERT_EQ(heard.size(), 1u + 1024u + 2u);
+  EXPECT_THAT(heard[1025], ::testing::StartsWith("no more c "));
 }
 
 class Recorder : public ConnectionWatcher {

@@ -131,6 +131,7 @@ class Core final : public log::Follower,
                const ThreadId& after);
   void OnListed(const ConnectionId& id, const UserId& user, uint64_t generation,
                 const ThreadId& after, absl::StatusOr<std::vector<ThreadId>> page);
+  static void SayListed(const Connection& connection);
   void BindAll(Connection& connection, const ThreadId& thread)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 

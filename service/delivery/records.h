@@ -55,6 +55,8 @@ struct Attached {
 struct AllThreads {
   // Tells a listing under way from one that was turned off and on again meanwhile.
   uint64_t generation = 0;
+  // The question that was answered last; it hears of the end of the list.
+  uint64_t subscription = 0;
   bool listed = false;
   bool full = false;
   // Threads that were said already.

@@ -1,6 +1,7 @@
 // The parts of StartRun that only compute: names, tokens, and what is kept with a run.
 #include <openssl/rand.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
 
@@ -94,10 +95,11 @@ absl::Status NotReady(const delivery::ReadyState& state, bool gateways,
   const int steps = static_cast<int>(state.steps.size());
   if (steps == 0) message += " nothing";
   if (steps > kStepsSaid) absl::StrAppend(&message, " (", steps - kStepsSaid, " earlier)");
-  for (int i = steps > kStepsSaid ? steps - kStepsSaid : 0; i < steps; ++i) {
+  const int first = std::max(steps - kStepsSaid, 0);
+  for (int i = first; i < steps; ++i) {
     const v1::ReadinessStep& step = state.steps[static_cast<size_t>(i)];
-    absl::StrAppend(&message, " ", TimeOf(step.at()), " connections=", step.connections(),
-                    " subscriptions=", step.subscriptions(), ";");
+    absl::StrAppend(&message, i == first ? " " : "; ", TimeOf(step.at()),
+                    " connections=", step.connections(), " subscriptions=", step.subscriptions());
   }
   return WithRetryAfter(MakeError(Reason::kNotReady, message, context), std::chrono::seconds(1));
 }

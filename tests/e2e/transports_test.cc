@@ -1,5 +1,6 @@
 // A browser without a WebSocket: event streams, polls, pages of a thread and lists of threads, as
 // any HTTP client has them, through the programs as shipped.
+#include <algorithm>
 #include <map>
 #include <optional>
 #include <string>
@@ -340,6 +341,17 @@ TEST_P(TransportsTest, APollWaitsForTheNextEvent) {
                                            {"wait", 60}});
   later.join();
   EXPECT_THAT(Types(second.body), ::testing::Contains("agent_thinking")) << second.text;
+}
+
+TEST_P(TransportsTest, APollThatDoesNotWaitGetsAllThereIsOfAllThreads) {
+  Publish("t", 2);
+  Publish("u", 1);
+  Client client = Of("ada");
+  const json::object all{{"type", "subscribe"}, {"all", true}, {"history", "full"}};
+  const Answer first = client.Post(
+      "/v1/poll", json::object{{"messages", json::array{all}}, {"wait", 0}, {"history", "full"}});
+  const std::vector<std::string> types = Types(first.body);
+  EXPECT_EQ(std::count(types.begin(), types.end(), "agent_thinking"), 3) << first.text;
 }
 
 TEST_P(TransportsTest, NobodyGoesOnWithAnotherUsersPoll) {
