@@ -1,5 +1,7 @@
 #include "gateway/http/http_session.h"
 
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -72,8 +74,16 @@ class Session final : private TimerWheel::Entry {
     context_.wheel.Arm(*this, std::chrono::steady_clock::now() + time);
   }
   void OnTimer(TimerWheel::Time) override {
+    if (TakesItsAnswer()) return Give(context_.timeout);
     boost::system::error_code ignored;
     socket_.close(ignored);
+  }
+  // A slow peer has time as long as it takes something, be it of what the kernel holds.
+  bool TakesItsAnswer() {
+    int waiting = 0;
+    if (!writing_ || ::ioctl(socket_.native_handle(), SIOCOUTQ, &waiting) != 0) return false;
+    const uint64_t taken = written_ - static_cast<uint64_t>(waiting);
+    return std::exchange(taken_, taken) != taken;
   }
   From PeerIs() const {
     boost::system::error_code error;
@@ -84,6 +94,10 @@ class Session final : private TimerWheel::Entry {
   HttpContext& context_;
   Socket socket_;
   const Admission admission_;
+  // Bytes of answers, and what of them the peer had taken when it was looked at last.
+  bool writing_ = false;
+  uint64_t written_ = 0;
+  uint64_t taken_ = 0;
   std::function<void()> on_end_;
   boost::beast::flat_buffer buffer_{kMaxHeaderBytes + 4096};
 };
@@ -283,13 +297,15 @@ Awaitable<Session::Next> Session::Write(Session* session, const HttpRequest* req
   if (request != nullptr && request->method() == http::verb::head) response.body().clear();
   const bool keep = response.keep_alive();
   http::response_serializer<http::string_body> serializer(response);
-  // A slow peer has time as long as it takes something.
+  session->Give(session->context_.timeout);
+  session->writing_ = true;
   while (!serializer.is_done()) {
-    session->Give(session->context_.timeout);
     const auto [error, bytes] =
         co_await http::async_write_some(session->socket_, serializer, kUseTuple);
     if (error) co_return Next::kGone;
+    session->written_ += bytes;
   }
+  session->writing_ = false;
   co_return keep ? Next::kRequest : Next::kLinger;
 }
 
