@@ -84,6 +84,7 @@ Loop::Loop(Shared& shared, std::string gateway_id, const LinkFactory& link,
       .loop = *io_,
       .responder = shared.responder,
       .wheel = wheel_,
+      .queues = turn_->queues(),
       .timeout = std::chrono::milliseconds(options.handshake_timeout_ms),
       .upgrade =
           [this](Socket socket, HttpRequest request, Encoding encoding,

@@ -1,7 +1,5 @@
 #include "gateway/connection/frame_stream.h"
 
-#include <linux/sockios.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -147,12 +145,8 @@ void FrameStream::Abort() {
   socket_.close(ignored);
 }
 
-size_t FrameStream::kernel_bytes() const {
-  if (!socket_.is_open()) return 0;
-  int bytes = 0;
-  // native_handle() of a socket is not const.
-  if (::ioctl(const_cast<Socket&>(socket_).native_handle(), SIOCOUTQ, &bytes) != 0) return 0;
-  return static_cast<size_t>(bytes);
+size_t FrameStream::kernel_bytes() {
+  return socket_.is_open() ? KernelBytesOf(socket_.native_handle()) : 0;
 }
 
 void FrameStream::TakeFromBeast(std::string bytes) {

@@ -75,7 +75,7 @@ class FrameStream final : public WriteTurn::Stream, private QueueWatch::Queue {
 
   size_t queued_bytes() const override { return queued_bytes_; }
   // In the kernel and on the way. 0: the socket is closed.
-  size_t kernel_bytes() const override;
+  size_t kernel_bytes() override;
   // Taken by the kernel since the start, up to what was dropped: what comes behind a gap does not
   // say that all before it was sent.
   uint64_t written_bytes() const { return std::min(written_bytes_, gap_); }
@@ -87,7 +87,7 @@ class FrameStream final : public WriteTurn::Stream, private QueueWatch::Queue {
   bool ended() const { return ended_; }
   // What was queued and the peer has not taken: here, in the kernel and on the way. 0: the socket
   // is closed.
-  size_t untaken_bytes() const { return socket_.is_open() ? queued_bytes_ + kernel_bytes() : 0; }
+  size_t untaken_bytes() { return socket_.is_open() ? queued_bytes_ + kernel_bytes() : 0; }
   // Everything queued was taken by the kernel, or never will be.
   bool drained() const { return queued_bytes_ == 0; }
 

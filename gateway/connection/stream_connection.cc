@@ -3,9 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "boost/asio/as_tuple.hpp"
 #include "boost/asio/buffer.hpp"
-#include "boost/asio/use_awaitable.hpp"
 #include "telemetry/log.h"
 #include "telemetry/metrics.h"
 
@@ -139,10 +137,7 @@ void StreamConnection::OnGiveUp(QueueWatch::Queue::Cause cause) {
 
 void StreamConnection::CloseSlow(const char* cause, std::string_view message) {
   if (state() == State::kClosing) return;
-  GetCounter("clarion_slow_connections_closed_total",
-             "Connections closed because they did not take what was sent to them, by cause",
-             {{"cause", cause}})
-      .Add();
+  CountSlowConnectionClosed(cause);
   stream().DropUnsent();
   Close(CloseCode::kSlowConsumer, message);
 }

@@ -61,7 +61,6 @@ class StreamConnection : public Connection,
   void ArmNext() override;
   // TimerWheel::Entry.
   void OnTimer(TimerWheel::Time now) override;
-  // ConnectionListHook.
 
  private:
   // FrameStream::Owner.

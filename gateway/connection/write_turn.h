@@ -9,7 +9,7 @@
 
 #include "boost/asio/io_context.hpp"
 #include "boost/intrusive/list.hpp"
-#include "gateway/connection/queue_watch.h"
+#include "gateway/queue_watch.h"
 #include "telemetry/metrics.h"
 
 namespace clarion::gateway {

@@ -1,7 +1,5 @@
 #include "gateway/http/http_session.h"
 
-#include <linux/sockios.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -13,11 +11,9 @@
 #include <utility>
 #include <variant>
 
-#include "boost/asio/as_tuple.hpp"
 #include "boost/asio/basic_waitable_timer.hpp"
 #include "boost/asio/buffer.hpp"
 #include "boost/asio/co_spawn.hpp"
-#include "boost/asio/use_awaitable.hpp"
 #include "boost/beast/core/flat_buffer.hpp"
 #include "boost/beast/core/string.hpp"
 #include "boost/beast/http/error.hpp"
@@ -44,7 +40,7 @@ using Timer = asio::basic_waitable_timer<std::chrono::steady_clock,
                                          asio::wait_traits<std::chrono::steady_clock>,
                                          asio::io_context::executor_type>;
 
-class Session final : private TimerWheel::Entry {
+class Session final : private TimerWheel::Entry, private QueueWatch::Queue {
  public:
   Session(HttpContext& context, Socket socket, Admission admission, std::function<void()> on_end)
       : context_(context),
@@ -52,6 +48,7 @@ class Session final : private TimerWheel::Entry {
         admission_(admission),
         on_end_(std::move(on_end)) {}
   ~Session() {
+    Hold(0);
     if (on_end_) on_end_();
   }
 
@@ -74,16 +71,20 @@ class Session final : private TimerWheel::Entry {
     context_.wheel.Arm(*this, std::chrono::steady_clock::now() + time);
   }
   void OnTimer(TimerWheel::Time) override {
-    if (TakesItsAnswer()) return Give(context_.timeout);
     boost::system::error_code ignored;
     socket_.close(ignored);
   }
-  // A slow peer has time as long as it takes something, be it of what the kernel holds.
-  bool TakesItsAnswer() {
-    int waiting = 0;
-    if (!writing_ || ::ioctl(socket_.native_handle(), SIOCOUTQ, &waiting) != 0) return false;
-    const uint64_t taken = written_ - static_cast<uint64_t>(waiting);
-    return std::exchange(taken_, taken) != taken;
+  // QueueWatch::Queue, while an answer is written. Nothing can be said to its peer any more.
+  size_t queued_bytes() const override { return held_; }
+  size_t kernel_bytes() override {
+    return socket_.is_open() ? KernelBytesOf(socket_.native_handle()) : 0;
+  }
+  void Relieve() override {}
+  void GiveUp(Cause cause) override;
+  // Of an answer, so many bytes.
+  void Hold(size_t bytes) {
+    context_.queues.budget().Change(held_, bytes);
+    held_ = bytes;
   }
   From PeerIs() const {
     boost::system::error_code error;
@@ -94,10 +95,7 @@ class Session final : private TimerWheel::Entry {
   HttpContext& context_;
   Socket socket_;
   const Admission admission_;
-  // Bytes of answers, and what of them the peer had taken when it was looked at last.
-  bool writing_ = false;
-  uint64_t written_ = 0;
-  uint64_t taken_ = 0;
+  size_t held_ = 0;
   std::function<void()> on_end_;
   boost::beast::flat_buffer buffer_{kMaxHeaderBytes + 4096};
 };
@@ -297,16 +295,29 @@ Awaitable<Session::Next> Session::Write(Session* session, const HttpRequest* req
   if (request != nullptr && request->method() == http::verb::head) response.body().clear();
   const bool keep = response.keep_alive();
   http::response_serializer<http::string_body> serializer(response);
-  session->Give(session->context_.timeout);
-  session->writing_ = true;
-  while (!serializer.is_done()) {
+  // A slow peer has time as long as it takes something: see QueueWatch.
+  session->Disarm();
+  session->Hold(response.body().size());
+  boost::system::error_code failed;
+  while (!serializer.is_done() && !failed) {
+    session->context_.queues.OnBlocked(*session, QueueWatch::Clock::now());
     const auto [error, bytes] =
         co_await http::async_write_some(session->socket_, serializer, kUseTuple);
-    if (error) co_return Next::kGone;
-    session->written_ += bytes;
+    failed = error;
   }
-  session->writing_ = false;
+  session->Queue::unlink();
+  session->Hold(0);
+  if (failed) co_return Next::kGone;
   co_return keep ? Next::kRequest : Next::kLinger;
+}
+
+void Session::GiveUp(Cause cause) {
+  CountSlowConnectionClosed(cause == Cause::kStalled ? "stalled" : "memory");
+  CountFailure(NameOf(Reason::kBufferOverflow));
+  Queue::unlink();
+  Hold(0);  // it is freed within this turn
+  boost::system::error_code ignored;
+  socket_.close(ignored);
 }
 
 // Closing with unread bytes resets the connection, and the answer may be lost with it.

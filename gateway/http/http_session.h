@@ -5,12 +5,12 @@
 #include <chrono>
 #include <functional>
 
-#include "boost/asio/awaitable.hpp"
 #include "boost/asio/io_context.hpp"
 #include "gateway/auth/handshake_bytes.h"
 #include "gateway/frames.h"
 #include "gateway/http/api.h"
 #include "gateway/http/responder.h"
+#include "gateway/queue_watch.h"
 #include "gateway/timer_wheel.h"
 
 namespace clarion::gateway {
@@ -23,7 +23,9 @@ struct HttpContext {
   boost::asio::io_context& loop;
   const Responder& responder;
   TimerWheel& wheel;
-  // One request, from its first byte to its answer, and between requests.
+  // Answers that wait for their peer.
+  QueueWatch& queues;
+  // One request until it is whole, and between requests.
   std::chrono::milliseconds timeout{10'000};
   // An upgrade that is granted: the socket, its request, the encoding, and what to call at the end.
   std::function<void(Socket, HttpRequest, Encoding, std::function<void()>)> upgrade;

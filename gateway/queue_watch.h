@@ -1,6 +1,7 @@
 // Who does not take what is sent to it, and what all queues of the process hold together.
 //
-// Queues are bounded one by one by their connections (connection.h). Beyond that:
+// Queues are bounded one by one by their connections (connection/connection.h); an answer to a
+// plain HTTP request that is being written counts as one. Beyond that:
 //   A connection whose peer has taken no byte for `stall_timeout` while something waited for it is
 //   closed. The kernel holds more than a slow peer takes in that time, so it is asked too: what the
 //   peer took of that begins the time anew. (So who stops may stay for twice as long.) While all
@@ -44,6 +45,11 @@ class QueueBudget {
   Gauge& queues_gauge_;
 };
 
+// What the kernel holds that the peer of this TCP socket has not taken.
+size_t KernelBytesOf(int socket);
+// clarion_slow_connections_closed_total{cause}
+void CountSlowConnectionClosed(const char* cause);
+
 // On the loop's thread only; outlives its queues.
 class QueueWatch {
  public:
@@ -59,7 +65,7 @@ class QueueWatch {
     virtual size_t queued_bytes() const = 0;
     // Was written to the socket, and the peer has not taken it. Only falls while the socket takes
     // no more.
-    virtual size_t kernel_bytes() const = 0;
+    virtual size_t kernel_bytes() = 0;
     // Gives up events that can be had again. May free nothing. Ends nothing.
     virtual void Relieve() = 0;
     // It has to go: frees all, tells its page why, and closes. Ends nothing inside the call.

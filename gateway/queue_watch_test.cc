@@ -1,5 +1,5 @@
 // Who has to give way when all queues together hold too much.
-#include "gateway/connection/queue_watch.h"
+#include "gateway/queue_watch.h"
 
 #include <chrono>
 #include <memory>
@@ -26,7 +26,7 @@ class QueueWatchTest : public ::testing::Test {
     }
     ~FakeQueue() { Hold(0); }
     size_t queued_bytes() const override { return bytes_; }
-    size_t kernel_bytes() const override { return kernel_bytes_; }
+    size_t kernel_bytes() override { return kernel_bytes_; }
     // The peer takes so many of the 100 bytes that were written.
     void Take(size_t bytes) { kernel_bytes_ -= bytes; }
     void Relieve() override {

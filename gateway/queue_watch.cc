@@ -1,4 +1,7 @@
-#include "gateway/connection/queue_watch.h"
+#include "gateway/queue_watch.h"
+
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 
 #include <algorithm>
 
@@ -24,6 +27,18 @@ void QueueBudget::Change(size_t before, size_t after) {
 size_t QueueBudget::fair_share() const {
   const int64_t queues = queues_.load(std::memory_order_relaxed);
   return static_cast<size_t>(limit_ / std::max<int64_t>(queues, 1));
+}
+
+size_t KernelBytesOf(int socket) {
+  int bytes = 0;
+  return ::ioctl(socket, SIOCOUTQ, &bytes) == 0 ? static_cast<size_t>(bytes) : 0;
+}
+
+void CountSlowConnectionClosed(const char* cause) {
+  GetCounter("clarion_slow_connections_closed_total",
+             "Connections closed because they did not take what was sent to them, by cause",
+             {{"cause", cause}})
+      .Add();
 }
 
 void QueueWatch::OnBlocked(Queue& queue, Clock::time_point now) {
