@@ -241,7 +241,7 @@ void BrowserApi::Stream(ApiRequest request, Socket socket, std::function<void()>
     stream.problem = ParsePageRequest(PageRequestKind::kStream, request.body, stream.page);
   } else {
     ClientMessage connect{.verdict = ClientMessage::Verdict::kValid};
-    connect.frame.mutable_connect()->set_protocol(1);
+    connect.frame.mutable_connect()->set_protocol(kProtocol);
     connect.frame.mutable_connect()->set_client(std::string(kClient));
     ClientMessage subscribe;
     v1::Subscribe& wanted = *subscribe.frame.mutable_subscribe();

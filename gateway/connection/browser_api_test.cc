@@ -16,6 +16,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "proto/contract/error.h"
+#include "telemetry/metrics.h"
 
 namespace clarion::gateway {
 namespace {
@@ -186,6 +187,20 @@ TEST_F(BrowserApiTest, AStreamIsRefusedWhatAPollIsRefused) {
   EXPECT_THAT(answer, HasSubstr("Retry-After: "));
 }
 
+// It is there, and its kernel says so: TCP must not give it up before it is told why.
+TEST_F(BrowserApiTest, AStreamThatTakesNothingIsClosedAsSlowHoweverShortTheHeartbeat) {
+  loop_ = std::make_unique<TestLoop>(ConnectionOptions{.heartbeat_ms = 100}, 100, 1s,
+                                     128 * 1024 * 1024, 256 * 1024 * 1024, 3s);
+  const auto client = Post("/v1/stream", "[]");
+  loop_->hub.NextOf("open");
+  const Gauge& queued = GetGauge("clarion_queued_bytes", "");
+  for (uint64_t offset = 1; queued.value() == 0; ++offset) {
+    Say(Event(Encoding::kEventStream, offset, 50'000), {});
+    loop_->TurnOver();
+  }
+  EXPECT_EQ(loop_->hub.NextOf("close").detail, "CONNECTION_STATE_ERROR slow_consumer");
+}
+
 // Nobody can answer on one.
 TEST_F(BrowserApiTest, AStreamIsPingedAndNeedNotAnswer) {
   Begin({.heartbeat_ms = 60});
@@ -289,10 +304,11 @@ TEST_F(BrowserApiTest, AFullPollWaitsForWhatIsNotAnswered) {
   SetAnswered(false);
   const auto client = Post("/v1/poll", R"({"messages":[{"type":"subscribe","thread_id":"t"}]})");
   loop_->hub.NextOf("subscribe");
-  Say(Event(Encoding::kList, 1, 90'000));
-  Say(Event(Encoding::kList, 2, 90'000));
-  loop_->TurnOver();
-  EXPECT_TRUE(loop_->hub.Quiet()) << "it was answered";
+  for (const uint64_t offset : {1, 2}) {
+    Say(Event(Encoding::kList, offset, 90'000));
+    loop_->TurnOver();
+    ASSERT_TRUE(loop_->hub.Quiet()) << "it was answered";
+  }
   SetAnswered(true);
   v1::ServerFrame frame;
   frame.mutable_bound()->set_thread_id("late");
@@ -315,7 +331,54 @@ TEST_F(BrowserApiTest, APollIsAnsweredWithWhatItHasWhileMemoryIsShort) {
     loop_->hub.last()->Send(Event(Encoding::kList, 1, 90'000), 0, kEvents);
     EXPECT_FALSE(loop_->hub.last()->HasRoom());
   });
+  loop_->TurnOver();
+  ASSERT_FALSE(loop_->hub.Quiet()) << "it waits for its time to be over";
   EXPECT_THAT(client->Rest(), HasSubstr(R"("offset":1,)"));
+}
+
+// Nor if there is room again by the time it looks.
+TEST_F(BrowserApiTest, APollThatTurnedAPageAwayIsAnswered) {
+  loop_ = std::make_unique<TestLoop>(ConnectionOptions(), 100, 1s, 128 * 1024 * 1024, 100'000);
+  SetSettled(false);
+  const auto client =
+      Post("/v1/poll", R"({"wait":60,"messages":[{"type":"subscribe","thread_id":"t"}]})");
+  loop_->hub.NextOf("subscribe");
+  Say(Event(Encoding::kList, 1, 1'000));
+  loop_->TurnOver();
+  ASSERT_TRUE(loop_->hub.Quiet()) << "there is room";
+  loop_->Do([&] {
+    loop_->budget().Change(0, 90'000);
+    EXPECT_FALSE(loop_->hub.last()->HasRoom());
+    loop_->budget().Change(90'000, 0);
+  });
+  loop_->TurnOver();
+  ASSERT_FALSE(loop_->hub.Quiet()) << "it waits for its time to be over";
+  EXPECT_THAT(client->Rest(), HasSubstr(R"("offset":1,)"));
+}
+
+TEST_F(BrowserApiTest, AnAnsweredPollAsksForNothingMore) {
+  Begin({.max_queued_bytes = 100'000});
+  SetSettled(false);
+  const auto client = Post("/v1/poll", R"({"messages":[{"type":"subscribe","thread_id":"t"}]})");
+  loop_->hub.NextOf("subscribe");
+  bool room = true;
+  Subscriber::Mark mark;
+  loop_->Do([&] {
+    loop_->hub.on_overflow = [&](Subscriber* subscriber) {
+      // The source of what was left out waits for the service, and keeps its place.
+      EXPECT_TRUE(subscriber->TakeBack({2}).empty());
+      room = subscriber->HasRoom();
+    };
+    for (uint64_t offset = 1; offset <= 4; ++offset) {
+      loop_->hub.last()->Send(Event(Encoding::kList, offset, 40'000), 0, kEvents);
+    }
+  });
+  EXPECT_THAT(client->Rest(), StartsWith("HTTP/1.1 200"));
+  loop_->hub.NextOf("rest");
+  loop_->Do([&] {
+    EXPECT_FALSE(room) << "a page would come to nobody";
+    EXPECT_LT(loop_->hub.rested.written, loop_->hub.rested.queued) << "not all was written";
+  });
 }
 
 TEST_F(BrowserApiTest, APageThatLeavesItsPollKeepsItsPlace) {
@@ -324,6 +387,12 @@ TEST_F(BrowserApiTest, APageThatLeavesItsPollKeepsItsPlace) {
       Post("/v1/poll", R"({"wait":60,"messages":[{"type":"subscribe","thread_id":"t"}]})");
   SetSettled(false);
   loop_->hub.NextOf("open");
+  client.reset();
+  EXPECT_EQ(loop_->hub.NextOf("rest").detail, "30000");
+  // The same of one whose machine resets the connection.
+  client = Post("/v1/poll", R"({"wait":60,"messages":[{"type":"subscribe","thread_id":"t"}]})");
+  loop_->hub.NextOf("open");
+  client->socket.set_option(asio::socket_base::linger(true, 0));
   client.reset();
   EXPECT_EQ(loop_->hub.NextOf("rest").detail, "30000");
 }
@@ -371,6 +440,33 @@ TEST_F(BrowserApiTest, AnEmptyPageBeforeAnOffsetGoesOnThere) {
               HasSubstr(R"("next":"e:10")"));
 }
 
+// Whoever reads pages follows nothing: nobody is ready because of it.
+TEST_F(BrowserApiTest, WaitingForAPageIsSeenByNoPage) {
+  Begin();
+  bool came = false;
+  loop_->link.on_read = [&](const v1::ReadPageRequest&) {
+    link::Page page{.last = {Epoch("e"), Offset(came ? 1 : 0)}};
+    if (came) {
+      page.runs.push_back({.thread = ThreadId("t"), .epoch = Epoch("e"), .first = Offset(1)});
+      page.runs.back().events.push_back(
+          std::make_shared<EncodedEvent>(R"("type":"agent_started"})", ""));
+    }
+    return page;
+  };
+  SetSettled(false);
+  const auto client = Send("GET", "/v1/threads/t/events?wait=60", "");
+  EXPECT_EQ(loop_->hub.NextOf("resume").thread_id, "t");
+  EXPECT_TRUE(loop_->hub.unseen);
+  loop_->Do([&] { came = true; });
+  SetSettled(true);
+  Say(Event(Encoding::kList, 1));
+  EXPECT_THAT(client->Rest(), HasSubstr(R"("offset":1,)"));
+  EXPECT_EQ(loop_->hub.NextOf("close").detail.substr(0, 29), "CONNECTION_STATE_DISCONNECTED");
+  const auto poll = Post("/v1/poll", R"({"wait":0})");
+  EXPECT_THAT(poll->Rest(), StartsWith("HTTP/1.1 200"));
+  EXPECT_FALSE(loop_->hub.unseen);
+}
+
 TEST_F(BrowserApiTest, ABodyIsNoLargerThanAMessageHoweverItIsAnnounced) {
   Begin({.max_message_bytes = 1'000});
   const std::string small = R"({"wait":0})";
@@ -400,9 +496,10 @@ TEST_F(BrowserApiTest, AUserAsksOnlySoMuchAtATime) {
   EXPECT_THAT(Send("GET", "/v1/threads", "")->Rest(), StartsWith("HTTP/1.1 200"));
 }
 
-// Longer than a request may take, which is as long as it takes nothing.
+// Longer than it may take nothing, which is longer than a request may take.
 TEST_F(BrowserApiTest, ASlowClientGetsItsWholeAnswer) {
-  Begin({.handshake_timeout_ms = 1'000});
+  loop_ = std::make_unique<TestLoop>(ConnectionOptions{.handshake_timeout_ms = 500}, 100, 1s,
+                                     128 * 1024 * 1024, 256 * 1024 * 1024, 1s);
   loop_->link.on_read = [](const v1::ReadPageRequest&) { return LargePage(); };
   const auto client = Send("GET", "/v1/threads/t/events", "");
   const auto begun = std::chrono::steady_clock::now();
@@ -419,11 +516,25 @@ TEST_F(BrowserApiTest, ASlowClientGetsItsWholeAnswer) {
 }
 
 TEST_F(BrowserApiTest, AClientThatTakesNothingOfItsAnswerIsGivenUp) {
-  Begin({.handshake_timeout_ms = 100});
+  loop_ = std::make_unique<TestLoop>(ConnectionOptions(), 100, 1s, 128 * 1024 * 1024,
+                                     256 * 1024 * 1024, 100ms);
   loop_->link.on_read = [](const v1::ReadPageRequest&) { return LargePage(); };
   const auto client = Send("GET", "/v1/threads/t/events", "");
   loop_->WaitForEnds(1);
   EXPECT_LT(client->Rest().size(), kLarge);
+}
+
+TEST_F(BrowserApiTest, AnswersThatWaitCountAsWhatAllQueuesHold) {
+  loop_ =
+      std::make_unique<TestLoop>(ConnectionOptions(), 100, 1s, 128 * 1024 * 1024, kLarge / 2 * 5);
+  loop_->link.on_read = [](const v1::ReadPageRequest&) { return LargePage(); };
+  std::vector<std::unique_ptr<Client>> clients;
+  for (const char* user : {"ada", "bob", "cid"})
+    clients.push_back(Send("GET", "/v1/threads/t/events", "", user));
+  loop_->WaitForEnds(1);
+  size_t whole = 0;
+  for (const auto& client : clients) whole += client->Rest().size() > kLarge;
+  EXPECT_EQ(whole, 2u);
 }
 
 TEST_F(BrowserApiTest, WhatTheServiceRefusesIsAnHttpErrorOfTheSameReason) {

@@ -7,10 +7,8 @@
 #include <tuple>
 #include <utility>
 
-#include "boost/asio/as_tuple.hpp"
 #include "boost/asio/buffer.hpp"
 #include "boost/asio/co_spawn.hpp"
-#include "boost/asio/use_awaitable.hpp"
 #include "boost/beast/core/buffers_to_string.hpp"
 #include "boost/beast/core/flat_buffer.hpp"
 #include "boost/beast/http/field.hpp"

@@ -3,6 +3,7 @@
 #include <string_view>
 
 #include "proto/contract/ids.h"
+#include "proto/contract/limits.h"
 
 namespace clarion::gateway {
 namespace {
@@ -10,7 +11,6 @@ namespace {
 constexpr size_t kMaxFrameIdBytes = 128;
 constexpr size_t kMaxTokenBytes = 8 * 1024;
 constexpr size_t kMaxClientBytes = 256;
-constexpr int kMaxPositions = 1024;
 
 std::string TokenProblem(const std::string& token) {
   if (token.empty()) return "token is required";
@@ -41,7 +41,8 @@ std::string SubscribeProblem(const v1::Subscribe& subscribe) {
   if (subscribe.all() && subscribe.has_after())
     return "with all, positions go on, not one position";
   if (!subscribe.all() && subscribe.positions_size() > 0) return "positions go with all";
-  if (subscribe.positions_size() > kMaxPositions) return "more than 1,024 positions";
+  if (static_cast<size_t>(subscribe.positions_size()) > kMaxPositions)
+    return "more than 1,024 positions";
   if (subscribe.from() != v1::START_FROM_UNSPECIFIED) {
     if (subscribe.all()) return "with all, positions go on, not from";
     if (subscribe.has_after()) return "after and from exclude each other";

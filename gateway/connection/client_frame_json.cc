@@ -8,6 +8,7 @@
 #include "boost/json/parse.hpp"
 #include "boost/json/value.hpp"
 #include "gateway/connection/json_reader.h"
+#include "proto/contract/limits.h"
 
 namespace clarion::gateway {
 namespace {
@@ -35,7 +36,7 @@ std::string Read(json::value& value, const std::string& path, v1::Position& posi
   if (!value.is_object()) return path + " must be an object";
   JsonReader reader(value.get_object(), path + ".");
   reader.Text("epoch", [&](std::string text) { position.set_epoch(std::move(text)); });
-  reader.Number("offset", kMaxOffset, [&](uint64_t number) { position.set_offset(number); });
+  reader.Number("offset", kMaxInteger, [&](uint64_t number) { position.set_offset(number); });
   return reader.Finish({"epoch", "offset"});
 }
 
@@ -106,7 +107,7 @@ std::string Fields(JsonReader& reader, const std::string&, v1::Unsubscribe& unsu
 std::string Fields(JsonReader& reader, const std::string&, v1::Ack& ack) {
   reader.Text("thread_id", [&](std::string text) { ack.set_thread_id(std::move(text)); });
   reader.Text("epoch", [&](std::string text) { ack.set_epoch(std::move(text)); });
-  reader.Number("offset", kMaxOffset, [&](uint64_t number) { ack.set_offset(number); });
+  reader.Number("offset", kMaxInteger, [&](uint64_t number) { ack.set_offset(number); });
   return reader.Finish({"type", "id", "thread_id", "epoch", "offset"});
 }
 
@@ -149,7 +150,7 @@ std::string ReadThreadPosition(json::value& value, const std::string& path,
   JsonReader reader(value.get_object(), path + ".");
   reader.Text("thread_id", [&](std::string text) { position.set_thread_id(std::move(text)); });
   reader.Text("epoch", [&](std::string text) { position.set_epoch(std::move(text)); });
-  reader.Number("offset", kMaxOffset, [&](uint64_t number) { position.set_offset(number); });
+  reader.Number("offset", kMaxInteger, [&](uint64_t number) { position.set_offset(number); });
   return reader.Finish({"thread_id", "epoch", "offset"});
 }
 

@@ -48,6 +48,8 @@ class Connection : public Subscriber, protected TimerWheel::Entry, protected Con
   virtual std::string MakeId();
   // The page has heard `connected` before, on this connection.
   virtual bool resumed() const { return false; }
+  // See ConnectionInfo.
+  virtual bool unseen() const { return false; }
   // What is said before the connection is closed by us, and how it is said: nothing follows it.
   virtual FramesPtr LastWords(const CloseRow& row, std::string_view message,
                               uint32_t retry_after_ms) = 0;

@@ -73,6 +73,7 @@ void Connection::Admit(const v1::Connect& connect, const VerifiedToken& token,
       .transport = transport_,
       .client = connect.client(),
       .connected_at = WallNow(),
+      .unseen = unseen(),
   };
 
   v1::ServerFrame answer;

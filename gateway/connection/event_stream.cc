@@ -10,10 +10,8 @@
 #include <sstream>
 #include <utility>
 
-#include "boost/asio/as_tuple.hpp"
 #include "boost/asio/buffer.hpp"
 #include "boost/asio/co_spawn.hpp"
-#include "boost/asio/use_awaitable.hpp"
 #include "boost/beast/http/write.hpp"
 #include "gateway/connection/farewell.h"
 #include "gateway/http/responder.h"
@@ -86,7 +84,7 @@ void EventStream::Begin(const Request& request) {
   size_t next = 0;
   if (!request.token.empty()) {
     v1::ClientFrame connect;
-    connect.mutable_connect()->set_protocol(1);
+    connect.mutable_connect()->set_protocol(kProtocol);
     if (!messages.empty() && messages[0].frame.has_connect()) connect = messages[next++].frame;
     connect.mutable_connect()->set_token(request.token);
     Connect(connect.connect(), connect.id());

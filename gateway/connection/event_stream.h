@@ -2,7 +2,7 @@
 // comes on requests of its own, numbered, through any gateway (Subscriber::Pass).
 //
 // What the page answers to pings nobody hears: a peer that is gone is found out by its TCP, which
-// gets 2.5 heartbeats to take what was sent.
+// gets 2.5 heartbeats to take what was sent, or as long as it may take nothing, if that is longer.
 #pragma once
 
 #include <functional>

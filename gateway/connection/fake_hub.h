@@ -41,6 +41,7 @@ class FakeHub : public Hub {
   void Open(Subscriber* subscriber, ConnectionInfo info) override {
     last_ = subscriber;
     Note({"open", "", "", info.user.str()});
+    unseen = info.unseen;
   }
   void Close(Subscriber* subscriber, v1::ConnectionState state, std::string_view reason) override {
     if (last_ == subscriber) last_ = nullptr;
@@ -118,6 +119,8 @@ class FakeHub : public Hub {
   // On the loop: the mark of the connection that went to rest last.
   Subscriber::Mark rested;
   bool user_pages = true;
+  // Of the connection that was opened last.
+  std::atomic<bool> unseen = false;
 
  private:
   void Note(Call call) {
@@ -181,6 +184,7 @@ class TestLoop {
         http_{.loop = *io_,
               .responder = responder_,
               .wheel = wheel_,
+              .queues = turn_.queues(),
               .timeout = std::chrono::milliseconds(options.handshake_timeout_ms),
               .upgrade =
                   [this](Socket socket, HttpRequest request, Encoding encoding,
@@ -212,6 +216,7 @@ class TestLoop {
   uint16_t port() const { return acceptor_->local_endpoint().port(); }
   boost::asio::io_context& io() { return *io_; }
   TimerWheel& wheel() { return wheel_; }
+  QueueBudget& budget() { return budget_; }
 
   // Runs a task on the loop and waits for it.
   template <class Task>

@@ -12,9 +12,6 @@
 
 namespace clarion::gateway {
 
-// Offsets are exact as JSON numbers.
-inline constexpr uint64_t kMaxOffset = (1ull << 53) - 1;
-
 // The members of one object, taken one after the other by name; what is left over is unknown.
 // Keeps the first problem it meets.
 class JsonReader {

@@ -7,6 +7,7 @@
 #include "gateway/connection/client_frame_check.h"
 #include "gateway/connection/client_frame_json.h"
 #include "gateway/connection/json_reader.h"
+#include "proto/contract/limits.h"
 
 namespace clarion::gateway {
 namespace {
@@ -54,7 +55,7 @@ std::string ReadObject(PageRequestKind kind, json::object& body, PageRequest& re
   }
   if (kind == PageRequestKind::kStream) return reader.Finish({"messages"});
   if (kind == PageRequestKind::kPass) {
-    reader.Number("sequence", kMaxOffset, [&](uint64_t number) { request.sequence = number; });
+    reader.Number("sequence", kMaxInteger, [&](uint64_t number) { request.sequence = number; });
     if (request.sequence == 0) reader.Wrong("sequence", "is required: 1, 2, 3 …");
     return reader.Finish({"messages", "sequence"});
   }

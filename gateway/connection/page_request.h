@@ -19,8 +19,6 @@
 namespace clarion::gateway {
 
 inline constexpr size_t kMaxMessagesAtOnce = 1'000;
-inline constexpr size_t kMaxPositions = 1'024;
-inline constexpr std::chrono::seconds kLongestWait{60};
 
 struct PageRequest {
   // Each kValid or kInvalid.

@@ -47,6 +47,7 @@ std::shared_ptr<Poll> Poll::StartQuiet(ConnectionContext& context, Request reque
                                        std::function<void(HttpResponse)> done) {
   std::shared_ptr<Poll> poll(new Poll(context, std::move(done)));
   poll->lease_ = {};
+  poll->unseen_ = true;
   request.page.connection_id = RandomId();
   poll->Begin(request);
   return poll;
@@ -74,7 +75,7 @@ void Poll::Begin(const Request& request) {
   const auto& messages = page.messages;
   size_t next = 0;
   v1::ClientFrame connect;
-  connect.mutable_connect()->set_protocol(1);
+  connect.mutable_connect()->set_protocol(kProtocol);
   if (!messages.empty() && messages[0].frame.has_connect()) {
     if (messages[0].verdict != ClientMessage::Verdict::kValid) {
       return Close(CloseCode::kBadRequest, messages[0].problem);
@@ -117,10 +118,13 @@ void Poll::Send(FramesPtr frames, size_t first, FrameTag tag) {
 
 std::vector<Subscriber::TakenBack> Poll::TakeBack(const absl::flat_hash_set<uint32_t>& sources) {
   std::vector<TakenBack> taken;
+  bool all = true;
   for (const auto& [source, left_out] : cut_) {
     if (left_out && sources.contains(source)) taken.push_back({source, *left_out});
+    all = all && (!left_out || sources.contains(source));
   }
-  accepted_ = told_;
+  // What stays cut is never written: nor is anything behind it.
+  if (all) accepted_ = told_;
   return taken;
 }
 
@@ -208,11 +212,14 @@ HttpResponse Poll::AnswerOfFrames() {
 
 void Poll::Answer(HttpResponse response) {
   Disarm();
+  Count(0);  // it is the response's now
+  // From here on nothing more is taken, and no page of a replay asked for.
+  const auto done = std::exchange(done_, nullptr);
   if (in_hub()) {
     if (!cut_.empty()) context_.hub->OnOverflow(this);
     context_.hub->BeginRest(this);
   }
-  std::exchange(done_, nullptr)(std::move(response));
+  done(std::move(response));
 }
 
 void Poll::Written(bool whole) {

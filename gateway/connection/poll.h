@@ -37,8 +37,8 @@ class Poll final : public Connection,
   // See Api::Ask.
   static std::shared_ptr<Poll> Start(ConnectionContext& context, Request request,
                                      std::function<void(HttpResponse)> done);
-  // Only to hear that something came, which is read on another way: leaves no lease, and says
-  // nothing of itself.
+  // Only to hear that something came, which is read on another way: leaves no lease, says nothing
+  // of itself, and makes nobody ready.
   static std::shared_ptr<Poll> StartQuiet(ConnectionContext& context, Request request,
                                           std::function<void(HttpResponse)> done);
   ~Poll() override;
@@ -71,6 +71,7 @@ class Poll final : public Connection,
   // Connection.
   std::string MakeId() override { return id_; }
   bool resumed() const override { return resumed_; }
+  bool unseen() const override { return unseen_; }
   FramesPtr LastWords(const CloseRow& row, std::string_view message,
                       uint32_t retry_after_ms) override;
   void SayLast(FramesPtr last_words) override;
@@ -92,6 +93,7 @@ class Poll final : public Connection,
   Clock::time_point answer_at_;
   std::chrono::milliseconds lease_;
   bool resumed_ = false;
+  bool unseen_ = false;
   bool turned_away_ = false;  // HasRoom() said no, and nobody asks again
   bool looking_ = false;
   // Its page was not let in: an error instead of frames.

@@ -4,10 +4,8 @@
 #include <exception>
 #include <utility>
 
-#include "boost/asio/as_tuple.hpp"
 #include "boost/asio/buffer.hpp"
 #include "boost/asio/co_spawn.hpp"
-#include "boost/asio/use_awaitable.hpp"
 #include "boost/beast/websocket/error.hpp"
 #include "boost/beast/websocket/rfc6455.hpp"
 #include "boost/beast/websocket/stream_base.hpp"

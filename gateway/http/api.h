@@ -20,7 +20,7 @@ class Api {
   class Question {
    public:
     virtual ~Question() = default;
-    // The answer is in the socket; or it never will be: whoever asked is gone. Said once.
+    // The answer is in the socket; or it never will be: whoever asked is gone.
     virtual void Written(bool whole) = 0;
   };
   // `done` is called once, not inside the call; perhaps never, or in vain, after Written. Whoever

@@ -14,6 +14,7 @@
 #include "boost/url/url_view.hpp"
 #include "proto/base/text.h"
 #include "proto/contract/ids.h"
+#include "proto/contract/limits.h"
 
 namespace clarion::gateway {
 namespace {
@@ -22,10 +23,8 @@ namespace http = boost::beast::http;
 namespace urls = boost::urls;
 using Kind = ApiRequest::Kind;
 
-constexpr uint64_t kMaxOffset = (1ull << 53) - 1;
 constexpr uint32_t kMaxLimit = 1'000;
 constexpr uint32_t kMaxRuns = 100;
-constexpr double kLongestWaitSeconds = 60;
 constexpr size_t kMaxPageTokenBytes = 1'024;
 
 HttpResponse BadRequest(std::string_view message) {
@@ -48,7 +47,7 @@ bool ParsePosition(std::string_view text, std::optional<v1::Position>& position)
       colon == std::string_view::npos ? std::string_view() : text.substr(0, colon);
   uint64_t offset = 0;
   if (colon != std::string_view::npos && !ValidId(epoch)) return false;
-  if (!ParseNumber(text.substr(colon + 1), kMaxOffset, offset)) return false;
+  if (!ParseNumber(text.substr(colon + 1), kMaxInteger, offset)) return false;
   position.emplace();
   position->set_epoch(std::string(epoch));
   position->set_offset(offset);
@@ -59,7 +58,7 @@ bool ParseWait(std::string_view text, std::optional<std::chrono::milliseconds>& 
   double seconds = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
   if (error != std::errc() || end != text.data() + text.size()) return false;
-  if (!(seconds >= 0 && seconds <= kLongestWaitSeconds)) return false;
+  if (!(seconds >= 0 && seconds <= static_cast<double>(kLongestWait.count()))) return false;
   wait = std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000));
   return true;
 }
@@ -76,7 +75,7 @@ std::string_view Take(std::string_view key, const std::string& value, ApiRequest
   if (key == "after")
     return ParsePosition(value, request.after) ? "" : "after must be EPOCH:OFFSET";
   if (key == "before") {
-    const bool valid = ParseNumber(value, kMaxOffset, request.before) && request.before > 0;
+    const bool valid = ParseNumber(value, kMaxInteger, request.before) && request.before > 0;
     return valid ? "" : "before must be an offset above 0";
   }
   if (key == "last_runs") {

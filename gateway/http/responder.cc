@@ -35,6 +35,7 @@ constexpr std::string_view kContentSecurityPolicy =
 boost::beast::string_view Beast(std::string_view text) {
   return {text.data(), text.size()};
 }
+
 HttpResponse Make(http::status status, std::string_view type, std::string body) {
   HttpResponse response(status, 11);
   response.set(http::field::server, "clarion");
@@ -68,10 +69,6 @@ bool HostIsLoopback(std::string_view host) {
   }
   return host == "localhost" || host == "127.0.0.1" || host == "[::1]";
 }
-
-}  // namespace
-
-namespace {
 
 boost::json::object ErrorJson(Reason reason, std::string_view message) {
   boost::json::object error;

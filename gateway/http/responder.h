@@ -2,10 +2,11 @@
 //
 //   GET /, /app.js …        the page
 //   GET /healthz            200 while the loop turns
-//   GET /v1/stream          upgrade to WebSocket; anything else there is refused
+//   GET /v1/stream          upgrade to WebSocket, or why not
 //   GET /v1/dev/token?user= with --dev, from loopback: {token, expires_at}
-// Everything else is 404; errors are JSON {code, message, user_message} with a reason of
-// proto/contract/reason.h.
+//   OPTIONS                 whether a page of another origin may make requests (CORS)
+// What api_request.h takes does not come here. Everything else is 404; errors are JSON {code,
+// message, user_message} with a reason of proto/contract/reason.h.
 #pragma once
 
 #include <chrono>

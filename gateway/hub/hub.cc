@@ -158,9 +158,9 @@ bool HubImpl::Answered(const Subscriber* subscriber) const {
 }
 
 bool HubImpl::Settled(const Subscriber* subscriber) const {
-  if (!Answered(subscriber)) return false;
   const HubConnection* connection = Find(subscriber);
   if (connection == nullptr) return true;
+  if (!Answered(subscriber)) return false;
   if (connection->all != nullptr && connection->all->listing != 0) return false;
   return absl::c_all_of(connection->subscriptions, [](const Subscription* subscription) {
     const Request* const request = subscription->request.get();
@@ -268,7 +268,10 @@ void HubImpl::Settle(Subscription& subscription, LogEnd end) {
     if (recent.has_value() && join.OnPage(*recent, subscription))
       join.TryAttach(feed.tail(), LogEnd::kUnknown);
   }
-  if (join.state() == Join::State::kAttached) feed.DropRecentIfUnused();
+  if (join.state() == Join::State::kAttached) {
+    feed.DropRecentIfUnused();
+    subscription.subscriber()->OnDone();
+  }
   puller_.Enqueue(subscription);
   AfterFeed(feed);
 }

@@ -88,6 +88,8 @@ struct ConnectionInfo {
   v1::Transport transport = v1::TRANSPORT_WEBSOCKET;
   std::string client;
   std::chrono::system_clock::time_point connected_at;
+  // No page is told what it follows, nor asked anything: nobody is ready because of it.
+  bool unseen = false;
 };
 
 struct HubOptions {

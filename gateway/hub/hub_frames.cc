@@ -38,6 +38,10 @@ void HubImpl::Subscribe(Subscriber* subscriber, const v1::Subscribe& subscribe,
     return SendError(subscriber, Reason::kRateLimited,
                      {"the connection holds as many subscriptions as it may", request_id, thread});
   }
+  if (existing == nullptr && connection->names_no_more()) {
+    return SendError(subscriber, Reason::kRateLimited,
+                     {"a connection that polls follows 1,024 threads at most", request_id, thread});
+  }
   if (existing != nullptr) {
     if (std::exchange(existing->by_all, false)) ++connection->counted;
     existing->full = WantsFull(subscribe);
@@ -367,7 +371,7 @@ void HubImpl::EndOrSetAside(Subscription& subscription, std::string_view code,
 void HubImpl::AskSetAside() {
   set_aside_armed_ = false;
   for (const SubscriptionPtr& subscription : std::exchange(set_aside_, {})) {
-    // While the link is down it goes on resting: all are asked for when it comes up.
+    // While the link is down it stays aside: all are asked for when it comes up.
     if (!subscription->ended() && up_) due_again_.push_back(subscription);
   }
   Restore();

@@ -139,8 +139,8 @@ class HubImpl final : public Hub, private PullHandler {
   void EndWithError(Subscription& subscription, std::string_view code, std::string_view message);
   // As EndWithError; but what may be had later is kept and asked for again, if it is of {all} or
   // was confirmed, or told to be a claim, once: its page did not ask just now, and would not know
-  // that it has to. Except a thread by name that a limit of its user's keeps out: resting, it would
-  // wait for others to leave.
+  // that it has to. Except a thread by name that a limit of its user's keeps out: set aside, it
+  // would wait for others to leave.
   void EndOrSetAside(Subscription& subscription, std::string_view code, std::string_view message);
   void AskSetAside();
   void AskSetAside(Subscription& subscription);
@@ -214,7 +214,7 @@ class HubImpl final : public Hub, private PullHandler {
   bool set_aside_armed_ = false;
   std::chrono::milliseconds pause_ = kFirstPause;
   // To be restored: connections, not opened yet unless they are others by now; then subscriptions
-  // that have rested.
+  // that were set aside.
   std::vector<Subscriber*> unopened_;
   std::vector<SubscriptionPtr> due_again_;
   // What was said of them and is not answered, by subscription_id.
@@ -223,6 +223,7 @@ class HubImpl final : public Hub, private PullHandler {
   // Some were answered since it was armed.
   bool answered_ = false;
   bool draining_ = false;
+  uint64_t last_opening_ = 0;
   uint64_t last_subscription_ = 0;
   uint64_t last_ack_ = 0;
   uint32_t last_source_ = 0;

@@ -5,6 +5,7 @@
 #include "absl/algorithm/container.h"
 #include "gateway/hub/hub_impl.h"
 #include "proto/contract/error.h"
+#include "proto/contract/limits.h"
 #include "proto/link/capability.h"
 #include "telemetry/log.h"
 
@@ -13,8 +14,6 @@ namespace {
 
 // Adjacent live messages of a thread become one up to here: one write to each socket.
 constexpr size_t kMaxMergedEvents = 1'024;
-// What one frame may name; further ones name threads that are followed by then.
-constexpr uint32_t kMaxNamed = 1'024;
 
 google::protobuf::Timestamp ToProto(std::chrono::system_clock::time_point time) {
   const auto since = time.time_since_epoch();
@@ -89,9 +88,9 @@ void HubImpl::Restore(HubConnection& connection) {
     restoring_.insert(connection.all->asked);
   }
   for (Subscription* subscription : connection.subscriptions) {
-    const bool rested =
+    const bool was_set_aside =
         subscription->request != nullptr && std::exchange(subscription->request->set_aside, false);
-    if (rested) AwaitAnswer(subscription->id);
+    if (was_set_aside) AwaitAnswer(subscription->id);
     restoring_.insert(subscription->id);
     SaySubscribe(*subscription);
   }
@@ -243,9 +242,11 @@ void HubImpl::OnStarted(const v1::SubscriptionStarted& started) {
   if (subscription->began == Offset(0)) subscription->began = Offset(started.from_offset());
   subscription->join.OnStarted(started, last.epoch, *subscription);
   feed.OnStarted(subscription->join.position(), last);
-  v1::GatewayMessage confirmed;
-  confirmed.mutable_confirmed()->set_subscription_id(subscription->id);
-  Say(std::move(confirmed));
+  if (!subscription->connection->info.unseen) {
+    v1::GatewayMessage confirmed;
+    confirmed.mutable_confirmed()->set_subscription_id(subscription->id);
+    Say(std::move(confirmed));
+  }
   const std::unique_ptr<Request> request = std::move(subscription->request);
   if (request != nullptr) {
     if (request->replaces != 0) SayUnsubscribe(request->replaces);
@@ -279,7 +280,9 @@ void HubImpl::OnClaim(Subscription& subscription) {
   if (was_running) subscription.feed->OnStopped();
   if (subscription.request == nullptr) subscription.request = std::make_unique<Request>();
   Request& request = *subscription.request;
-  if (request.claim_told && request.id.empty()) return;  // restored: the page knows
+  if (request.claim_told && request.id.empty()) {
+    return subscription.subscriber()->OnDone();  // restored: the page knows
+  }
   request.claim_told = true;
   v1::ServerFrame frame;
   frame.set_id(std::exchange(request.id, {}));
@@ -331,7 +334,7 @@ void HubImpl::OnAllSubscribed(const v1::AllSubscribed& subscribed) {
   HubConnection& connection = *asked.mapped();
   AllThreads& all = *connection.all;
   all.asked = 0;
-  const bool known = all.known = std::exchange(all.resumed, false);
+  const bool known = std::exchange(all.resumed, false);
   if (!subscribed.reason().empty())
     return EndAllWithError(connection, subscribed.reason(), subscribed.message());
   if (all_listed_) {
@@ -347,7 +350,7 @@ void HubImpl::OnAllSubscribed(const v1::AllSubscribed& subscribed) {
   }
   for (auto& [thread, position] : std::exchange(all.positions, {})) {
     if (FindSubscription(connection, thread.str()) != nullptr) continue;
-    if (all.named == kMaxNamed) {
+    if (all.named == kMaxPositions || connection.names_no_more()) {
       SendError(connection.subscriber, Reason::kRateLimited,
                 {"subscribe {all} has named as many threads as it may", {}, thread.str()});
       continue;
@@ -365,8 +368,6 @@ void HubImpl::OnAllSubscribed(const v1::AllSubscribed& subscribed) {
 void HubImpl::OnAllLimited(const v1::AllLimited& limited) {
   const auto found = connections_by_id_.find(limited.connection_id());
   if (found == connections_by_id_.end() || found->second->all == nullptr) return;
-  // A page that polls heard it when it began to follow all.
-  if (found->second->all->known) return found->second->subscriber->OnDone();
   SendError(found->second->subscriber, Reason::kRateLimited,
             {limited.message(), {}, limited.thread_id()});
 }
@@ -375,6 +376,7 @@ void HubImpl::OnAllLimited(const v1::AllLimited& limited) {
 void HubImpl::OnConnectionRefused(const v1::ConnectionRefused& refused) {
   const auto found = connections_by_id_.find(refused.connection_id());
   if (found == connections_by_id_.end()) return;
+  if (refused.opening() != 0 && refused.opening() != found->second->opening) return;
   CloseCode code = CloseCode::kInternal;
   if (refused.reason() == NameOf(Reason::kRateLimited)) code = CloseCode::kRateLimited;
   // It polls, and its page has polled on elsewhere and does not wait for this answer; or it named
@@ -398,6 +400,7 @@ void HubImpl::OnProbe(const v1::ProbeConnection& probe) {
   const auto found = connections_by_id_.find(probe.connection_id());
   if (found == connections_by_id_.end()) return;
   const HubConnection& connection = *found->second;
+  if (connection.info.unseen) return;
   probes_.insert_or_assign(&connection, probe.nonce());
   v1::ServerFrame frame;
   frame.mutable_probe()->set_nonce(probe.nonce());
@@ -428,7 +431,8 @@ void HubImpl::OnBind(const v1::Bind& bind) {
     return SayBindResult(bind.bind_id(), v1::BIND_OUTCOME_GONE);
   HubConnection& connection = *found->second;
   // Said before the service heard that the page wants no more of it.
-  if (bind.all() && connection.all == nullptr)
+  const bool unwanted = bind.all() && connection.all == nullptr;
+  if (unwanted || connection.info.unseen)
     return SayBindResult(bind.bind_id(), v1::BIND_OUTCOME_GONE);
   if (Subscription* existing = FindSubscription(connection, bind.thread_id())) {
     if (existing->join.running()) return SayBindResult(bind.bind_id(), v1::BIND_OUTCOME_CONFIRMED);
@@ -436,7 +440,9 @@ void HubImpl::OnBind(const v1::Bind& bind) {
     existing->request->binds.push_back(bind.bind_id());
     return AskSetAside(*existing);
   }
-  if (!bind.all() && connection.counted >= options_.subscriptions_per_connection) {
+  // Of {all} the service hears with the next poll that this one follows as many as it may.
+  const bool full = !bind.all() && connection.counted >= options_.subscriptions_per_connection;
+  if (full || connection.names_no_more()) {
     return SayBindResult(bind.bind_id(), v1::BIND_OUTCOME_LIMIT);
   }
   v1::ServerFrame frame;
@@ -476,8 +482,10 @@ void HubImpl::OnAckResult(const v1::AckResult& result) {
 
 void HubImpl::SayOpened(HubConnection& connection) {
   connection.opened = true;
+  connection.opening = ++last_opening_;
   v1::GatewayMessage message;
   v1::ConnectionOpened& opened = *message.mutable_connection_opened();
+  opened.set_opening(connection.opening);
   opened.set_connection_id(connection.info.id.str());
   opened.set_user_id(connection.info.user.str());
   opened.set_transport(connection.info.transport);
@@ -494,6 +502,7 @@ void HubImpl::SaySubscribe(const Subscription& subscription) {
   subscribe.set_subscription_id(subscription.id);
   subscribe.set_thread_id(subscription.feed->thread().str());
   subscribe.set_began_offset(subscription.began.value());
+  subscribe.set_no_claim(subscription.by_all);
   if (subscription.join.told()) {
     subscribe.set_restored(true);
     if (subscription.live) subscribe.set_from(v1::START_FROM_LIVE);

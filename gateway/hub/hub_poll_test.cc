@@ -126,7 +126,7 @@ TEST_F(HubPollTest, TheServiceHearsWhatWasWrittenAndThenThatItRests) {
   EXPECT_EQ(heard_[1].connection_closed().lease().seconds(), 30);
 }
 
-TEST_F(HubPollTest, ALimitOfAllThreadsIsToldOnce) {
+TEST_F(HubPollTest, ALimitOfAllThreadsIsTold) {
   Begin();
   OpenPoll(&page_);
   const auto limited = [&] {
@@ -147,7 +147,103 @@ TEST_F(HubPollTest, ALimitOfAllThreadsIsToldOnce) {
   hub_->ResumeAll(&page_, /*full=*/false);
   HubTest::Rest();
   limited();
+  EXPECT_THAT(Told(), ElementsAre("error RATE_LIMITED t")) << "the service knows what was told";
+}
+
+// Its page could not say of more where it stands.
+TEST_F(HubPollTest, FollowsNoMoreThreadsThanItsPageMayName) {
+  Begin();
+  OpenPoll(&page_);
+  v1::Subscribe all;
+  all.set_all(true);
+  hub_->Subscribe(&page_, all, "1");
+  for (int i = 0; i < 1'024; ++i) {
+    Hub::Resumption resumption{.by_all = true};
+    resumption.at.set_thread_id(absl::StrCat("t", i));
+    hub_->Resume(&page_, resumption);
+  }
+  HubTest::Rest();
+  Told();
+  Bind(1, "t7", /*all=*/true);
+  Bind(2, "more", /*all=*/true);
+  Bind(3, "more");
+  EXPECT_THAT(BindOutcomes(), ElementsAre(v1::BIND_OUTCOME_CONFIRMED, v1::BIND_OUTCOME_LIMIT,
+                                          v1::BIND_OUTCOME_LIMIT));
+  Subscribe("more", "9");
+  EXPECT_THAT(Told(), ElementsAre("error RATE_LIMITED more #9"));
+  // Another transport has no such limit.
+  FakeSubscriber other{Encoding::kJson};
+  HubTest::Open(&other, "d");
+  hub_->Subscribe(&other, all, "1");
+  for (int i = 0; i < 1'025; ++i) Bind(10, absl::StrCat("t", i), /*all=*/true, "d");
+  EXPECT_EQ(BindOutcomes().back(), v1::BIND_OUTCOME_CONFIRMED);
+}
+
+// A service that comes back and has nothing new says nothing that its page would hear.
+TEST_F(HubPollTest, APollLearnsThatItIsSettledAgainAfterTheLinkWasAway) {
+  BeginPoll(3);
+  Resume("e1", 3);
+  link_.Append("t", 1);
+  HubTest::Rest();
+  EXPECT_THAT(Told(), ElementsAre("event 4"));
+  link_.Down();
+  EXPECT_FALSE(hub_->Settled(&page_));
+  page_.done = 0;
+  link_.Up();
+  HubTest::Rest();
+  EXPECT_TRUE(hub_->Settled(&page_));
   EXPECT_THAT(Told(), IsEmpty());
+  EXPECT_GT(page_.done, 0);
+}
+
+TEST_F(HubPollTest, AConnectionThatNoPageSeesMakesNobodyReady) {
+  Begin();
+  link_.Append("t", 1);
+  page_.polls = true;
+  hub_->Open(&page_, {.id = ConnectionId("c"),
+                      .user = UserId("u"),
+                      .transport = v1::TRANSPORT_POLLING,
+                      .unseen = true});
+  Resume("e1", 1);
+  Bind(1, "t");
+  Bind(2, "other");
+  v1::ServiceMessage probe;
+  probe.mutable_probe()->set_connection_id("c");
+  probe.mutable_probe()->set_nonce("n");
+  Tell(probe);
+  HubTest::Rest();
+  EXPECT_THAT(BindOutcomes(), ElementsAre(v1::BIND_OUTCOME_GONE, v1::BIND_OUTCOME_GONE));
+  EXPECT_THAT(Heard(v1::GatewayMessage::kConfirmed), IsEmpty());
+  EXPECT_THAT(Told(), IsEmpty());
+  link_.Append("t", 1);
+  HubTest::Rest();
+  EXPECT_THAT(Told(), ElementsAre("event 2"));
+}
+
+// The answer to an opening that another one has followed since.
+TEST_F(HubPollTest, ARefusalIsOfTheOpeningThatItNames) {
+  Begin();
+  OpenPoll(&page_);
+  HubTest::Rest();
+  const uint64_t first =
+      Heard(v1::GatewayMessage::kConnectionOpened).back().connection_opened().opening();
+  EXPECT_GT(first, 0u);
+  BeGone();
+  OpenPoll(&page_);
+  HubTest::Rest();
+  const uint64_t second =
+      Heard(v1::GatewayMessage::kConnectionOpened).back().connection_opened().opening();
+  v1::ServiceMessage refused;
+  refused.mutable_connection_refused()->set_connection_id("c");
+  refused.mutable_connection_refused()->set_reason("NOT_FOUND");
+  refused.mutable_connection_refused()->set_opening(first);
+  Tell(refused);
+  HubTest::Rest();
+  EXPECT_EQ(page_.closed, CloseCode::kNormal);
+  refused.mutable_connection_refused()->set_opening(second);
+  Tell(refused);
+  HubTest::Rest();
+  EXPECT_EQ(page_.closed, CloseCode::kForbidden);
 }
 
 TEST_F(HubPollTest, AllThreadsAreSettledOnceTheServiceHasNamedThem) {

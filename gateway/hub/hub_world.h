@@ -79,8 +79,10 @@ class FakeSubscriber : public Subscriber {
   }
   void Close(CloseCode code, std::string_view /*message*/) override { closed = code; }
   Passed Pass(uint64_t, std::string_view) override { return passed; }
+  void OnDone() override { ++done; }
 
   Passed passed;
+  int done = 0;
 
   // It takes only what it does not know.
   bool polls = false;

@@ -16,6 +16,7 @@
 #include "gateway/hub/hub.h"
 #include "gateway/hub/join.h"
 #include "proto/contract/ids.h"
+#include "proto/contract/limits.h"
 
 namespace clarion::gateway {
 
@@ -25,7 +26,7 @@ class Subscription;
 struct AllThreads {
   // Where to begin in threads that the page knows; each is used once.
   absl::flat_hash_map<ThreadId, Position> positions;
-  // Threads that were asked for because the page knows them, ever.
+  // Threads that were asked for because the page knows them, ever: at most kMaxPositions.
   uint32_t named = 0;
   // What the service has not answered yet; 0: nothing.
   uint64_t asked = 0;
@@ -35,10 +36,9 @@ struct AllThreads {
   uint64_t listing = 0;
   // Threads that join by it are replayed in full.
   bool full = false;
-  // The page had been told `subscribed` {all} before: see Hub::ResumeAll. `known`: the service has
-  // answered since.
+  // The page had been told `subscribed` {all} before, and the service has not answered since: see
+  // Hub::ResumeAll.
   bool resumed = false;
-  bool known = false;
 };
 
 // The subscriptions of one connection that want a page, in the order of their turns; see puller.h.
@@ -59,11 +59,17 @@ struct HubConnection {
   uint32_t counted = 0;
   // The service has been told of it since the link came up; before, nothing of it is said.
   bool opened = false;
+  uint64_t opening = 0;  // see ConnectionOpened
   std::unique_ptr<AllThreads> all;
   // Acks that are not answered, oldest first.
   std::vector<uint64_t> acks;
   // While it pulls.
   boost::intrusive_ptr<PullLine> line;
+
+  // A page that polls says of each thread where it stands.
+  bool names_no_more() const {
+    return info.transport == v1::TRANSPORT_POLLING && subscriptions.size() >= kMaxPositions;
+  }
 };
 
 // Where a subscription begins.
@@ -129,7 +135,7 @@ class Subscription final
   uint64_t id;
   Join join;
   // Not null until join.told(), except that one restored may have one for its `binds`, for
-  // `later` and while it rests.
+  // `later` and while it is set aside.
   std::unique_ptr<Request> request;
   // Its pages have failed since then; {}: the last one came.
   std::chrono::steady_clock::time_point failing_since;

@@ -9,6 +9,7 @@
 #include "proto/contract/event_type.h"
 #include "proto/contract/ids.h"
 #include "proto/contract/json_text.h"
+#include "proto/contract/limits.h"
 
 namespace clarion {
 namespace {
@@ -21,7 +22,6 @@ constexpr size_t kMaxTraceparentBytes = 256;
 constexpr int kMaxUsages = 64;
 constexpr int kMaxInterrupts = 64;
 constexpr int kMaxNames = 256;
-constexpr uint64_t kMaxInteger = (uint64_t{1} << 53) - 1;
 constexpr int64_t kMaxSeconds = 253402300799;  // the end of the year 9999
 
 bool IsLowerHex(std::string_view text) {

@@ -5,6 +5,7 @@
 
 #include "proto/base/text.h"
 #include "proto/contract/error.h"
+#include "proto/contract/limits.h"
 #include "service/delivery/core.h"
 #include "telemetry/log.h"
 
@@ -12,8 +13,6 @@ namespace clarion::delivery {
 namespace {
 
 constexpr size_t kPage = 500;
-// A page that polls names where it stands in so many threads, and no more (stream.proto).
-constexpr size_t kMostPolled = 1'024;
 
 }  // namespace
 
@@ -44,6 +43,12 @@ void Core::SubscribeAll(Attached& attached, const v1::SubscribeAll& all, Deferre
   connection.all = std::make_unique<AllThreads>();
   connection.all->subscription = all.subscription_id();
   connection.all->generation = ++last_all_generation_;
+  if (connection.polling != nullptr) {
+    // Its page names these in each poll, and no more than it may name.
+    for (const Subscription* subscription : connection.subscriptions) {
+      if (!subscription->resting()) connection.all->bound.insert(subscription->thread->id());
+    }
+  }
   after.Add([core = shared_from_this(), id = connection.id, user = connection.user,
              generation = connection.all->generation] { core->ListAll(id, user, generation, {}); });
 }
@@ -88,10 +93,11 @@ void Core::SayListed(const Connection& connection) {
 void Core::BindAll(Connection& connection, const ThreadId& thread) {
   AllThreads& all = *connection.all;
   if (all.bound.contains(thread)) return;
-  const size_t most = connection.polling != nullptr ? std::min(options_.all_threads, kMostPolled)
+  const size_t most = connection.polling != nullptr ? std::min(options_.all_threads, kMaxPositions)
                                                     : options_.all_threads;
   if (all.bound.size() >= most) {
     if (std::exchange(all.full, true)) return;
+    if (connection.polling != nullptr && std::exchange(connection.polling->limit_told, true)) return;
     const std::string text =
         Concat("subscribe {all} follows ", most, " threads and no more; the user has more, ",
                thread.str(), " is the first of them");

@@ -258,7 +258,7 @@ void Core::OpenConnection(Attached& attached, const v1::ConnectionOpened& opened
   const auto refuse = [&](Reason reason, std::string_view message) {
     if (reason == Reason::kRateLimited) attached.refused.insert(id);
     LogFailure(MakeError(reason, message, {.user_id = opened.user_id(), .operation = "connect"}));
-    SayRefused(attached, id, reason, message);
+    SayRefused(attached, {.id = id, .opening = opened.opening()}, reason, message);
   };
   if (!ValidId(opened.connection_id()) || !ValidId(opened.user_id())) {
     return refuse(Reason::kContextInvalid, "ConnectionOpened without valid ids");
@@ -269,22 +269,24 @@ void Core::OpenConnection(Attached& attached, const v1::ConnectionOpened& opened
       return refuse(Reason::kNotFound, "there is no such connection");
     }
     if (known->attached == &attached) return;
-    if (polls) return Reopen(*known, attached, after);
+    if (polls) return Reopen(*known, attached, opened.opening(), after);
     // The newest word counts, as with attachments.
     CloseConnection(*known, v1::CONNECTION_STATE_DISCONNECTED, NameOf(Reason::kGatewayUnavailable),
                     after);
   }
   Connection* connection = registry_.Open(&attached, opened);
   if (connection == nullptr) return refuse(Reason::kRateLimited, kTooManyConnections);
+  if (connection->polling != nullptr) connection->polling->opening = opened.opening();
   watchers_.Changed(*connection, nullptr, after);
   TellWaiters(connection->user, nullptr, after);
 }
 
-void Core::SayRefused(Attached& attached, const ConnectionId& id, Reason reason,
+void Core::SayRefused(Attached& attached, const Opening& opening, Reason reason,
                       std::string_view message) {
   v1::ServiceMessage said;
   v1::ConnectionRefused& refused = *said.mutable_connection_refused();
-  refused.set_connection_id(id.str());
+  refused.set_connection_id(opening.id.str());
+  refused.set_opening(opening.opening);
   refused.set_reason(std::string(NameOf(reason)));
   refused.set_message(std::string(message));
   attached.Say(std::move(said));

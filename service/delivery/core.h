@@ -110,8 +110,13 @@ class Core final : public log::Follower,
   void Forsake(Attached& attached, Deferred& after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OpenConnection(Attached& attached, const v1::ConnectionOpened& opened, Deferred& after)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Of a connection at a gateway; see ConnectionOpened.
+  struct Opening {
+    ConnectionId id;
+    uint64_t opening = 0;
+  };
   // Nothing that the connection asks for is served there.
-  static void SayRefused(Attached& attached, const ConnectionId& id, Reason reason,
+  static void SayRefused(Attached& attached, const Opening& opening, Reason reason,
                          std::string_view message);
   // Why this attachment has no such connection.
   static absl::Status NoConnection(const Attached& attached, const ConnectionId& id);
@@ -152,7 +157,7 @@ class Core final : public log::Follower,
   void CountResting() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void EndLease(const ConnectionId& id, uint64_t rest);
   // It polls again: on from its rest, or away from an opening that hangs elsewhere.
-  void Reopen(Connection& connection, Attached& attached, Deferred& after)
+  void Reopen(Connection& connection, Attached& attached, uint64_t opening, Deferred& after)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // What the connection followed of this thread when it rested, if nothing took its place yet.
   static Subscription* AtRest(const Connection& connection, const Followed& thread);

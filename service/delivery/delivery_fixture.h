@@ -88,7 +88,10 @@ inline std::string Describe(const link::ToGateway& said) {
                           message.all_limited().thread_id());
     case v1::ServiceMessage::kConnectionRefused:
       return absl::StrCat("no connection ", message.connection_refused().connection_id(), " ",
-                          message.connection_refused().reason());
+                          message.connection_refused().reason(),
+                          message.connection_refused().opening() == 0
+                              ? ""
+                              : absl::StrCat(" of ", message.connection_refused().opening()));
     case v1::ServiceMessage::kOpenCanary:
       return absl::StrCat("canary ", message.open_canary().check_id());
     case v1::ServiceMessage::kHeartbeat:
@@ -140,10 +143,11 @@ class TestGateway {
     Say(message);
   }
   // One that polls: begins, or polls again.
-  void Poll(const std::string& connection, const std::string& user) {
+  void Poll(const std::string& connection, const std::string& user, uint64_t opening = 0) {
     v1::GatewayMessage message;
     v1::ConnectionOpened& opened = *message.mutable_connection_opened();
     opened.set_connection_id(connection);
+    opened.set_opening(opening);
     opened.set_user_id(user);
     opened.set_transport(v1::TRANSPORT_POLLING);
     Say(message);

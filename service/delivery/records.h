@@ -59,14 +59,18 @@ struct AllThreads {
   uint64_t subscription = 0;
   bool listed = false;
   bool full = false;
-  // Threads that were said already.
+  // Threads that were said already, or that a connection that polls follows in any case.
   absl::flat_hash_set<ThreadId> bound;
 };
 
 // Of a connection that polls (resting.cc).
 struct Polling {
+  // Its opening at the gateway that has it; see ConnectionOpened.
+  uint64_t opening = 0;
   // For how long it rests, as its gateway said it last; 0: it has not rested yet.
   std::chrono::nanoseconds lease{0};
+  // Its page was told that {all} follows no more threads.
+  bool limit_told = false;
   // At rest: ends it. `rest` tells this rest from others.
   Scheduler::TimerId timer = 0;
   uint64_t rest = 0;
@@ -138,6 +142,8 @@ struct Subscription {
   bool confirmed = false;
   // Asked for `live`: its acks count only if it leaves nothing out before them.
   bool live = false;
+  // Ends where it would become a claim.
+  bool no_claim = false;
   // kStarted: the first offset it was given; and that which it was given when it first began,
   // before its connection rested or its gateway attached anew (0 until it has started: not known).
   Offset first;

@@ -71,7 +71,10 @@ void Core::EndLease(const ConnectionId& id, uint64_t rest) {
 }
 
 void Core::Park(Connection& connection, PollEnd end, Deferred& after) {
-  if (end == PollEnd::kCutOff) MarkAskedFor(connection, true);
+  if (end == PollEnd::kCutOff) {
+    MarkAskedFor(connection, true);
+    connection.polling->limit_told = false;
+  }
   std::vector<Subscription*> ends;
   // A copy: what is parked stays in the list, what ends does not.
   const std::vector<Subscription*> all = connection.subscriptions;
@@ -116,11 +119,13 @@ void Core::ParkSubscription(Subscription& subscription) {
   resting_.subscriptions.emplace(subscription.id, std::move(held.mapped()));
 }
 
-void Core::Reopen(Connection& connection, Attached& attached, Deferred& after) {
+void Core::Reopen(Connection& connection, Attached& attached, uint64_t opening, Deferred& after) {
   if (!connection.resting()) {
-    SayRefused(*connection.attached, connection.id, Reason::kNotFound, kTakenOver);
+    SayRefused(*connection.attached, {connection.id, connection.polling->opening},
+               Reason::kNotFound, kTakenOver);
     Park(connection, PollEnd::kCutOff, after);
   }
+  connection.polling->opening = opening;
   EndRest(connection);
   Registry::Move(connection, &attached);
   CountResting();

@@ -35,6 +35,12 @@ class RestingTest : public DeliveryTest {
   uint32_t Followers(const std::string& thread = "t") {
     return delivery().Subscriptions(ThreadId(thread));
   }
+  // `t`, and the log is not asked for it any more.
+  void ExpectNobodyFollows() {
+    EXPECT_EQ(Followers(), 0u);
+    log_.RunAll();
+    EXPECT_EQ(log_.followed(), 0u);
+  }
   std::vector<std::string> Connected(const std::string& user, const std::string& thread = "") {
     std::vector<std::string> ids;
     for (const auto& connection :

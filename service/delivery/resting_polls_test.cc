@@ -108,9 +108,7 @@ TEST_F(RestingTest, WhatWasNeverConfirmedDoesNotRest) {
   gateway->Poll("c", "ann");
   Subscribed(*gateway, "c", 1, "t");
   gateway->Rest("c");
-  EXPECT_EQ(Followers(), 0u);
-  log_.RunAll();
-  EXPECT_EQ(log_.followed(), 0u);
+  ExpectNobodyFollows();
 }
 
 TEST_F(RestingTest, TheSameThreadTwiceRestsOnce) {
@@ -193,9 +191,7 @@ TEST_F(RestingTest, AClaimAtRestAndItsSuccessorAreServedByOneAnswer) {
   EXPECT_THAT(gateway->Heard(), ElementsAre("started 2 last=:0 from=1"));
   EXPECT_EQ(Followers(), 1u);
   gateway->Unsubscribe(2);
-  EXPECT_EQ(Followers(), 0u);
-  log_.RunAll();
-  EXPECT_EQ(log_.followed(), 0u);
+  ExpectNobodyFollows();
 }
 
 // ---- What is said to it meanwhile ----

@@ -135,9 +135,7 @@ TEST_F(RestingTest, IsGoneWhenItsLeaseIsOver) {
   EXPECT_THAT(watcher->changes, IsEmpty());
   scheduler_.Advance(seconds(1));
   EXPECT_THAT(watcher->changes, ElementsAre("c gone (lease expired) t"));
-  EXPECT_EQ(Followers(), 0u);
-  log_.RunAll();
-  EXPECT_EQ(log_.followed(), 0u);
+  ExpectNobodyFollows();
 }
 
 TEST_F(RestingTest, EachRestHasALeaseOfItsOwn) {
@@ -252,6 +250,20 @@ TEST_F(RestingTest, NobodysOpeningClosesAnotherUsersConnection) {
   other->Detach();
   EXPECT_THAT(watcher->changes, IsEmpty());
   EXPECT_EQ(Followers(), 1u);
+}
+
+TEST_F(RestingTest, TheOpeningThatWasOvertakenIsRefused) {
+  auto first = Attach("one");
+  first->Poll("c", "ann", 1);
+  first->Rest("c");
+  first->Poll("c", "ann", 2);
+  auto second = Attach("two");
+  second->Poll("c", "ann", 9);
+  EXPECT_THAT(first->Heard(), ElementsAre("no connection c NOT_FOUND of 2"));
+  first->Poll("c", "ann", 3);
+  EXPECT_THAT(second->Heard(), ElementsAre("no connection c NOT_FOUND of 9"));
+  second->Open("c", "ann");
+  EXPECT_THAT(second->Heard(), ElementsAre("no connection c NOT_FOUND"));
 }
 
 TEST_F(RestingTest, APollRepeatedElsewhereTakesTheConnectionFromTheOneThatHangs) {

@@ -29,6 +29,13 @@ Start StartOf(const v1::SubscribeThread& subscribe) {
   return start;
 }
 
+void SayClaim(const Subscription& subscription) {
+  v1::ServiceMessage message;
+  message.mutable_started()->set_subscription_id(subscription.id);
+  message.mutable_started()->set_claim(true);
+  subscription.attached->Say(std::move(message));
+}
+
 // Another confirmed subscription of the connection follows the same thread.
 bool FollowsOtherwise(const Connection& connection, const Subscription& than) {
   // A connection may follow many threads, and a thread have many followers: the shorter list.
@@ -76,6 +83,7 @@ void Core::Subscribe(Attached& attached, const v1::SubscribeThread& subscribe, D
   subscription.start = StartOf(subscribe);
   subscription.live = subscribe.from() == v1::START_FROM_LIVE;
   subscription.restored = subscribe.restored();
+  subscription.no_claim = subscribe.no_claim();
   Followed& thread = FollowedOf(ThreadId(subscribe.thread_id()));
   subscription.thread = &thread;
   GoOnFromRest(subscription, subscribe);
@@ -160,17 +168,21 @@ void Core::MakeClaim(Subscription& subscription, Deferred& after) {
   if (at_rest != nullptr) DropAndTell(*at_rest, after);  // and its slot is free
   const UserId& user = subscription.connection->user;
   size_t& claims = registry_.UserOf(user).claims;
-  if (claims >= options_.claims_per_user && !IsCanary(user)) {
+  if (!subscription.no_claim && claims >= options_.claims_per_user && !IsCanary(user)) {
     return Refuse(subscription, Reason::kRateLimited, "too many claims", after);
+  }
+  if (subscription.no_claim) {
+    SayClaim(subscription);
+    // Should it become the user's it is bound like any other.
+    if (AllThreads* all = subscription.connection->all.get())
+      all->bound.erase(subscription.thread->id());
+    return DropAndTell(subscription, after);
   }
   ++claims;
   subscription.phase = Subscription::Phase::kClaim;
   // Should it go live, the thread was empty when it asked: nothing is older than its `live`.
   if (subscription.live && !subscription.start.after) subscription.start = Start::After({});
-  v1::ServiceMessage message;
-  message.mutable_started()->set_subscription_id(subscription.id);
-  message.mutable_started()->set_claim(true);
-  subscription.attached->Say(std::move(message));
+  SayClaim(subscription);
   for (const PendingAck& ack : std::exchange(subscription.acks, {})) {
     JudgeAck(subscription, ack, after);
   }

@@ -223,33 +223,38 @@ TEST_F(UserPagesTest, BeforeAnOffsetOverSeveralEpochsAndManyReads) {
   EXPECT_EQ(page->runs.front().first, Offset(271));
 }
 
-// Wherever in between the floor passes it.
+// Wherever in between the floor passes it: into what is being read, and beyond it. What is older is
+// larger, so that it takes more reads than were reckoned with.
 TEST_F(UserPagesTest, BeforeAnOffsetEachEventHasItsOwnOffsetThoughTheFloorRisesBetweenReads) {
-  size_t after_the_floor = 0;
-  for (int steps = 0; steps < 40; ++steps) {
-    const std::string thread = absl::StrCat("t", steps);
-    for (int i = 1; i <= 300; ++i) Append(thread, "ann", {absl::StrCat("event", 1000 + i)});
-    v1::ReadPageRequest request = Before(281);
-    request.set_thread_id(thread);
-    request.set_max_events(250);
-    request.set_max_bytes(500);
-    absl::StatusOr<link::Page> page;
-    delivery().ReadPage(request, [&](absl::StatusOr<link::Page> got) { page = std::move(got); });
-    for (int i = 0; i < steps; ++i) log_.Step();
-    log_.RaiseFloor(ThreadId(thread), Offset(200), log::FloorReason::kExpired, [](const auto&) {});
-    log_.RunAll();
-    ASSERT_TRUE(page.ok());
-    ASSERT_FALSE(page->runs.empty());
-    for (const link::Live& run : page->runs) {
-      uint64_t offset = run.first.value();
-      for (const EventPtr& event : run.events) {
-        ASSERT_EQ(event->json(), absl::StrCat("event", 1000 + offset++)) << steps;
+  const auto text = [](uint64_t i) {
+    return absl::StrCat("event", 1000 + i, std::string(i <= 216 ? 200 : 0, '.'));
+  };
+  for (const uint64_t floor : {200, 216, 250}) {
+    size_t after_the_floor = 0;
+    for (int steps = 0; steps < 40; ++steps) {
+      const std::string thread = absl::StrCat("t", floor, "-", steps);
+      for (uint64_t i = 1; i <= 300; ++i) Append(thread, "ann", {text(i)});
+      v1::ReadPageRequest request = Before(281);
+      request.set_thread_id(thread);
+      request.set_max_events(250);
+      request.set_max_bytes(500);
+      absl::StatusOr<link::Page> page;
+      delivery().ReadPage(request, [&](absl::StatusOr<link::Page> got) { page = std::move(got); });
+      for (int i = 0; i < steps; ++i) log_.Step();
+      log_.RaiseFloor(ThreadId(thread), Offset(floor), log::FloorReason::kExpired,
+                      [](const auto&) {});
+      log_.RunAll();
+      ASSERT_TRUE(page.ok());
+      ASSERT_FALSE(page->runs.empty());
+      for (const link::Live& run : page->runs) {
+        uint64_t offset = run.first.value();
+        for (const EventPtr& event : run.events) ASSERT_EQ(event->json(), text(offset++)) << steps;
       }
+      EXPECT_EQ(page->runs.back().last(), Offset(280));
+      after_the_floor += page->runs.front().first >= Offset(200);
     }
-    EXPECT_EQ(page->runs.back().last(), Offset(280));
-    after_the_floor += page->runs.front().first >= Offset(200);
+    EXPECT_GT(after_the_floor, 0u);
   }
-  EXPECT_GT(after_the_floor, 0u);
 }
 
 TEST_F(UserPagesTest, BeforeAnOffsetInAnEpochThatEndsMeanwhileIsReadAgain) {

@@ -194,6 +194,8 @@ INSTANTIATE_TEST_SUITE_P(
         Keyed("MaxConnections", {"--max-connections", "0"}, "--max-connections must be"),
         Keyed("MaxConnectionsPerUser", {"--max-connections-per-user", "0"},
               "--max-connections-per-user must be"),
+        Keyed("MaxQuestionsPerUser", {"--max-questions-per-user", "0"},
+              "--max-questions-per-user must be"),
         Keyed("Subscriptions", {"--subscriptions-per-connection", "0"},
               "--subscriptions-per-connection must be")),
     NameOfMistake);

@@ -173,16 +173,19 @@ class TransportsTest : public ::testing::TestWithParam<Form> {
   void Publish(const std::string& thread, int count) {
     for (int i = 1; i <= count; ++i) Publish(thread, "e" + std::to_string(i));
   }
-  // Once ada follows the thread, in a poll or a page that waits, or between polls.
-  void PublishOnceFollowed(const std::string& thread, const std::string& id) {
+  bool IsFollowed(const std::string& thread, std::chrono::seconds timeout) {
     v1::AwaitReadyRequest request;
     request.set_user_id("ada");
     request.set_thread_id(thread);
     request.set_min_readiness(v1::READINESS_SUBSCRIBED);
-    request.mutable_timeout()->set_seconds(20);
+    request.mutable_timeout()->set_seconds(timeout.count());
     grpc::ClientContext context;
     v1::AwaitReadyResponse response;
-    EXPECT_TRUE(stub_->AwaitReady(&context, request, &response).ok());
+    return stub_->AwaitReady(&context, request, &response).ok();
+  }
+  // Once ada follows the thread, in a poll or between polls.
+  void PublishOnceFollowed(const std::string& thread, const std::string& id) {
+    EXPECT_TRUE(IsFollowed(thread, std::chrono::seconds(20)));
     Publish(thread, id);
   }
   // The user's connections, as backends see them.
@@ -394,7 +397,11 @@ TEST_P(TransportsTest, AThreadIsReadByPagesForwardsAndBackwards) {
 
 TEST_P(TransportsTest, APageWaitsForTheNextEventIfAskedTo) {
   Publish("t", 1);
-  std::thread later([&] { PublishOnceFollowed("t", "late"); });
+  std::thread later([&] {
+    EXPECT_TRUE(WaitUntil([&] { return !Connections().empty(); }, std::chrono::seconds(20)));
+    EXPECT_FALSE(IsFollowed("t", std::chrono::seconds(0))) << "no page shows it yet";
+    Publish("t", "late");
+  });
   const Answer waited = Of("ada").Get("/v1/threads/t/events?after=1&wait=60");
   later.join();
   EXPECT_THAT(Offsets(waited.body.at("events").as_array()), ElementsAre(2));
