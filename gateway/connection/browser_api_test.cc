@@ -356,13 +356,30 @@ TEST_F(BrowserApiTest, APollThatTurnedAPageAwayIsAnswered) {
   EXPECT_THAT(client->Rest(), HasSubstr(R"("offset":1,)"));
 }
 
+TEST_F(BrowserApiTest, APollTellsWhatItHasWhenTheServiceIsGone) {
+  Begin();
+  SetSettled(false);
+  const auto client =
+      Post("/v1/poll", R"({"wait":60,"messages":[{"type":"subscribe","thread_id":"t"}]})");
+  loop_->hub.NextOf("subscribe");
+  Say(Event(Encoding::kList, 1));
+  loop_->TurnOver();
+  ASSERT_TRUE(loop_->hub.Quiet()) << "there may be more";
+  loop_->Do([&] {
+    loop_->hub.linked = false;
+    loop_->hub.last()->OnDone();
+  });
+  loop_->TurnOver();
+  ASSERT_FALSE(loop_->hub.Quiet()) << "it waits for the service";
+  EXPECT_THAT(client->Rest(), HasSubstr(R"("offset":1,)"));
+}
+
 TEST_F(BrowserApiTest, AnAnsweredPollAsksForNothingMore) {
   Begin({.max_queued_bytes = 100'000});
   SetSettled(false);
   const auto client = Post("/v1/poll", R"({"messages":[{"type":"subscribe","thread_id":"t"}]})");
   loop_->hub.NextOf("subscribe");
   bool room = true;
-  Subscriber::Mark mark;
   loop_->Do([&] {
     loop_->hub.on_overflow = [&](Subscriber* subscriber) {
       // The source of what was left out waits for the service, and keeps its place.

@@ -24,6 +24,8 @@ namespace clarion::gateway {
 // On the loop's thread only.
 class Connection : public Subscriber, protected TimerWheel::Entry, protected ConnectionListHook {
  public:
+  // It has left the hub by then.
+  ~Connection() override;
   Encoding encoding() const override { return encoding_; }
   using Subscriber::Send;
   void Close(CloseCode code, std::string_view message) override;
@@ -38,8 +40,6 @@ class Connection : public Subscriber, protected TimerWheel::Entry, protected Con
   };
 
   Connection(ConnectionContext& context, v1::Transport transport, Encoding encoding);
-  // It has left the hub by then.
-  ~Connection() override;
 
   // ---- What a transport says how ----
   // `connect` counts: before anything is sent.

@@ -139,6 +139,19 @@ TEST_F(SlowConnectionTest, AFrameThatIsBegunIsFinishedAndThoseBehindItInTheSameB
   EXPECT_EQ(last_frame_.at("type"), "bound");
 }
 
+// Whatever else would be taken for its rest.
+TEST_F(SlowConnectionTest, AFrameThatIsBegunIsFinishedThoughTheConnectionIsRelievedAndThenClosed) {
+  Begin({.close_timeout_ms = 60'000, .max_queued_bytes = 64 * 1024 * 1024}, 256 * 1024 * 1024, 1h);
+  Send(Events(1, 300, 60'000), kEvents);
+  loop_->TurnOver();
+  const auto taken = TakeBack({1});
+  ASSERT_THAT(taken, SizeIs(1));
+  loop_->CheckStalls(2h);
+  EXPECT_EQ(ReadEvents().size(), taken[0].first.value() - 1);
+  EXPECT_EQ(last_frame_.at("code"), "BUFFER_OVERFLOW");
+  EXPECT_EQ(client_->Next().at("code"), 4507);
+}
+
 TEST_F(SlowConnectionTest, MoreFramesThanMayWaitAreAnOverflowHoweverSmall) {
   Begin({.max_queued_events = 100});
   Block();

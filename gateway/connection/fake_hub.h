@@ -88,7 +88,9 @@ class FakeHub : public Hub {
           v1::WiringStep_Name(report.step()) + " " + report.type() + report.message()});
   }
   uint64_t replay_pages() const override { return 0; }
-  absl::Status attached() const override { return absl::OkStatus(); }
+  absl::Status attached() const override {
+    return linked ? absl::OkStatus() : absl::UnavailableError("no service");
+  }
   bool ServesUserPages() const override { return user_pages; }
 
   // The next call that was noted; waits for it.
@@ -119,6 +121,7 @@ class FakeHub : public Hub {
   // On the loop: the mark of the connection that went to rest last.
   Subscriber::Mark rested;
   bool user_pages = true;
+  bool linked = true;
   // Of the connection that was opened last.
   std::atomic<bool> unseen = false;
 

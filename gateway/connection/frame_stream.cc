@@ -50,7 +50,7 @@ void FrameStream::Queue(FramesPtr frames, size_t first, FrameTag tag) {
   queued_frames_ += count;
   turn_.CountFrames(count);
   queue_.push_back({std::move(frames), static_cast<uint32_t>(begin), static_cast<uint32_t>(count),
-                    tag.source, tag.events});
+                    tag.source, tag.events, /*rest=*/false});
   turn_.Add(*this);
 }
 
@@ -63,9 +63,10 @@ void FrameStream::QueueLast(FramesPtr frames) {
 void FrameStream::DropUnsent() {
   const size_t before = queued_bytes_;
   std::vector<Waiting> kept;
-  if (head_ < queue_.size() && queue_[head_].begin != 0) {
-    Cut(queue_[head_]);
-    if (queue_[head_].frames != nullptr) kept.push_back(std::move(queue_[head_]));
+  if (head_ < queue_.size()) {
+    Waiting& head = queue_[head_];
+    if (!head.rest) Cut(head);
+    if (head.frames != nullptr) kept.push_back(std::move(head));
   }
   queue_ = std::move(kept);
   head_ = 0;
@@ -120,7 +121,12 @@ size_t FrameStream::Cut(Waiting& waiting) {
   // The bytes of a frame are its own now: those of the others are let go.
   FramesPtr begun;
   if (rest > 0) begun = Frames::OfBytes(std::string(frames.bytes().substr(waiting.begin, rest)));
-  waiting = {.frames = std::move(begun), .begin = 0, .count = 1, .source = 0, .events = false};
+  waiting = {.frames = std::move(begun),
+             .begin = 0,
+             .count = 1,
+             .source = 0,
+             .events = false,
+             .rest = true};
   return frame;
 }
 

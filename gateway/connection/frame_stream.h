@@ -116,6 +116,7 @@ class FrameStream final : public WriteTurn::Stream, private QueueWatch::Queue {
     uint32_t count;   // of the frames that were queued
     uint32_t source;  // see FrameTag
     bool events;
+    bool rest;  // of a frame that is begun: nothing may come before it
   };
 
   void Flush() override;

@@ -164,8 +164,11 @@ void Poll::Look() {
   const Clock::time_point now = Clock::now();
   const bool settled = !in_hub() || context_.hub->Settled(this);
   const bool said = frame_count_ > 0 || now >= answer_at_;
-  const bool full = (Full() || !cut_.empty()) && (!in_hub() || context_.hub->Answered(this));
-  if (state() == State::kClosing || full || (settled && said) || now >= answer_at_ + kPatience) {
+  const bool full = Full() || !cut_.empty();
+  // Nothing comes for now to go with what there is.
+  const bool cut_off = frame_count_ > 0 && in_hub() && !context_.hub->attached().ok();
+  const bool enough = (full || cut_off) && (!in_hub() || context_.hub->Answered(this));
+  if (state() == State::kClosing || enough || (settled && said) || now >= answer_at_ + kPatience) {
     Answer(AnswerOfFrames());
   }
 }

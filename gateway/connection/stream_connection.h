@@ -20,6 +20,7 @@ class StreamConnection : public Connection,
                          protected FrameStream::Owner,
                          public std::enable_shared_from_this<StreamConnection> {
  public:
+  ~StreamConnection() override;
   using Subscriber::Send;
   void Send(FramesPtr frames, size_t first, FrameTag tag) override;
   std::vector<TakenBack> TakeBack(const absl::flat_hash_set<uint32_t>& sources) override;
@@ -35,7 +36,6 @@ class StreamConnection : public Connection,
   // `on_end` is called once, when everything of the connection is over.
   StreamConnection(ConnectionContext& context, v1::Transport transport, Encoding encoding,
                    std::function<void()> on_end);
-  ~StreamConnection() override;
 
   virtual FrameStream& stream() = 0;
   const FrameStream& stream() const { return const_cast<StreamConnection*>(this)->stream(); }

@@ -138,6 +138,7 @@ void HubImpl::OnDown(const absl::Status& status) {
     SendError(ack.connection->subscriber, Reason::kGatewayUnavailable,
               {Text(status), ack.request_id, ack.feed->thread().str()});
   }
+  for (const auto& [subscriber, connection] : connections_) connection->subscriber->OnDone();
 }
 
 // Nothing will come for them here, perhaps for long: they may find the gateway that is attached.
@@ -379,9 +380,9 @@ void HubImpl::OnConnectionRefused(const v1::ConnectionRefused& refused) {
   if (refused.opening() != 0 && refused.opening() != found->second->opening) return;
   CloseCode code = CloseCode::kInternal;
   if (refused.reason() == NameOf(Reason::kRateLimited)) code = CloseCode::kRateLimited;
-  // It polls, and its page has polled on elsewhere and does not wait for this answer; or it named
-  // another user's connection as its own.
+  // It named another user's connection as its own.
   if (refused.reason() == NameOf(Reason::kNotFound)) code = CloseCode::kForbidden;
+  if (refused.overtaken()) code = CloseCode::kNormal;
   found->second->subscriber->Close(code, refused.message());
 }
 

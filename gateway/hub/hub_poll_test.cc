@@ -186,8 +186,11 @@ TEST_F(HubPollTest, APollLearnsThatItIsSettledAgainAfterTheLinkWasAway) {
   link_.Append("t", 1);
   HubTest::Rest();
   EXPECT_THAT(Told(), ElementsAre("event 4"));
+  page_.done = 0;
   link_.Down();
   EXPECT_FALSE(hub_->Settled(&page_));
+  EXPECT_TRUE(hub_->Answered(&page_));
+  EXPECT_GT(page_.done, 0) << "what it has need not wait";
   page_.done = 0;
   link_.Up();
   HubTest::Rest();
@@ -244,6 +247,11 @@ TEST_F(HubPollTest, ARefusalIsOfTheOpeningThatItNames) {
   Tell(refused);
   HubTest::Rest();
   EXPECT_EQ(page_.closed, CloseCode::kForbidden);
+  // Its page asks elsewhere by now: it is no fault.
+  refused.mutable_connection_refused()->set_overtaken(true);
+  Tell(refused);
+  HubTest::Rest();
+  EXPECT_EQ(page_.closed, CloseCode::kNormal);
 }
 
 TEST_F(HubPollTest, AllThreadsAreSettledOnceTheServiceHasNamedThem) {

@@ -258,7 +258,7 @@ void Core::OpenConnection(Attached& attached, const v1::ConnectionOpened& opened
   const auto refuse = [&](Reason reason, std::string_view message) {
     if (reason == Reason::kRateLimited) attached.refused.insert(id);
     LogFailure(MakeError(reason, message, {.user_id = opened.user_id(), .operation = "connect"}));
-    SayRefused(attached, {.id = id, .opening = opened.opening()}, reason, message);
+    SayRefused(attached, opened, reason, message);
   };
   if (!ValidId(opened.connection_id()) || !ValidId(opened.user_id())) {
     return refuse(Reason::kContextInvalid, "ConnectionOpened without valid ids");
@@ -281,12 +281,12 @@ void Core::OpenConnection(Attached& attached, const v1::ConnectionOpened& opened
   TellWaiters(connection->user, nullptr, after);
 }
 
-void Core::SayRefused(Attached& attached, const Opening& opening, Reason reason,
+void Core::SayRefused(Attached& attached, const v1::ConnectionOpened& opened, Reason reason,
                       std::string_view message) {
   v1::ServiceMessage said;
   v1::ConnectionRefused& refused = *said.mutable_connection_refused();
-  refused.set_connection_id(opening.id.str());
-  refused.set_opening(opening.opening);
+  refused.set_connection_id(opened.connection_id());
+  refused.set_opening(opened.opening());
   refused.set_reason(std::string(NameOf(reason)));
   refused.set_message(std::string(message));
   attached.Say(std::move(said));

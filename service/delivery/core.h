@@ -110,13 +110,8 @@ class Core final : public log::Follower,
   void Forsake(Attached& attached, Deferred& after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OpenConnection(Attached& attached, const v1::ConnectionOpened& opened, Deferred& after)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Of a connection at a gateway; see ConnectionOpened.
-  struct Opening {
-    ConnectionId id;
-    uint64_t opening = 0;
-  };
   // Nothing that the connection asks for is served there.
-  static void SayRefused(Attached& attached, const Opening& opening, Reason reason,
+  static void SayRefused(Attached& attached, const v1::ConnectionOpened& opened, Reason reason,
                          std::string_view message);
   // Why this attachment has no such connection.
   static absl::Status NoConnection(const Attached& attached, const ConnectionId& id);
@@ -221,6 +216,8 @@ class Core final : public log::Follower,
   void ProbePages(const UserId& user, const ThreadId& thread) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   static void SayProbe(const Connection& connection, const std::string& nonce);
   void Probe(const Connection& connection) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // After a while, and again, while it is not answered and somebody waits.
+  void RepeatProbe(const ConnectionId& id, const std::string& nonce);
   void OnProbeAnswered(const Attached& attached, const v1::ProbeAnswered& answered, Deferred& after)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnEventsSent(const Attached& attached, const v1::EventsSent& sent, Deferred& after)

@@ -91,7 +91,8 @@ inline std::string Describe(const link::ToGateway& said) {
                           message.connection_refused().reason(),
                           message.connection_refused().opening() == 0
                               ? ""
-                              : absl::StrCat(" of ", message.connection_refused().opening()));
+                              : absl::StrCat(" of ", message.connection_refused().opening()),
+                          message.connection_refused().overtaken() ? ", overtaken" : "");
     case v1::ServiceMessage::kOpenCanary:
       return absl::StrCat("canary ", message.open_canary().check_id());
     case v1::ServiceMessage::kHeartbeat:

@@ -107,6 +107,30 @@ TEST_F(ProbeTest, ThoseWhoWaitAtTheSameTimeShareAProbeAndAnOldOneIsReplaced) {
   EXPECT_EQ(answers_, 3);
 }
 
+// It may not have listened yet, or have been busy.
+TEST_F(ProbeTest, APageThatDoesNotAnswerIsAskedTheSameAgainWhileSomebodyWaits) {
+  auto gateway = Follows();
+  auto first = Await(std::chrono::seconds(6));
+  const std::string nonce = gateway->TakeNonce();
+  scheduler_.Advance(std::chrono::seconds(3));
+  auto second = Await(std::chrono::seconds(9));
+  EXPECT_EQ(gateway->TakeNonce(), "") << "shared";
+  scheduler_.Advance(std::chrono::seconds(2));
+  EXPECT_EQ(gateway->TakeNonce(), nonce);
+  scheduler_.Advance(std::chrono::seconds(5));
+  EXPECT_EQ(gateway->TakeNonce(), nonce);
+  gateway->AnswerProbe("c", nonce);
+  EXPECT_EQ(answers_, 2);
+  EXPECT_EQ(state_.readiness, v1::READINESS_VERIFIED);
+  // Nobody waits any more.
+  scheduler_.Advance(std::chrono::seconds(10));
+  EXPECT_EQ(gateway->TakeNonce(), "");
+  auto third = Await(std::chrono::seconds(2));
+  gateway->TakeNonce();
+  scheduler_.Advance(std::chrono::seconds(10));
+  EXPECT_EQ(gateway->TakeNonce(), "");
+}
+
 TEST_F(ProbeTest, APageThatHasLeftTheThreadVerifiesNothing) {
   auto gateway = Follows();
   auto waiting = Await();

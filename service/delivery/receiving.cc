@@ -20,7 +20,23 @@ void Core::ProbePages(const UserId& user, const ThreadId& thread) {
 
 void Core::Probe(const Connection& connection) {
   const std::optional<std::string> nonce = probes_.Ask(connection, scheduler_->now());
-  if (nonce) SayProbe(connection, *nonce);  // at rest: when it polls again
+  if (!nonce) return;
+  SayProbe(connection, *nonce);  // at rest: when it polls again
+  RepeatProbe(connection.id, *nonce);
+}
+
+// A page may not have listened yet; it is not asked something else, since it may just be slow.
+void Core::RepeatProbe(const ConnectionId& id, const std::string& nonce) {
+  After(Probes::kShared, [id, nonce](Core& core, Deferred&) {
+    core.mutex_.AssertHeld();
+    const Connection* connection = core.registry_.Find(id);
+    if (connection == nullptr || !connection->open()) return;
+    if (core.probes_.UnderWay(*connection) != nonce) return;
+    const auto follows = [&](const ThreadId& thread) { return Follows(*connection, thread); };
+    if (!core.readiness_.WantsProof(connection->user, follows)) return;
+    core.SayProbe(*connection, nonce);
+    core.RepeatProbe(id, nonce);
+  });
 }
 
 void Core::SayProbe(const Connection& connection, const std::string& nonce) {

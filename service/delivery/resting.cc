@@ -29,6 +29,18 @@ Gauge& RestingGauge() {
   return gauge;
 }
 
+// To the gateway that has it.
+void SayOvertaken(const Connection& connection) {
+  v1::ServiceMessage said;
+  v1::ConnectionRefused& refused = *said.mutable_connection_refused();
+  refused.set_connection_id(connection.id.str());
+  refused.set_opening(connection.polling->opening);
+  refused.set_overtaken(true);
+  refused.set_reason(std::string(NameOf(Reason::kNotFound)));
+  refused.set_message(std::string(kTakenOver));
+  connection.attached->Say(std::move(said));
+}
+
 // All that rests of it.
 void MarkAskedFor(const Connection& connection, bool asked_for) {
   for (Subscription* subscription : connection.subscriptions) {
@@ -121,8 +133,7 @@ void Core::ParkSubscription(Subscription& subscription) {
 
 void Core::Reopen(Connection& connection, Attached& attached, uint64_t opening, Deferred& after) {
   if (!connection.resting()) {
-    SayRefused(*connection.attached, {connection.id, connection.polling->opening},
-               Reason::kNotFound, kTakenOver);
+    SayOvertaken(connection);
     Park(connection, PollEnd::kCutOff, after);
   }
   connection.polling->opening = opening;

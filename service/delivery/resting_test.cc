@@ -259,9 +259,9 @@ TEST_F(RestingTest, TheOpeningThatWasOvertakenIsRefused) {
   first->Poll("c", "ann", 2);
   auto second = Attach("two");
   second->Poll("c", "ann", 9);
-  EXPECT_THAT(first->Heard(), ElementsAre("no connection c NOT_FOUND of 2"));
+  EXPECT_THAT(first->Heard(), ElementsAre("no connection c NOT_FOUND of 2, overtaken"));
   first->Poll("c", "ann", 3);
-  EXPECT_THAT(second->Heard(), ElementsAre("no connection c NOT_FOUND of 9"));
+  EXPECT_THAT(second->Heard(), ElementsAre("no connection c NOT_FOUND of 9, overtaken"));
   second->Open("c", "ann");
   EXPECT_THAT(second->Heard(), ElementsAre("no connection c NOT_FOUND"));
 }
@@ -272,7 +272,7 @@ TEST_F(RestingTest, APollRepeatedElsewhereTakesTheConnectionFromTheOneThatHangs)
   const auto watcher = Watch("ann");
   auto second = Attach("two");
   second->Poll("c", "ann");
-  EXPECT_THAT(first->Heard(), ElementsAre("no connection c NOT_FOUND"));
+  EXPECT_THAT(first->Heard(), ElementsAre("no connection c NOT_FOUND, overtaken"));
   EXPECT_EQ(Followers(), 1u);
   second->SubscribeAfter("c", 1, "t", PositionOf("e1", 1));
   log_.RunAll();
