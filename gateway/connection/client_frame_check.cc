@@ -2,6 +2,7 @@
 
 #include <string_view>
 
+#include "gateway/connection/client_frame.h"
 #include "proto/contract/ids.h"
 #include "proto/contract/limits.h"
 

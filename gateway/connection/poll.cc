@@ -166,7 +166,7 @@ void Poll::Look() {
   const bool said = frame_count_ > 0 || now >= answer_at_;
   const bool full = Full() || !cut_.empty();
   // Nothing comes for now to go with what there is.
-  const bool cut_off = frame_count_ > 0 && in_hub() && !context_.hub->attached().ok();
+  const bool cut_off = said && in_hub() && !context_.hub->attached().ok();
   const bool enough = (full || cut_off) && (!in_hub() || context_.hub->Answered(this));
   if (state() == State::kClosing || enough || (settled && said) || now >= answer_at_ + kPatience) {
     Answer(AnswerOfFrames());

@@ -63,8 +63,9 @@ void HubImpl::Close(Subscriber* subscriber, v1::ConnectionState state, std::stri
 }
 
 void HubImpl::BeginRest(Subscriber* subscriber) {
-  const HubConnection* connection = Find(subscriber);
+  HubConnection* connection = Find(subscriber);
   if (connection == nullptr) return;
+  connection->resting = true;
   for (Subscription* subscription : connection->subscriptions) sent_.Mark(*subscription);
 }
 
@@ -72,7 +73,13 @@ void HubImpl::Rest(Subscriber* subscriber, std::chrono::milliseconds lease) {
   HubConnection* connection = Find(subscriber);
   if (connection == nullptr) return;
   sent_.Report(connection->subscriptions);
+  // What it was to be bound to the service says again with the next opening.
+  for (const Subscription* subscription : connection->subscriptions) {
+    if (subscription->request != nullptr) subscription->request->binds.clear();
+  }
   v1::ConnectionClosed closed;
+  const uint64_t limit = connection->limit_said_until;
+  closed.set_limit_told(limit != 0 && subscriber->mark().written >= limit);
   closed.set_state(v1::CONNECTION_STATE_DISCONNECTED);
   closed.set_reason("lease over");
   closed.mutable_lease()->set_seconds(lease.count() / 1000);

@@ -136,6 +136,33 @@ TEST_F(HubAllTest, ThatIsRefusedWhenItIsRestoredEndsWithItsThreads) {
   EXPECT_EQ(Heard(v1::GatewayMessage::kUnsubscribe).size(), 1u);
 }
 
+// The service keeps no claim on behalf of {all}.
+TEST_F(HubAllTest, AThreadThatIsAskedForByNameMeanwhileIsAskedForAsAClaim) {
+  Begin();
+  Open(&page_);
+  v1::Subscribe all;
+  all.set_all(true);
+  v1::ThreadPosition& at = *all.add_positions();
+  at.set_thread_id("t");
+  at.set_epoch("e1");
+  at.set_offset(1);
+  hub_->Subscribe(&page_, all, "1");
+  link_.ServiceTakes();
+  swallow_ = true;
+  link_.StreamArrives(10);
+  link_.ServiceTakes();
+  ASSERT_TRUE(Heard(v1::GatewayMessage::kSubscribe).back().subscribe().no_claim());
+  Subscribe("t", "2");
+  AnswerClaim();
+  link_.StreamArrives(10);
+  link_.ServiceTakes();
+  EXPECT_FALSE(Heard(v1::GatewayMessage::kSubscribe).back().subscribe().no_claim());
+  page_.TakeLines();
+  AnswerClaim();
+  link_.StreamArrives(10);
+  EXPECT_THAT(page_.TakeLines(), ElementsAre("claim t", "claim t #2"));
+}
+
 TEST_F(HubAllTest, AConnectionThatTheServiceDoesNotTakeIsClosedWithTheReason) {
   Begin();
   Open(&page_);

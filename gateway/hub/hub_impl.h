@@ -158,7 +158,7 @@ class HubImpl final : public Hub, private PullHandler {
   // No answer to it is waited for any more.
   void EndRestore(uint64_t id) { answered_ = restoring_.erase(id) > 0 || answered_; }
   void SayOpened(HubConnection& connection);
-  void SaySubscribe(const Subscription& subscription);
+  void SaySubscribe(Subscription& subscription);
   void SayQuery(const Subscription& subscription, uint64_t id);
   void SayUnsubscribe(uint64_t id);
   void SaySubscribeAll(const HubConnection& connection);

@@ -243,7 +243,8 @@ void HubImpl::OnStarted(const v1::SubscriptionStarted& started) {
   if (subscription->began == Offset(0)) subscription->began = Offset(started.from_offset());
   subscription->join.OnStarted(started, last.epoch, *subscription);
   feed.OnStarted(subscription->join.position(), last);
-  if (!subscription->connection->info.unseen) {
+  const bool heard = !subscription->connection->info.unseen && !subscription->connection->resting;
+  if (heard) {
     v1::GatewayMessage confirmed;
     confirmed.mutable_confirmed()->set_subscription_id(subscription->id);
     Say(std::move(confirmed));
@@ -251,7 +252,7 @@ void HubImpl::OnStarted(const v1::SubscriptionStarted& started) {
   const std::unique_ptr<Request> request = std::move(subscription->request);
   if (request != nullptr) {
     if (request->replaces != 0) SayUnsubscribe(request->replaces);
-    AnswerBinds(*request, v1::BIND_OUTCOME_CONFIRMED);
+    if (heard) AnswerBinds(*request, v1::BIND_OUTCOME_CONFIRMED);
   }
   Settle(*subscription, subscription->join.position() == last ? LogEnd::kThere : LogEnd::kUnknown);
   if (request == nullptr) return;
@@ -276,6 +277,11 @@ void HubImpl::OnAnswered(const Query& query, const v1::SubscriptionStarted& star
 
 // Also said again to a page that asks again.
 void HubImpl::OnClaim(Subscription& subscription) {
+  if (subscription.no_claim && !subscription.by_all && subscription.request != nullptr) {
+    // Its page has asked for it by name since: the service is to keep it.
+    std::string id = std::exchange(subscription.request->id, {});
+    return AskAgain(subscription, std::move(id), std::move(subscription.request->start));
+  }
   const bool was_running = subscription.join.running();
   subscription.join.OnClaim();
   if (was_running) subscription.feed->OnStopped();
@@ -369,8 +375,11 @@ void HubImpl::OnAllSubscribed(const v1::AllSubscribed& subscribed) {
 void HubImpl::OnAllLimited(const v1::AllLimited& limited) {
   const auto found = connections_by_id_.find(limited.connection_id());
   if (found == connections_by_id_.end() || found->second->all == nullptr) return;
-  SendError(found->second->subscriber, Reason::kRateLimited,
+  HubConnection& connection = *found->second;
+  if (connection.resting) return;
+  SendError(connection.subscriber, Reason::kRateLimited,
             {limited.message(), {}, limited.thread_id()});
+  connection.limit_said_until = connection.subscriber->mark().queued;
 }
 
 // Whatever it asks for is refused too: its page does better to come back later.
@@ -431,6 +440,7 @@ void HubImpl::OnBind(const v1::Bind& bind) {
   if (found == connections_by_id_.end())
     return SayBindResult(bind.bind_id(), v1::BIND_OUTCOME_GONE);
   HubConnection& connection = *found->second;
+  if (connection.resting) return;  // the service says it again
   // Said before the service heard that the page wants no more of it.
   const bool unwanted = bind.all() && connection.all == nullptr;
   if (unwanted || connection.info.unseen)
@@ -495,15 +505,16 @@ void HubImpl::SayOpened(HubConnection& connection) {
   Say(std::move(message));
 }
 
-void HubImpl::SaySubscribe(const Subscription& subscription) {
+void HubImpl::SaySubscribe(Subscription& subscription) {
   if (!subscription.connection->opened) return;  // said with its connection
+  subscription.no_claim = subscription.by_all;
   v1::GatewayMessage message;
   v1::SubscribeThread& subscribe = *message.mutable_subscribe();
   subscribe.set_connection_id(subscription.connection->info.id.str());
   subscribe.set_subscription_id(subscription.id);
   subscribe.set_thread_id(subscription.feed->thread().str());
   subscribe.set_began_offset(subscription.began.value());
-  subscribe.set_no_claim(subscription.by_all);
+  subscribe.set_no_claim(subscription.no_claim);
   if (subscription.join.told()) {
     subscribe.set_restored(true);
     if (subscription.live) subscribe.set_from(v1::START_FROM_LIVE);

@@ -148,6 +148,44 @@ TEST_F(HubPollTest, ALimitOfAllThreadsIsTold) {
   HubTest::Rest();
   limited();
   EXPECT_THAT(Told(), ElementsAre("error RATE_LIMITED t")) << "the service knows what was told";
+  const auto was_told = [&] {
+    return Heard(v1::GatewayMessage::kConnectionClosed).back().connection_closed().limit_told();
+  };
+  EXPECT_TRUE(was_told());
+  // It is not told what its answer does not hold, nor what is lost with it.
+  hub_->BeginRest(&page_);
+  limited();
+  EXPECT_THAT(Told(), IsEmpty());
+  page_.drained = false;
+  BeGone();
+  EXPECT_FALSE(was_told());
+  OpenPoll(&page_);
+  hub_->ResumeAll(&page_, /*full=*/false);
+  limited();
+  hub_->BeginRest(&page_);
+  BeGone();
+  EXPECT_FALSE(was_told());
+}
+
+// Between its answer and the end of that.
+TEST_F(HubPollTest, WhatAPageIsBoundToWhenItHearsNothingMoreItIsBoundToWithTheNextPoll) {
+  Begin();
+  link_.Append("t", 1);
+  link_.Append("u", 1);
+  OpenPoll(&page_);
+  HubTest::Rest();
+  Told();
+  v1::ServiceMessage bind;
+  bind.mutable_bind()->set_bind_id(1);
+  bind.mutable_bind()->set_connection_id("c");
+  bind.mutable_bind()->set_thread_id("t");
+  Tell(bind);
+  link_.StreamArrives(1);  // the gateway asks for the thread
+  hub_->BeginRest(&page_);
+  Bind(2, "u");
+  EXPECT_THAT(Heard(v1::GatewayMessage::kConfirmed), IsEmpty());
+  BeGone();
+  EXPECT_THAT(BindOutcomes(), IsEmpty()) << "the service asks again";
 }
 
 // Its page could not say of more where it stands.

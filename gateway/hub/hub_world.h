@@ -58,6 +58,7 @@ class FakeSubscriber : public Subscriber {
       }
     }
     std::vector<TakenBack> taken;
+    taken.reserve(first.size());
     for (const auto& [source, offset] : first) taken.push_back({source, offset});
     return taken;
   }

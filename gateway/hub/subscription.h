@@ -60,6 +60,10 @@ struct HubConnection {
   // The service has been told of it since the link came up; before, nothing of it is said.
   bool opened = false;
   uint64_t opening = 0;  // see ConnectionOpened
+  // Its page hears nothing more on this opening: see Hub::BeginRest.
+  bool resting = false;
+  // When so much is written, it has heard that {all} follows no more threads; 0: that was not said.
+  uint64_t limit_said_until = 0;
   std::unique_ptr<AllThreads> all;
   // Acks that are not answered, oldest first.
   std::vector<uint64_t> acks;
@@ -159,8 +163,9 @@ class Subscription final
   bool queued : 1 = false;
   // Waits for another try.
   bool failed : 1 = false;
-  // Follows on behalf of `subscribe` {all}.
+  // Follows on behalf of `subscribe` {all}. `no_claim`: it did when the service was asked last.
   bool by_all = false;
+  bool no_claim : 1 = false;
   // Began at the log's end, past what the user may not have seen: the service judges its acks by
   // that.
   bool live : 1 = false;

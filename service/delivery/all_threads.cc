@@ -97,8 +97,7 @@ void Core::BindAll(Connection& connection, const ThreadId& thread) {
                                                     : options_.all_threads;
   if (all.bound.size() >= most) {
     if (std::exchange(all.full, true)) return;
-    if (connection.polling != nullptr && std::exchange(connection.polling->limit_told, true))
-      return;
+    if (connection.polling != nullptr && connection.polling->limit_told) return;
     const std::string text =
         Concat("subscribe {all} follows ", most, " threads and no more; the user has more, ",
                thread.str(), " is the first of them");

@@ -117,6 +117,8 @@ void Core::Handle(Attached& attached, v1::GatewayMessage& message, Deferred& aft
       attached.refused.erase(id);
       const auto found = attached.connections.find(id);
       if (found == attached.connections.end()) return;
+      if (found->second->polling != nullptr && closed.limit_told())
+        found->second->polling->limit_told = true;
       if (Rest(*found->second, PollEnd::kSaid, LeaseOf(closed), after)) return;
       const bool fault = closed.state() == v1::CONNECTION_STATE_ERROR;
       return CloseConnection(*found->second,

@@ -154,8 +154,9 @@ class TestGateway {
     Say(message);
   }
   // The end of a poll.
-  void Rest(const std::string& connection, int64_t lease_seconds = 30) {
+  void Rest(const std::string& connection, int64_t lease_seconds = 30, bool limit_told = false) {
     v1::GatewayMessage message;
+    message.mutable_connection_closed()->set_limit_told(limit_told);
     message.mutable_connection_closed()->set_connection_id(connection);
     message.mutable_connection_closed()->set_state(v1::CONNECTION_STATE_DISCONNECTED);
     message.mutable_connection_closed()->set_reason("POLL");

@@ -83,10 +83,7 @@ void Core::EndLease(const ConnectionId& id, uint64_t rest) {
 }
 
 void Core::Park(Connection& connection, PollEnd end, Deferred& after) {
-  if (end == PollEnd::kCutOff) {
-    MarkAskedFor(connection, true);
-    connection.polling->limit_told = false;
-  }
+  if (end == PollEnd::kCutOff) MarkAskedFor(connection, true);
   std::vector<Subscription*> ends;
   // A copy: what is parked stays in the list, what ends does not.
   const std::vector<Subscription*> all = connection.subscriptions;

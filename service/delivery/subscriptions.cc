@@ -147,9 +147,13 @@ void Core::OnNoState(Followed& thread, const absl::Status& status, Deferred& aft
 void Core::ServeWaiting(Followed& thread, Deferred& after) {
   // A copy: what is served or refused leaves the list. What rests comes first: others that are
   // served may take its place, which destroys it.
-  std::vector<Subscription*> waiting(thread.waiting().begin(), thread.waiting().end());
-  std::stable_partition(waiting.begin(), waiting.end(),
-                        [](const Subscription* waits) { return waits->resting(); });
+  std::vector<Subscription*> waiting;
+  waiting.reserve(thread.waiting().size());
+  for (const bool resting : {true, false}) {
+    for (Subscription* waits : thread.waiting()) {
+      if (waits->resting() == resting) waiting.push_back(waits);
+    }
+  }
   for (Subscription* subscription : waiting) {
     const UserId& user = subscription->connection->user;
     // Nobody's and somebody else's are the same from here on.
