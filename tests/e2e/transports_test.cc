@@ -298,7 +298,8 @@ TEST_P(TransportsTest, APollKeepsItsPlaceAcrossGatewaysAndHearsOnlyWhatIsNew) {
   EXPECT_THAT(Types(first.body), ElementsAre("connected", "subscribed", "agent_thinking",
                                              "agent_thinking", "caught_up"));
   const std::string id = Text(first.body, "connection_id");
-  // Between polls it is connected, and follows its thread.
+  // Between polls it is connected, and follows its thread. (The page may hear so first.)
+  ASSERT_TRUE(IsFollowed("t", std::chrono::seconds(20)));
   ASSERT_EQ(Connections().size(), 1u);
   EXPECT_EQ(Connections()[0].state(), v1::CONNECTION_STATE_CONNECTED);
   EXPECT_EQ(Connections()[0].transport(), v1::TRANSPORT_POLLING);
