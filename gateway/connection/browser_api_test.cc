@@ -89,6 +89,20 @@ class BrowserApiTest : public ::testing::Test {
   void SetSettled(bool settled) {
     loop_->Do([&] { loop_->hub.settled = settled; });
   }
+  // A poll that has long to wait, and of which the hub has not said all.
+  std::unique_ptr<Client> BeginUnsettledPoll() {
+    SetSettled(false);
+    auto client =
+        Post("/v1/poll", R"({"wait":60,"messages":[{"type":"subscribe","thread_id":"t"}]})");
+    loop_->hub.NextOf("subscribe");
+    return client;
+  }
+  // With event 1, and before its time is over.
+  void ExpectAnsweredNow(Client& client) {
+    loop_->TurnOver();
+    ASSERT_FALSE(loop_->hub.Quiet()) << "it waits on";
+    EXPECT_THAT(client.Rest(), HasSubstr(R"("offset":1,)"));
+  }
   void SetAnswered(bool answered) {
     loop_->Do([&] { loop_->hub.answered = answered; });
   }
@@ -322,27 +336,19 @@ TEST_F(BrowserApiTest, AFullPollWaitsForWhatIsNotAnswered) {
 // The hub asks no more of it once it said that there is no room.
 TEST_F(BrowserApiTest, APollIsAnsweredWithWhatItHasWhileMemoryIsShort) {
   loop_ = std::make_unique<TestLoop>(ConnectionOptions(), 100, 1s, 128 * 1024 * 1024, 100'000);
-  SetSettled(false);
-  const auto client =
-      Post("/v1/poll", R"({"wait":60,"messages":[{"type":"subscribe","thread_id":"t"}]})");
-  loop_->hub.NextOf("subscribe");
+  const auto client = BeginUnsettledPoll();
   EXPECT_TRUE(loop_->Do([&] { return loop_->hub.last()->HasRoom(); }));
   loop_->Do([&] {
     loop_->hub.last()->Send(Event(Encoding::kList, 1, 90'000), 0, kEvents);
     EXPECT_FALSE(loop_->hub.last()->HasRoom());
   });
-  loop_->TurnOver();
-  ASSERT_FALSE(loop_->hub.Quiet()) << "it waits for its time to be over";
-  EXPECT_THAT(client->Rest(), HasSubstr(R"("offset":1,)"));
+  ExpectAnsweredNow(*client);
 }
 
 // Nor if there is room again by the time it looks.
 TEST_F(BrowserApiTest, APollThatTurnedAPageAwayIsAnswered) {
   loop_ = std::make_unique<TestLoop>(ConnectionOptions(), 100, 1s, 128 * 1024 * 1024, 100'000);
-  SetSettled(false);
-  const auto client =
-      Post("/v1/poll", R"({"wait":60,"messages":[{"type":"subscribe","thread_id":"t"}]})");
-  loop_->hub.NextOf("subscribe");
+  const auto client = BeginUnsettledPoll();
   Say(Event(Encoding::kList, 1, 1'000));
   loop_->TurnOver();
   ASSERT_TRUE(loop_->hub.Quiet()) << "there is room";
@@ -351,17 +357,12 @@ TEST_F(BrowserApiTest, APollThatTurnedAPageAwayIsAnswered) {
     EXPECT_FALSE(loop_->hub.last()->HasRoom());
     loop_->budget().Change(90'000, 0);
   });
-  loop_->TurnOver();
-  ASSERT_FALSE(loop_->hub.Quiet()) << "it waits for its time to be over";
-  EXPECT_THAT(client->Rest(), HasSubstr(R"("offset":1,)"));
+  ExpectAnsweredNow(*client);
 }
 
 TEST_F(BrowserApiTest, APollTellsWhatItHasWhenTheServiceIsGone) {
   Begin();
-  SetSettled(false);
-  const auto client =
-      Post("/v1/poll", R"({"wait":60,"messages":[{"type":"subscribe","thread_id":"t"}]})");
-  loop_->hub.NextOf("subscribe");
+  const auto client = BeginUnsettledPoll();
   Say(Event(Encoding::kList, 1));
   loop_->TurnOver();
   ASSERT_TRUE(loop_->hub.Quiet()) << "there may be more";
@@ -369,9 +370,7 @@ TEST_F(BrowserApiTest, APollTellsWhatItHasWhenTheServiceIsGone) {
     loop_->hub.linked = false;
     loop_->hub.last()->OnDone();
   });
-  loop_->TurnOver();
-  ASSERT_FALSE(loop_->hub.Quiet()) << "it waits for the service";
-  EXPECT_THAT(client->Rest(), HasSubstr(R"("offset":1,)"));
+  ExpectAnsweredNow(*client);
 }
 
 TEST_F(BrowserApiTest, AnAnsweredPollAsksForNothingMore) {
