@@ -184,8 +184,17 @@ TEST_F(HubPollTest, WhatAPageIsBoundToWhenItHearsNothingMoreItIsBoundToWithTheNe
   hub_->BeginRest(&page_);
   Bind(2, "u");
   EXPECT_THAT(Heard(v1::GatewayMessage::kConfirmed), IsEmpty());
+  EXPECT_EQ(Heard(v1::GatewayMessage::kSubscribe).size(), 1u) << "nobody would hear of the other";
   BeGone();
   EXPECT_THAT(BindOutcomes(), IsEmpty()) << "the service asks again";
+  // Nor if the log has not answered by then.
+  OpenPoll(&page_);
+  Tell(bind);
+  link_.ServiceTakes();
+  link_.StreamArrives(1);
+  hub_->BeginRest(&page_);
+  BeGone();
+  EXPECT_THAT(BindOutcomes(), IsEmpty());
 }
 
 // Its page could not say of more where it stands.
