@@ -123,7 +123,7 @@ std::vector<Subscriber::TakenBack> Poll::TakeBack(const absl::flat_hash_set<uint
     if (left_out && sources.contains(source)) taken.push_back({source, *left_out});
     all = all && (!left_out || sources.contains(source));
   }
-  // What stays cut is never written: nor is anything behind it.
+  // What stays cut is never written; what is behind it does not count as written either.
   if (all) accepted_ = told_;
   return taken;
 }

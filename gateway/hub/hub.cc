@@ -65,21 +65,33 @@ void HubImpl::Close(Subscriber* subscriber, v1::ConnectionState state, std::stri
 void HubImpl::BeginRest(Subscriber* subscriber) {
   HubConnection* connection = Find(subscriber);
   if (connection == nullptr) return;
-  connection->resting = true;
-  for (Subscription* subscription : connection->subscriptions) sent_.Mark(*subscription);
+  connection->hears_no_more = true;
+  // Nor is what was left out of the answer ever written: what it holds is all that is waited for.
+  const uint64_t end = subscriber->mark().queued;
+  connection->limit_said_until = std::min(connection->limit_said_until, end);
+  for (Subscription* subscription : connection->subscriptions) {
+    sent_.Mark(*subscription);
+    Unheard* const unheard = subscription->unheard.get();
+    if (unheard != nullptr && unheard->until != Unheard::kNotSaid)
+      unheard->until = std::min(unheard->until, end);
+  }
 }
 
 void HubImpl::Rest(Subscriber* subscriber, std::chrono::milliseconds lease) {
   HubConnection* connection = Find(subscriber);
   if (connection == nullptr) return;
   sent_.Report(connection->subscriptions);
-  // What it was to be bound to the service says again with the next opening.
-  for (const Subscription* subscription : connection->subscriptions) {
-    if (subscription->request != nullptr) subscription->request->binds.clear();
+  const uint64_t written = subscriber->mark().written;
+  for (Subscription* subscription : connection->subscriptions) {
+    const Unheard* const unheard = subscription->unheard.get();
+    if (unheard == nullptr) continue;
+    if (unheard->until <= written && subscription->join.running()) Confirm(*subscription);
+    // Unless it has heard, the service says with the next opening what it is to be bound to.
+    subscription->unheard.reset();
   }
   v1::ConnectionClosed closed;
   const uint64_t limit = connection->limit_said_until;
-  closed.set_limit_told(limit != 0 && subscriber->mark().written >= limit);
+  closed.set_limit_told(limit != 0 && written >= limit);
   closed.set_state(v1::CONNECTION_STATE_DISCONNECTED);
   closed.set_reason("lease over");
   closed.mutable_lease()->set_seconds(lease.count() / 1000);
@@ -248,8 +260,8 @@ void HubImpl::Remove(Subscription& subscription) {
   subscription.feed = nullptr;
   if (const auto request = std::move(subscription.request)) {
     if (request->replaces != 0) SayUnsubscribe(request->replaces);
-    AnswerBinds(*request, v1::BIND_OUTCOME_GONE);
   }
+  AnswerBinds(subscription, v1::BIND_OUTCOME_GONE);
   // The service must not go on with the thread on behalf of a question nobody waits for: what it
   // says of a thread that is not followed here (Lagging) is lost.
   if (subscription.queries > 0)

@@ -68,6 +68,7 @@ void HubImpl::Resume(Subscriber* subscriber, const Resumption& resumption) {
   }
   Subscription& subscription = AddSubscription(*connection, thread, resumption.by_all);
   subscription.full = resumption.full;
+  subscription.heard = !connection->info.unseen;
   subscription.request->resumed = true;
   subscription.request->start.after =
       Position{Epoch(resumption.at.epoch()), Offset(resumption.at.offset())};
@@ -136,10 +137,7 @@ void HubImpl::AskAgain(Subscription& subscription, std::string request_id, Start
   subscription.request = std::make_unique<Request>();
   subscription.request->id = std::move(request_id);
   subscription.request->start = std::move(start);
-  if (former != nullptr) {
-    subscription.request->binds = std::move(former->binds);
-    subscription.request->later = std::move(former->later);
-  }
+  if (former != nullptr) subscription.request->later = std::move(former->later);
 
   const uint64_t old_id = Rename(subscription);
   subscription.page_pending = false;
@@ -354,7 +352,7 @@ void HubImpl::EndOrSetAside(Subscription& subscription, std::string_view code,
     subscription.feed->OnStopped();
   }
   if (subscription.request == nullptr) subscription.request = std::make_unique<Request>();
-  AnswerBinds(*subscription.request, v1::BIND_OUTCOME_UNSPECIFIED);
+  AnswerBinds(subscription, v1::BIND_OUTCOME_UNSPECIFIED);
   subscription.request->set_aside = true;
   for (const std::string& id : TakeAsked(subscription)) {
     SendError(subscription.subscriber(), code, {message, id, subscription.feed->thread().str()});

@@ -166,7 +166,10 @@ class HubImpl final : public Hub, private PullHandler {
   void SendAway();
   void SayBindResult(uint64_t bind, v1::BindOutcome outcome);
   // Those that wait for the subscription; each is answered once.
-  void AnswerBinds(Request& request, v1::BindOutcome outcome);
+  void AnswerBinds(Subscription& subscription, v1::BindOutcome outcome);
+  // The service hears that the page has heard, now or once it has.
+  void Confirm(Subscription& subscription);
+  void ConfirmOnceHeard(Subscription& subscription);
   void OnMessage(const v1::ServiceMessage& message);
   void OnLive(link::Live live);
   void OnStarted(const v1::SubscriptionStarted& started);

@@ -123,7 +123,7 @@ void HubImpl::OnDown(const absl::Status& status) {
     subscription->join.Interrupt();
     subscription->page_pending = false;
     subscription->failing_since = {};
-    if (subscription->request != nullptr) subscription->request->binds.clear();
+    if (subscription->unheard != nullptr) subscription->unheard->binds.clear();
     if (subscription->request != nullptr) subscription->request->replaces = 0;
   }
   for (const auto& [id, query] : std::exchange(queries_, {})) {
@@ -243,22 +243,34 @@ void HubImpl::OnStarted(const v1::SubscriptionStarted& started) {
   if (subscription->began == Offset(0)) subscription->began = Offset(started.from_offset());
   subscription->join.OnStarted(started, last.epoch, *subscription);
   feed.OnStarted(subscription->join.position(), last);
-  const bool heard = !subscription->connection->info.unseen && !subscription->connection->resting;
-  if (heard) {
-    v1::GatewayMessage confirmed;
-    confirmed.mutable_confirmed()->set_subscription_id(subscription->id);
-    Say(std::move(confirmed));
-  }
+  ConfirmOnceHeard(*subscription);
   const std::unique_ptr<Request> request = std::move(subscription->request);
-  if (request != nullptr) {
-    if (request->replaces != 0) SayUnsubscribe(request->replaces);
-    if (heard) AnswerBinds(*request, v1::BIND_OUTCOME_CONFIRMED);
-  }
+  if (request != nullptr && request->replaces != 0) SayUnsubscribe(request->replaces);
   Settle(*subscription, subscription->join.position() == last ? LogEnd::kThere : LogEnd::kUnknown);
   if (request == nullptr) return;
   for (Request::Later& later : request->later) {
     SubscribeAgain(*subscription, std::move(later.id), std::move(later.start));
   }
+}
+
+void HubImpl::ConfirmOnceHeard(Subscription& subscription) {
+  const HubConnection& connection = *subscription.connection;
+  if (connection.info.unseen) return;
+  // What a poll is told its page hears with the answer.
+  const bool later = connection.info.transport == v1::TRANSPORT_POLLING && !subscription.heard;
+  if (!later) return Confirm(subscription);
+  if (subscription.unheard == nullptr) subscription.unheard = std::make_unique<Unheard>();
+  Unheard& unheard = *subscription.unheard;
+  if (unheard.until == Unheard::kNotSaid && !connection.hears_no_more)
+    unheard.until = connection.subscriber->mark().queued;
+}
+
+void HubImpl::Confirm(Subscription& subscription) {
+  subscription.heard = true;
+  v1::GatewayMessage message;
+  message.mutable_confirmed()->set_subscription_id(subscription.id);
+  Say(std::move(message));
+  AnswerBinds(subscription, v1::BIND_OUTCOME_CONFIRMED);
 }
 
 void HubImpl::OnAnswered(const Query& query, const v1::SubscriptionStarted& started) {
@@ -318,12 +330,9 @@ void HubImpl::OnRefused(const v1::SubscriptionRefused& refused) {
   const auto found = subscriptions_.find(refused.subscription_id());
   if (found == subscriptions_.end()) return;
   Subscription& subscription = *found->second;
-  if (subscription.request != nullptr) {
-    const v1::BindOutcome outcome = refused.reason() == NameOf(Reason::kRateLimited)
-                                        ? v1::BIND_OUTCOME_LIMIT
-                                        : v1::BIND_OUTCOME_UNSPECIFIED;
-    AnswerBinds(*subscription.request, outcome);
-  }
+  AnswerBinds(subscription, refused.reason() == NameOf(Reason::kRateLimited)
+                                ? v1::BIND_OUTCOME_LIMIT
+                                : v1::BIND_OUTCOME_UNSPECIFIED);
   const bool told = subscription.join.told() ||
                     (subscription.request != nullptr && subscription.request->resumed);
   if (refused.has_missed() && told) subscription.OnMissed(refused.missed());
@@ -353,7 +362,7 @@ void HubImpl::OnAllSubscribed(const v1::AllSubscribed& subscribed) {
     frame.set_id(id);
     frame.mutable_subscribed()->set_all(true);
     connection.subscriber->Send(Frames::OfMessage(connection.subscriber->encoding(), frame), 0,
-                                {.known = known});
+                                {.known = known && id.empty()});
   }
   for (auto& [thread, position] : std::exchange(all.positions, {})) {
     if (FindSubscription(connection, thread.str()) != nullptr) continue;
@@ -376,7 +385,7 @@ void HubImpl::OnAllLimited(const v1::AllLimited& limited) {
   const auto found = connections_by_id_.find(limited.connection_id());
   if (found == connections_by_id_.end() || found->second->all == nullptr) return;
   HubConnection& connection = *found->second;
-  if (connection.resting) return;
+  if (connection.hears_no_more) return;
   SendError(connection.subscriber, Reason::kRateLimited,
             {limited.message(), {}, limited.thread_id()});
   connection.limit_said_until = connection.subscriber->mark().queued;
@@ -391,8 +400,12 @@ void HubImpl::OnConnectionRefused(const v1::ConnectionRefused& refused) {
   if (refused.reason() == NameOf(Reason::kRateLimited)) code = CloseCode::kRateLimited;
   // It named another user's connection as its own.
   if (refused.reason() == NameOf(Reason::kNotFound)) code = CloseCode::kForbidden;
-  if (refused.overtaken()) code = CloseCode::kNormal;
-  found->second->subscriber->Close(code, refused.message());
+  Subscriber* const subscriber = found->second->subscriber;
+  // Its page asks elsewhere by now. Should it not, and wait here, it asks again for what was not
+  // answered.
+  if (refused.overtaken())
+    code = Answered(subscriber) ? CloseCode::kNormal : CloseCode::kUnavailable;
+  subscriber->Close(code, refused.message());
 }
 
 void HubImpl::OnLagging(const v1::Lagging& lagging) {
@@ -440,15 +453,16 @@ void HubImpl::OnBind(const v1::Bind& bind) {
   if (found == connections_by_id_.end())
     return SayBindResult(bind.bind_id(), v1::BIND_OUTCOME_GONE);
   HubConnection& connection = *found->second;
-  if (connection.resting) return;  // the service says it again
+  if (connection.hears_no_more) return;  // the service says it again
   // Said before the service heard that the page wants no more of it.
   const bool unwanted = bind.all() && connection.all == nullptr;
   if (unwanted || connection.info.unseen)
     return SayBindResult(bind.bind_id(), v1::BIND_OUTCOME_GONE);
   if (Subscription* existing = FindSubscription(connection, bind.thread_id())) {
-    if (existing->join.running()) return SayBindResult(bind.bind_id(), v1::BIND_OUTCOME_CONFIRMED);
-    if (existing->request == nullptr) existing->request = std::make_unique<Request>();
-    existing->request->binds.push_back(bind.bind_id());
+    if (existing->join.running() && existing->heard)
+      return SayBindResult(bind.bind_id(), v1::BIND_OUTCOME_CONFIRMED);
+    if (existing->unheard == nullptr) existing->unheard = std::make_unique<Unheard>();
+    existing->unheard->binds.push_back(bind.bind_id());
     return AskSetAside(*existing);
   }
   // Of {all} the service hears with the next poll that this one follows as many as it may.
@@ -461,7 +475,8 @@ void HubImpl::OnBind(const v1::Bind& bind) {
   connection.subscriber->Send(Frames::OfMessage(connection.subscriber->encoding(), frame), 0);
 
   Subscription& subscription = AddSubscription(connection, bind.thread_id(), bind.all());
-  subscription.request->binds.push_back(bind.bind_id());
+  subscription.unheard = std::make_unique<Unheard>();
+  subscription.unheard->binds.push_back(bind.bind_id());
   subscription.request->start.from = v1::START_FROM_UNFINISHED;
   if (bind.all()) {
     subscription.full = connection.all->full;
@@ -517,6 +532,7 @@ void HubImpl::SaySubscribe(Subscription& subscription) {
   subscribe.set_no_claim(subscription.no_claim);
   if (subscription.join.told()) {
     subscribe.set_restored(true);
+    subscribe.set_unheard(!subscription.heard);
     if (subscription.live) subscribe.set_from(v1::START_FROM_LIVE);
     *subscribe.mutable_after() = subscription.join.position().ToProto();
   } else {
@@ -569,8 +585,10 @@ void HubImpl::AskAll(HubConnection& connection) {
   SaySubscribeAll(connection);
 }
 
-void HubImpl::AnswerBinds(Request& request, v1::BindOutcome outcome) {
-  for (const uint64_t bind : std::exchange(request.binds, {})) SayBindResult(bind, outcome);
+void HubImpl::AnswerBinds(Subscription& subscription, v1::BindOutcome outcome) {
+  const std::unique_ptr<Unheard> unheard = std::move(subscription.unheard);
+  if (unheard == nullptr) return;
+  for (const uint64_t bind : unheard->binds) SayBindResult(bind, outcome);
 }
 
 void HubImpl::SayBindResult(uint64_t bind, v1::BindOutcome outcome) {

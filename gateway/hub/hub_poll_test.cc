@@ -165,6 +165,68 @@ TEST_F(HubPollTest, ALimitOfAllThreadsIsTold) {
   hub_->BeginRest(&page_);
   BeGone();
   EXPECT_FALSE(was_told());
+  // What was left out of the answer is not waited for.
+  OpenPoll(&page_);
+  hub_->ResumeAll(&page_, /*full=*/false);
+  limited();
+  page_.written = page_.sent_bytes -= 1;
+  hub_->BeginRest(&page_);
+  BeGone();
+  EXPECT_TRUE(was_told());
+}
+
+TEST_F(HubPollTest, WhatAPageIsBoundToItHasHeardWhenItsAnswerIsWritten) {
+  Begin();
+  link_.Append("t", 1);
+  const auto confirmed = [&] { return Heard(v1::GatewayMessage::kConfirmed).size(); };
+  OpenPoll(&page_);
+  Bind(1, "t");
+  EXPECT_THAT(Told(), ElementsAre("bound t", "subscribed t e1 1..1", "event 1", "caught_up t 1"));
+  EXPECT_EQ(confirmed(), 0u);
+  hub_->BeginRest(&page_);
+  page_.drained = false;
+  BeGone();
+  EXPECT_THAT(BindOutcomes(), IsEmpty()) << "its answer was lost: the service asks again";
+  EXPECT_EQ(confirmed(), 0u);
+  // Nor does a link that comes back make it heard.
+  OpenPoll(&page_);
+  Bind(1, "t");
+  EXPECT_THAT(Told(), ElementsAre("bound t", "subscribed t e1 1..1", "event 1", "caught_up t 1"));
+  link_.Down();
+  link_.Up();
+  HubTest::Rest();
+  EXPECT_TRUE(Heard(v1::GatewayMessage::kSubscribe).back().subscribe().unheard());
+  Bind(2, "t");
+  EXPECT_THAT(BindOutcomes(), IsEmpty());
+  heard_.clear();
+  End();
+  EXPECT_THAT(BindOutcomes(), ElementsAre(v1::BIND_OUTCOME_CONFIRMED));
+  ASSERT_GE(heard_.size(), 3u);
+  EXPECT_TRUE(heard_.front().has_events_sent());
+  EXPECT_EQ(confirmed(), 1u);
+  EXPECT_TRUE(heard_.back().has_connection_closed());
+  // What was left out of the answer is not waited for.
+  OpenPoll(&page_);
+  Bind(1, "t");
+  page_.drained = false;
+  page_.written = page_.sent_bytes = 1;
+  hub_->BeginRest(&page_);
+  BeGone();
+  EXPECT_EQ(confirmed(), 2u);
+}
+
+TEST_F(HubPollTest, WhatAPageNamesItselfItHasHeard) {
+  BeginPoll(1);
+  Resume("e1", 1);
+  EXPECT_EQ(Heard(v1::GatewayMessage::kConfirmed).size(), 1u);
+  Bind(1, "t");
+  EXPECT_THAT(BindOutcomes(), ElementsAre(v1::BIND_OUTCOME_CONFIRMED));
+  link_.Down();
+  link_.Up();
+  HubTest::Rest();
+  const v1::SubscribeThread& again = Heard(v1::GatewayMessage::kSubscribe).back().subscribe();
+  EXPECT_TRUE(again.restored());
+  EXPECT_FALSE(again.unheard());
 }
 
 // Between its answer and the end of that.
@@ -268,6 +330,12 @@ TEST_F(HubPollTest, AConnectionThatNoPageSeesMakesNobodyReady) {
   link_.Append("t", 1);
   HubTest::Rest();
   EXPECT_THAT(Told(), ElementsAre("event 2"));
+  link_.Down();
+  link_.Up();
+  HubTest::Rest();
+  EXPECT_TRUE(Heard(v1::GatewayMessage::kSubscribe).back().subscribe().unheard());
+  End();
+  EXPECT_THAT(Heard(v1::GatewayMessage::kConfirmed), IsEmpty());
 }
 
 // The answer to an opening that another one has followed since.
@@ -299,6 +367,22 @@ TEST_F(HubPollTest, ARefusalIsOfTheOpeningThatItNames) {
   Tell(refused);
   HubTest::Rest();
   EXPECT_EQ(page_.closed, CloseCode::kNormal);
+  // Unless it waits here for an answer: it is to ask again.
+  Subscribe("t");
+  Tell(refused);
+  link_.StreamArrives(1);
+  EXPECT_EQ(page_.closed, CloseCode::kUnavailable);
+}
+
+TEST_F(HubPollTest, WhoAsksForAllThreadsOnceMoreIsAnswered) {
+  Begin();
+  OpenPoll(&page_);
+  hub_->ResumeAll(&page_, /*full=*/false);
+  v1::Subscribe all;
+  all.set_all(true);
+  hub_->Subscribe(&page_, all, "1");
+  HubTest::Rest();
+  EXPECT_THAT(Told(), ElementsAre("subscribed all #1"));
 }
 
 TEST_F(HubPollTest, AllThreadsAreSettledOnceTheServiceHasNamedThem) {

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <deque>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -60,8 +61,8 @@ struct HubConnection {
   // The service has been told of it since the link came up; before, nothing of it is said.
   bool opened = false;
   uint64_t opening = 0;  // see ConnectionOpened
-  // Its page hears nothing more on this opening: see Hub::BeginRest.
-  bool resting = false;
+  // Its page is told nothing more on this opening: see Hub::BeginRest.
+  bool hears_no_more = false;
   // When so much is written, it has heard that {all} follows no more threads; 0: that was not said.
   uint64_t limit_said_until = 0;
   std::unique_ptr<AllThreads> all;
@@ -96,8 +97,6 @@ struct Request {
   // Of the page's frame, echoed in the answer.
   std::string id;
   StartAt start;
-  // The service waits for BindResult.
-  std::vector<uint64_t> binds;
   // The subscription that this one takes the place of, once it is confirmed: the thread stays ready
   // meanwhile. 0: none.
   uint64_t replaces = 0;
@@ -115,6 +114,15 @@ struct Request {
     StartAt start;
   };
   std::vector<Later> later;
+};
+
+// What waits until its page has heard that it follows the thread.
+struct Unheard {
+  static constexpr uint64_t kNotSaid = std::numeric_limits<uint64_t>::max();
+  // When so much is written, it has heard.
+  uint64_t until = kNotSaid;
+  // The service waits for BindResult.
+  std::vector<uint64_t> binds;
 };
 
 class Subscription final
@@ -138,9 +146,10 @@ class Subscription final
   // Towards the service; a new one each time it is asked.
   uint64_t id;
   Join join;
-  // Not null until join.told(), except that one restored may have one for its `binds`, for
-  // `later` and while it is set aside.
+  // Not null until join.told(), except that one restored may have one for `later` and while it is
+  // set aside.
   std::unique_ptr<Request> request;
+  std::unique_ptr<Unheard> unheard;
   // Its pages have failed since then; {}: the last one came.
   std::chrono::steady_clock::time_point failing_since;
   // The first event of those sent without a gap up to join.position(); 0: none was. Behind it, what
@@ -160,6 +169,8 @@ class Subscription final
   // Questions about it that are under way.
   uint32_t queries = 0;
   bool page_pending = false;
+  // Its page knows that it follows the thread: it was told, or has said so itself.
+  bool heard : 1 = false;
   bool queued : 1 = false;
   // Waits for another try.
   bool failed : 1 = false;

@@ -1,6 +1,9 @@
 #include "service/delivery/binding.h"
 
+#include <algorithm>
 #include <utility>
+
+#include "proto/contract/limits.h"
 
 namespace clarion::delivery {
 
@@ -46,6 +49,7 @@ void Binding::Settle(uint64_t bind_id, v1::BindOutcome outcome, Deferred& after)
   auto question = questions_.extract(bind_id);
   if (question.empty()) return;
   const auto& [call, part, connection, thread] = question.mapped();
+  if (call == nullptr) return;
   call->parts[part].set_outcome(outcome);
   if (--call->unanswered == 0) Answer(call, after);
 }
@@ -55,6 +59,10 @@ void Binding::Answer(const std::shared_ptr<BindCall>& call, Deferred& after) {
   for (const uint64_t id : call->asked) {
     const auto question = questions_.find(id);
     if (question == questions_.end()) continue;  // answered
+    if (Stays(id, question->second)) {
+      question->second.call = nullptr;
+      continue;
+    }
     std::erase(question->second.connection->binds, id);
     questions_.erase(question);
   }
@@ -64,11 +72,21 @@ void Binding::Answer(const std::shared_ptr<BindCall>& call, Deferred& after) {
   });
 }
 
+bool Binding::Stays(uint64_t id, const Question& question) const {
+  const Connection& connection = *question.connection;
+  if (connection.polling == nullptr || connection.binds.size() > kMaxPositions) return false;
+  return std::none_of(connection.binds.begin(), connection.binds.end(), [&](uint64_t other) {
+    return other != id && questions_.at(other).thread == question.thread;
+  });
+}
+
 void Binding::AnswerAll(Deferred& after) {
-  while (!questions_.empty()) {
-    const std::shared_ptr<BindCall> call = questions_.begin()->second.call;
-    Answer(call, after);
+  std::vector<std::shared_ptr<BindCall>> calls;
+  for (auto& [id, question] : std::exchange(questions_, {})) {
+    std::erase(question.connection->binds, id);
+    if (question.call != nullptr) calls.push_back(std::move(question.call));
   }
+  for (const std::shared_ptr<BindCall>& call : calls) Answer(call, after);
 }
 
 }  // namespace clarion::delivery

@@ -50,18 +50,22 @@ class Binding {
                 Deferred& after);
   // Everything asked of this connection is GONE.
   void OnGone(Connection& connection, Deferred& after);
-  // All that will come has come.
+  // All that is waited for has come. What a page that polls was not asked yet stays open for its
+  // next poll, however late that is.
   void Answer(const std::shared_ptr<BindCall>& call, Deferred& after);
+  // No more is asked.
   void AnswerAll(Deferred& after);
 
  private:
   struct Question {
-    std::shared_ptr<BindCall> call;
+    std::shared_ptr<BindCall> call;  // null: nobody waits for the answer
     size_t part = 0;
     Connection* connection = nullptr;
     ThreadId thread;
   };
   void Settle(uint64_t bind_id, v1::BindOutcome outcome, Deferred& after);
+  // Whether question `id` is the one that stays open for its page.
+  bool Stays(uint64_t id, const Question& question) const;
 
   Scheduler* const scheduler_;
   uint64_t last_id_ = 0;

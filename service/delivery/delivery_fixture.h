@@ -187,10 +187,11 @@ class TestGateway {
     Say(Subscription(connection, id, thread, from));
   }
   void SubscribeAfter(const std::string& connection, uint64_t id, const std::string& thread,
-                      v1::Position after, bool restored = false) {
+                      v1::Position after, bool restored = false, bool unheard = false) {
     v1::GatewayMessage message = Subscription(connection, id, thread);
     *message.mutable_subscribe()->mutable_after() = std::move(after);
     message.mutable_subscribe()->set_restored(restored);
+    message.mutable_subscribe()->set_unheard(unheard);
     Say(message);
   }
   void Unsubscribe(uint64_t id) {

@@ -136,8 +136,10 @@ struct Subscription {
   Connection* connection = nullptr;
   Followed* thread = nullptr;
   Start start;
-  // The browser had been told `subscribed` before the gateway attached anew.
+  // The browser had been told `subscribed` before the gateway attached anew. `heard`: so it is
+  // ready once it goes on from there.
   bool restored = false;
+  bool heard = false;
   Phase phase = Phase::kWaiting;
   bool confirmed = false;
   // Asked for `live`: its acks count only if it leaves nothing out before them.

@@ -168,6 +168,7 @@ void Core::GoOnFromRest(Subscription& subscription, const v1::SubscribeThread& s
   if (at_rest == nullptr) return;
   at_rest->asked_for = true;
   subscription.restored = subscription.restored || at_rest->confirmed;
+  subscription.heard = subscription.heard || at_rest->confirmed;
   if (subscription.start.after) {
     subscription.live = at_rest->live;
     subscription.began = at_rest->began;

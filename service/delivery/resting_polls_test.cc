@@ -255,6 +255,63 @@ TEST_F(RestingTest, ABindIsAnsweredInTimeAndAsGoneWhenTheLeaseIsOver) {
   EXPECT_THAT(outcomes, ElementsAre(v1::BIND_OUTCOME_UNSPECIFIED, v1::BIND_OUTCOME_GONE));
 }
 
+// However long its page stays away between two polls.
+TEST_F(RestingTest, ABindThatNobodyWaitsForAnyMoreIsSaidWhenItPollsAgain) {
+  auto gateway = Attach();
+  BeginPolling(*gateway);
+  GiveTo("u", "ann");
+  gateway->Rest("c", 30);
+  int answers = 0;
+  for (int i = 0; i < 2; ++i) {
+    delivery().BindThread(UserId("ann"), ThreadId("u"), seconds(5),
+                          [&](const std::vector<v1::BoundConnection>&) { ++answers; });
+  }
+  v1::Readiness reached = v1::READINESS_UNSPECIFIED;
+  const auto wait =
+      delivery().AwaitReady(UserId("ann"), ThreadId("u"), v1::READINESS_SUBSCRIBED, seconds(60),
+                            [&](absl::StatusOr<ReadyState> state) { reached = state->readiness; });
+  scheduler_.Advance(seconds(6));
+  EXPECT_EQ(answers, 2);
+  gateway->Poll("c", "ann");
+  const auto said = gateway->carrier().Take();
+  ASSERT_TRUE(said.has_value());
+  EXPECT_EQ(Describe(*said), "bind c u");
+  EXPECT_THAT(gateway->Heard(), IsEmpty()) << "once is enough";
+  Subscribed(*gateway, "c", 2, "u");
+  gateway->Confirm(2);
+  gateway->BindResult(std::get<v1::ServiceMessage>(*said).bind().bind_id(),
+                      v1::BIND_OUTCOME_CONFIRMED);
+  EXPECT_EQ(reached, v1::READINESS_SUBSCRIBED);
+  EXPECT_EQ(answers, 2);
+  gateway->Heard();
+  gateway->Rest("c");
+  gateway->Poll("c", "ann");
+  EXPECT_THAT(gateway->Heard(), IsEmpty()) << "it was answered";
+}
+
+TEST_F(RestingTest, ABindThatNobodyWaitsForAnyMoreEndsWithItsConnection) {
+  auto gateway = Attach();
+  BeginPolling(*gateway);
+  GiveTo("u", "ann");
+  gateway->Rest("c", 30);
+  delivery().BindThread(UserId("ann"), ThreadId("u"), seconds(5),
+                        [](const std::vector<v1::BoundConnection>&) {});
+  scheduler_.Advance(seconds(31));
+  gateway->Poll("c", "ann");
+  EXPECT_THAT(gateway->Heard(), IsEmpty());
+}
+
+TEST_F(RestingTest, WhatAPageMayNotHaveHeardIsNotReadyWhenTheLinkIsBack) {
+  auto gateway = Attach();
+  GiveTo("t", "ann");
+  gateway->Poll("c", "ann");
+  gateway->SubscribeAfter("c", 1, "t", PositionOf("", 0), /*restored=*/true, /*unheard=*/true);
+  log_.RunAll();
+  EXPECT_EQ(Followers(), 0u);
+  gateway->Confirm(1);
+  EXPECT_EQ(Followers(), 1u);
+}
+
 TEST_F(RestingTest, AThreadThatRestsIsBoundAlready) {
   auto gateway = Attach();
   BeginPolling(*gateway);

@@ -83,6 +83,7 @@ void Core::Subscribe(Attached& attached, const v1::SubscribeThread& subscribe, D
   subscription.start = StartOf(subscribe);
   subscription.live = subscribe.from() == v1::START_FROM_LIVE;
   subscription.restored = subscribe.restored();
+  subscription.heard = subscribe.restored() && !subscribe.unheard();
   subscription.no_claim = subscribe.no_claim();
   Followed& thread = FollowedOf(ThreadId(subscribe.thread_id()));
   subscription.thread = &thread;
@@ -172,15 +173,15 @@ void Core::MakeClaim(Subscription& subscription, Deferred& after) {
   if (at_rest != nullptr) DropAndTell(*at_rest, after);  // and its slot is free
   const UserId& user = subscription.connection->user;
   size_t& claims = registry_.UserOf(user).claims;
-  if (!subscription.no_claim && claims >= options_.claims_per_user && !IsCanary(user)) {
-    return Refuse(subscription, Reason::kRateLimited, "too many claims", after);
-  }
   if (subscription.no_claim) {
     SayClaim(subscription);
     // Should it become the user's it is bound like any other.
     if (AllThreads* all = subscription.connection->all.get())
       all->bound.erase(subscription.thread->id());
     return DropAndTell(subscription, after);
+  }
+  if (claims >= options_.claims_per_user && !IsCanary(user)) {
+    return Refuse(subscription, Reason::kRateLimited, "too many claims", after);
   }
   ++claims;
   subscription.phase = Subscription::Phase::kClaim;
@@ -222,7 +223,7 @@ void Core::StartSubscription(Subscription& subscription, Deferred& after) {
   }
 
   // Its browser knows already, unless it had only been told of a claim.
-  if (subscription.restored && subscription.start.after) Confirm(subscription, after);
+  if (subscription.heard && subscription.start.after) Confirm(subscription, after);
   for (const PendingAck& ack : std::exchange(subscription.acks, {})) {
     JudgeAck(subscription, ack, after);
   }
