@@ -80,7 +80,6 @@ void HubImpl::BeginRest(Subscriber* subscriber) {
 void HubImpl::Rest(Subscriber* subscriber, std::chrono::milliseconds lease) {
   HubConnection* connection = Find(subscriber);
   if (connection == nullptr) return;
-  sent_.Report(connection->subscriptions);
   const uint64_t written = subscriber->mark().written;
   for (Subscription* subscription : connection->subscriptions) {
     const Unheard* const unheard = subscription->unheard.get();
@@ -100,9 +99,9 @@ void HubImpl::Rest(Subscriber* subscriber, std::chrono::milliseconds lease) {
 }
 
 void HubImpl::End(HubConnection& connection, v1::ConnectionClosed closed) {
+  sent_.Report(connection.subscriptions);
   while (!connection.subscriptions.empty()) Remove(*connection.subscriptions.back());
   for (const uint64_t ack : connection.acks) acks_.erase(ack);
-  probes_.erase(&connection);
   if (connection.all != nullptr) {
     all_asked_.erase(connection.all->asked);
     all_listing_.erase(connection.all->listing);

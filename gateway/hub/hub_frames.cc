@@ -124,6 +124,7 @@ void HubImpl::AskInPlace(Subscription& subscription, std::string request_id) {
 }
 
 void HubImpl::AskAgain(Subscription& subscription, std::string request_id, StartAt start) {
+  sent_.Report({&subscription});
   Join& join = subscription.join;
   if (start.in_place() && join.told()) {
     start.after = Position{Epoch(join.position().epoch.str()), join.position().offset};
@@ -198,6 +199,7 @@ void HubImpl::Unsubscribe(Subscriber* subscriber, const v1::Unsubscribe& unsubsc
   if (unsubscribe.all()) {
     UnsubscribeAll(*connection);
   } else if (Subscription* subscription = FindSubscription(*connection, unsubscribe.thread_id())) {
+    sent_.Report({subscription});
     SayUnsubscribe(subscription->id);
     Remove(*subscription);
   }
@@ -218,6 +220,7 @@ void HubImpl::UnsubscribeAll(HubConnection& connection) {
   --connection.counted;
   SaySubscribeAll(connection);
   const std::vector<Subscription*> subscriptions = connection.subscriptions;
+  sent_.Report(subscriptions);
   for (Subscription* subscription : subscriptions) {
     if (!subscription->by_all) continue;
     SayUnsubscribe(subscription->id);
@@ -272,11 +275,7 @@ void HubImpl::Ack(Subscriber* subscriber, const v1::Ack& ack, const std::string&
 void HubImpl::ProbeReply(Subscriber* subscriber, const v1::ProbeReply& reply) {
   const HubConnection* connection = Find(subscriber);
   if (connection == nullptr) return;
-  const auto asked = probes_.find(connection);
-  // One that polls was asked in an earlier poll, perhaps by another gateway: the service knows.
-  const bool polls = connection->info.transport == v1::TRANSPORT_POLLING;
-  if (!polls && (asked == probes_.end() || asked->second != reply.nonce())) return;
-  if (asked != probes_.end()) probes_.erase(asked);
+  // It may have been asked by another gateway: the service knows what.
   v1::GatewayMessage message;
   message.mutable_probe_answered()->set_connection_id(connection->info.id.str());
   message.mutable_probe_answered()->set_nonce(reply.nonce());

@@ -203,8 +203,6 @@ class HubImpl final : public Hub, private PullHandler {
   absl::flat_hash_map<uint64_t, HubConnection*> all_listing_;  // by AllThreads::listing
   // The service says when it has named all threads (link::kAllListed).
   bool all_listed_ = false;
-  // Nonces of probes that were not answered.
-  absl::flat_hash_map<const HubConnection*, std::string> probes_;
   // Usually all threads are in the same epoch: one name for all.
   SharedEpoch newest_epoch_;
   // Ids of subscriptions that wait for an answer: those of this half of the time-out, and of the

@@ -117,7 +117,6 @@ void HubImpl::OnDown(const absl::Status& status) {
   for (const auto& [subscriber, connection] : connections_) connection->opened = false;
   if (ReasonOf(status) == Reason::kGatewayDisplaced) SendAway();
   puller_.OnDown();
-  probes_.clear();
   for (const FeedPtr& feed : feeds_) feed->OnLinkDown();
   for (const auto& [id, subscription] : subscriptions_) {
     subscription->join.Interrupt();
@@ -236,6 +235,10 @@ void HubImpl::OnStarted(const v1::SubscriptionStarted& started) {
 
   subscription->page_pending = false;
   if (subscription->by_all || subscription->join.told()) pause_ = kFirstPause;
+  if (started.was_claim()) {
+    subscription->heard = false;
+    if (subscription->request != nullptr) subscription->request->resumed = false;
+  }
   if (!subscription->join.told() && subscription->request != nullptr) {
     const StartAt& start = subscription->request->start;
     subscription->live = start.from == v1::START_FROM_LIVE;
@@ -424,7 +427,6 @@ void HubImpl::OnProbe(const v1::ProbeConnection& probe) {
   if (found == connections_by_id_.end()) return;
   const HubConnection& connection = *found->second;
   if (connection.info.unseen) return;
-  probes_.insert_or_assign(&connection, probe.nonce());
   v1::ServerFrame frame;
   frame.mutable_probe()->set_nonce(probe.nonce());
   connection.subscriber->Send(Frames::OfMessage(connection.subscriber->encoding(), frame), 0);

@@ -104,6 +104,26 @@ TEST_F(HubPollTest, AClaimIsToldOnce) {
   EXPECT_TRUE(hub_->Settled(&page_));
 }
 
+// Between two polls; its page cannot tell it from an empty thread.
+TEST_F(HubPollTest, WhoWasToldOfAClaimIsToldThatTheThreadIsTheirs) {
+  Begin();
+  OpenPoll(&page_);
+  swallow_ = true;
+  Resume("", 0);
+  link_.ServiceTakes();
+  v1::ServiceMessage message;
+  message.mutable_started()->set_subscription_id(SubscriptionId());
+  message.mutable_started()->set_from_offset(1);
+  message.mutable_started()->set_was_claim(true);
+  Tell(message);
+  link_.StreamArrives(10);
+  EXPECT_THAT(Told(), ElementsAre("subscribed t  1..0", "caught_up t 0"));
+  HubTest::Rest();
+  EXPECT_THAT(Heard(v1::GatewayMessage::kConfirmed), IsEmpty());
+  End();
+  EXPECT_EQ(Heard(v1::GatewayMessage::kConfirmed).size(), 1u);
+}
+
 TEST_F(HubPollTest, TheServiceHearsWhatWasWrittenAndThenThatItRests) {
   BeginPoll(0);
   page_.drained = false;
@@ -201,8 +221,6 @@ TEST_F(HubPollTest, WhatAPageIsBoundToItHasHeardWhenItsAnswerIsWritten) {
   heard_.clear();
   End();
   EXPECT_THAT(BindOutcomes(), ElementsAre(v1::BIND_OUTCOME_CONFIRMED));
-  ASSERT_GE(heard_.size(), 3u);
-  EXPECT_TRUE(heard_.front().has_events_sent());
   EXPECT_EQ(confirmed(), 1u);
   EXPECT_TRUE(heard_.back().has_connection_closed());
   // What was left out of the answer is not waited for.

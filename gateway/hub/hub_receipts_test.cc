@@ -216,33 +216,83 @@ TEST_F(HubReceiptsTest, AProbeGoesToThePageAndItsAnswerToTheService) {
   EXPECT_THAT(Answers(), ElementsAre("c 77"));
 }
 
-TEST_F(HubReceiptsTest, AnswersToNoProbeOrToAnOlderOneAreNotPassedOn) {
+TEST_F(HubReceiptsTest, AnswersArePassedOnAsTheirConnectionsTheServiceKnowsWhatItAsked) {
   Begin();
   Open(&page_);
   FakeSubscriber other(Encoding::kJson);
   Open(&other, "d");
-  Reply(&page_, "");
-  Reply(&page_, "77");
   Probe("c", "77");
   Probe("c", "78");
   Probe("nobody", "79");
   Reply(&page_, "77");
   Reply(&other, "78");
-  EXPECT_THAT(Answers(), IsEmpty());
-  Reply(&page_, "78");
-  Reply(&page_, "78");
-  EXPECT_THAT(Answers(), ElementsAre("c 78"));
+  EXPECT_THAT(Answers(), ElementsAre("c 77", "d 78"));
 }
 
-TEST_F(HubReceiptsTest, AProbeDoesNotOutliveTheLinkItCameBy) {
-  Begin();
-  Open(&page_);
-  Probe("c", "77");
-  link_.Down();
-  link_.Up();
+// ---- What was written last ----
+
+class HubLastSentTest : public HubReceiptsTest {
+ protected:
+  // The page has been sent event 4, and the service has not heard of that yet.
+  void BeginSent() {
+    BeginFollowing("t", 3);
+    timers_.Advance(milliseconds(200));
+    link_.Append("t", 1);
+    Rest();
+    TakeSent();
+  }
+};
+
+TEST_F(HubLastSentTest, IsSaidBeforeTheEndOfItsConnection) {
+  BeginSent();
+  hub_->Close(&page_, v1::CONNECTION_STATE_DISCONNECTED, "gone");
   Rest();
-  Reply(&page_, "77");
-  EXPECT_THAT(Answers(), IsEmpty());
+  ASSERT_EQ(heard_.size(), 2u);
+  EXPECT_TRUE(heard_[1].has_connection_closed());
+  EXPECT_THAT(TakeSent(), ElementsAre("t e1:4"));
+}
+
+TEST_F(HubLastSentTest, IsSaidBeforeItsPageUnsubscribes) {
+  BeginSent();
+  v1::Unsubscribe unsubscribe;
+  unsubscribe.set_thread_id("t");
+  hub_->Unsubscribe(&page_, unsubscribe, "9");
+  Rest();
+  ASSERT_EQ(heard_.size(), 2u);
+  EXPECT_TRUE(heard_[1].has_unsubscribe());
+  EXPECT_THAT(TakeSent(), ElementsAre("t e1:4"));
+}
+
+TEST_F(HubLastSentTest, IsSaidBeforeItsPageUnsubscribesFromAll) {
+  Begin();
+  link_.Append("t", 1);
+  Open(&page_);
+  v1::Subscribe all;
+  all.set_all(true);
+  hub_->Subscribe(&page_, all, "1");
+  Bind(1, "t", /*all=*/true);
+  heard_.clear();
+  v1::Unsubscribe unsubscribe;
+  unsubscribe.set_all(true);
+  hub_->Unsubscribe(&page_, unsubscribe, "9");
+  EXPECT_THAT(TakeSent(), ElementsAre("t e1:1"));
+}
+
+TEST_F(HubLastSentTest, IsSaidBeforeItsPageGoesElsewhere) {
+  BeginSent();
+  Subscribe("t", "2", After("e1", 2));
+  EXPECT_THAT(TakeSent(), ElementsAre("t e1:4"));
+}
+
+TEST_F(HubLastSentTest, IsNotSaidOfWhatWaitsForASocket) {
+  BeginFollowing("t", 3);
+  timers_.Advance(milliseconds(200));
+  TakeSent();
+  page_.drained = false;
+  link_.Append("t", 1);
+  Rest();
+  hub_->Close(&page_, v1::CONNECTION_STATE_DISCONNECTED, "gone");
+  EXPECT_THAT(TakeSent(), IsEmpty());
 }
 
 }  // namespace

@@ -44,24 +44,28 @@ Offset WrittenUpTo(Subscription& subscription) {
   return written;
 }
 
+void LookAt(Subscription& subscription, Look& look) {
+  const Join& join = subscription.join;
+  if (!join.running() || !IsBeyond(join.position(), look.sent)) return;
+  // Where it stands is not what it was sent: it may have begun there, or been told `missed`.
+  if (subscription.sent_from == Offset(0) || join.position().offset < subscription.sent_from)
+    return;
+  const Cursor written{join.position().epoch, WrittenUpTo(subscription)};
+  look.more = look.more || written.offset < join.position().offset;
+  if (written.offset < subscription.sent_from || !IsBeyond(written, look.sent)) return;
+  // Of two epochs that of the feed is the newer one.
+  const SharedEpoch& newer = subscription.feed->tail().epoch;
+  const bool older =
+      look.sent.epoch == newer && written.epoch != newer && look.sent.offset > Offset(0);
+  if (older) return;
+  look.sent = written;
+  look.from = subscription.sent_from;
+}
+
 Look LookAt(const Feed& feed) {
   Look look{.sent = feed.sent.reported};
   for (Subscription* subscription : feed.subscriptions()) {
-    const Join& join = subscription->join;
-    if (!join.running() || !IsBeyond(join.position(), look.sent)) continue;
-    // Where it stands is not what it was sent: it may have begun there, or been told `missed`.
-    if (subscription->sent_from == Offset(0) || join.position().offset < subscription->sent_from) {
-      continue;
-    }
-    const Cursor written{join.position().epoch, WrittenUpTo(*subscription)};
-    look.more = look.more || written.offset < join.position().offset;
-    if (written.offset < subscription->sent_from || !IsBeyond(written, look.sent)) continue;
-    // Of two epochs that of the feed is the newer one.
-    const bool older = look.sent.epoch == feed.tail().epoch && written.epoch != feed.tail().epoch &&
-                       look.sent.offset > Offset(0);
-    if (older) continue;
-    look.sent = written;
-    look.from = subscription->sent_from;
+    LookAt(*subscription, look);
     if (look.sent == feed.tail()) break;
   }
   look.more = look.more && look.sent != feed.tail();
@@ -117,9 +121,11 @@ void SentReports::Mark(Subscription& subscription) {
 
 void SentReports::Report(const std::vector<Subscription*>& subscriptions) {
   std::vector<Moved> moved;
-  for (const Subscription* subscription : subscriptions) {
+  for (Subscription* subscription : subscriptions) {
     Feed& feed = *subscription->feed;
-    const Look look = LookAt(feed);
+    if (!feed.sent.noted) continue;
+    Look look{.sent = feed.sent.reported};
+    LookAt(*subscription, look);
     if (!IsBeyond(look.sent, feed.sent.reported)) continue;
     feed.sent.reported = look.sent;
     moved.push_back({&feed, look.from});

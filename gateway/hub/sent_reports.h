@@ -30,7 +30,7 @@ class SentReports {
   void Add(Feed& feed);
   // What waits to be written of it now is the last of it that counts.
   void Mark(Subscription& subscription);
-  // Says at once what of these was written: they end.
+  // Says at once what of these was written: they end, or go on elsewhere.
   void Report(const std::vector<Subscription*>& subscriptions);
   // Somebody waits until the feed's events up to `offset` were sent: it is said again.
   void Await(Feed& feed, Offset offset);

@@ -152,7 +152,7 @@ void Core::Handle(Attached& attached, v1::GatewayMessage& message, Deferred& aft
     case Kind::kProbeAnswered:
       return OnProbeAnswered(attached, message.probe_answered(), after);
     case Kind::kEventsSent:
-      return OnEventsSent(attached, message.events_sent(), after);
+      return OnEventsSent(message.events_sent(), after);
     case Kind::kFramesDelivered:
       return passing_.OnDelivered(attached, message.frames_delivered(), after);
     case Kind::kDraining:

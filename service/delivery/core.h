@@ -220,7 +220,7 @@ class Core final : public log::Follower,
   void RepeatProbe(const ConnectionId& id, const std::string& nonce);
   void OnProbeAnswered(const Attached& attached, const v1::ProbeAnswered& answered, Deferred& after)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void OnEventsSent(const Attached& attached, const v1::EventsSent& sent, Deferred& after)
+  void OnEventsSent(const v1::EventsSent& sent, Deferred& after)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Answers by how far the thread is now, or waits for so long; 0: answers in any case. The log is
   // asked of a thread that is not followed: an ack of it may be committed without our being told.

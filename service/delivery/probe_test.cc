@@ -1,4 +1,6 @@
 // VERIFIED: a page's own code answered a probe.
+#include <deque>
+
 #include "proto/contract/error.h"
 #include "service/delivery/delivery_fixture.h"
 
@@ -91,7 +93,7 @@ TEST_F(ProbeTest, AnswersThatNameNoOpenProbeCountForNothing) {
   EXPECT_EQ(answers_, 1);
 }
 
-TEST_F(ProbeTest, ThoseWhoWaitAtTheSameTimeShareAProbeAndAnOldOneIsReplaced) {
+TEST_F(ProbeTest, ThoseWhoWaitAtTheSameTimeShareAProbeAndAnOldOneProvesNothingToOthers) {
   auto gateway = Follows();
   auto first = Await();
   const std::string old_nonce = gateway->TakeNonce();
@@ -102,9 +104,41 @@ TEST_F(ProbeTest, ThoseWhoWaitAtTheSameTimeShareAProbeAndAnOldOneIsReplaced) {
   const std::string nonce = gateway->TakeNonce();
   EXPECT_NE(nonce, old_nonce);
   gateway->AnswerProbe("c", old_nonce);
-  EXPECT_EQ(answers_, 0);
+  EXPECT_EQ(answers_, 2) << "the third began to wait too late for it";
   gateway->AnswerProbe("c", nonce);
   EXPECT_EQ(answers_, 3);
+}
+
+TEST_F(ProbeTest, AnAnswerToALaterProbeServesThoseBefore) {
+  auto gateway = Follows();
+  auto first = Await(std::chrono::seconds(30));
+  scheduler_.Advance(std::chrono::seconds(6));
+  gateway->Heard();
+  auto second = Await(std::chrono::seconds(30));
+  gateway->AnswerProbe("c", gateway->TakeNonce());
+  EXPECT_EQ(answers_, 2);
+}
+
+// Slower than others come to wait.
+TEST_F(ProbeTest, ASlowPagesAnswersCountHoweverOftenItIsAsked) {
+  auto gateway = Follows();
+  auto first = Await(std::chrono::seconds(120));
+  std::deque<std::string> nonces{gateway->TakeNonce()};
+  std::vector<std::unique_ptr<Cancellation>> others;
+  for (int i = 0; i < 40; ++i) {
+    scheduler_.Advance(std::chrono::milliseconds(5'200));
+    gateway->Heard();  // the last one again
+    others.push_back(Await(std::chrono::seconds(1'000)));
+    nonces.push_back(gateway->TakeNonce());
+    if (i == 10) {
+      gateway->AnswerProbe("c", nonces.front());
+      EXPECT_EQ(answers_, 1);
+    }
+  }
+  gateway->AnswerProbe("c", nonces[5]);
+  EXPECT_EQ(answers_, 1) << "so many are not kept";
+  gateway->AnswerProbe("c", nonces[30]);
+  EXPECT_EQ(answers_, 1 + 30);
 }
 
 // It may not have listened yet, or have been busy.

@@ -8,6 +8,7 @@
 namespace clarion::delivery {
 
 void Readiness::Add(const std::shared_ptr<Waiter>& waiter) {
+  waiter->since = scheduler_->now();
   waiters_[waiter->user].push_back(waiter);
 }
 
@@ -63,13 +64,14 @@ bool Readiness::WantsProof(const UserId& user,
          });
 }
 
-void Readiness::Verified(const UserId& user, const std::function<bool(const ThreadId&)>& follows,
-                         Deferred& after) {
+void Readiness::Verified(const UserId& user, Scheduler::Steady until,
+                         const std::function<bool(const ThreadId&)>& follows, Deferred& after) {
   const auto found = waiters_.find(user);
   if (found == waiters_.end()) return;
   const auto waiters = found->second;  // Answer() takes out of the list
   for (const auto& waiter : waiters) {
-    if (waiter->wanted != v1::READINESS_VERIFIED || !follows(waiter->thread)) continue;
+    if (waiter->wanted != v1::READINESS_VERIFIED || waiter->since > until) continue;
+    if (!follows(waiter->thread)) continue;
     v1::ReadinessStep step = waiter->seen.steps.back();
     *step.mutable_at() = ToTimestamp(scheduler_->wall_now());
     step.set_readiness(v1::READINESS_VERIFIED);

@@ -31,6 +31,7 @@ struct Waiter {
   // SUBSCRIBED or VERIFIED.
   v1::Readiness wanted = v1::READINESS_SUBSCRIBED;
   std::function<void(absl::StatusOr<ReadyState>)> done;
+  Scheduler::Steady since;
   ReadyState seen;
   Scheduler::TimerId timer = 0;
   bool answered = false;
@@ -55,9 +56,10 @@ class Readiness {
   bool WantsProof(const UserId& user, const ThreadId& thread) const;
   // The same of any thread that is among these.
   bool WantsProof(const UserId& user, const std::function<bool(const ThreadId&)>& among) const;
-  // A page that follows these threads answered one.
-  void Verified(const UserId& user, const std::function<bool(const ThreadId&)>& follows,
-                Deferred& after);
+  // A page that follows these threads answered one, which proves it to those who wait since `until`
+  // at the latest.
+  void Verified(const UserId& user, Scheduler::Steady until,
+                const std::function<bool(const ThreadId&)>& follows, Deferred& after);
   // `done` gets what was reached, unless it got something before.
   void Answer(const std::shared_ptr<Waiter>& waiter, Deferred& after);
   // `done` gets `status`, unless it got something before.

@@ -262,13 +262,26 @@ TEST_F(ReceiptsTest, APageThatHasItAndDoesNotAcknowledgeTimesOut) {
   EXPECT_THAT(outcomes_, ElementsAre("TIMED_OUT"));
 }
 
-TEST_F(ReceiptsTest, WhatAGatewaySaysOfThreadsItDoesNotFollowCountsForNothing) {
+TEST_F(ReceiptsTest, WhatAGatewaySaysOfThreadsThatNobodyFollowsCountsForNothing) {
   auto gateway = Follows(1);
-  auto other = Attach("g2");
   auto wait = Await(1, v1::WAIT_FOR_SENT);
-  other->Sent("t", PositionOf("e1", 1));
-  other->Sent("nowhere", PositionOf("e1", 1));
+  gateway->Sent("nowhere", PositionOf("e1", 1));
   EXPECT_THAT(outcomes_, IsEmpty());
+}
+
+// The word of the one that it left comes behind that of the other.
+TEST_F(ReceiptsTest, WhatAPageThatPollsWasSentCountsAlsoIfItIsAtAnotherGatewayByNow) {
+  GiveTo("t", "ann");
+  Append("t", "ann", {"event"});
+  auto gateway = Attach();
+  gateway->Poll("c", "ann");
+  Subscribed(*gateway, "c", 1, "t");
+  gateway->Confirm(1);
+  auto wait = Await(1, v1::WAIT_FOR_SENT);
+  auto other = Attach("g2");
+  other->Poll("c", "ann");
+  gateway->Sent("t", PositionOf("e1", 1));
+  EXPECT_THAT(outcomes_, ElementsAre("REACHED"));
 }
 
 TEST_F(ReceiptsTest, WhatWasSentOfALostTailDoesNotCountForWhatCameInItsPlace) {

@@ -51,22 +51,24 @@ void Core::OnProbeAnswered(const Attached& attached, const v1::ProbeAnswered& an
   const auto found = attached.connections.find(ConnectionId(answered.connection_id()));
   if (found == attached.connections.end()) return;
   const Connection& connection = *found->second;
-  if (!probes_.Answer(connection, answered.nonce())) return;
+  const auto asked = probes_.Answer(connection, answered.nonce());
+  if (!asked) return;
   const auto follows = [&](const ThreadId& thread) {
     mutex_.AssertHeld();
     return Follows(connection, thread) && FactsOf(connection.user, thread).ready();
   };
-  readiness_.Verified(connection.user, follows, after);
+  readiness_.Verified(connection.user, *asked + Probes::kShared, follows, after);
 }
 
 // ---- What was sent and acknowledged ----
 
-void Core::OnEventsSent(const Attached& attached, const v1::EventsSent& sent, Deferred& after) {
+void Core::OnEventsSent(const v1::EventsSent& sent, Deferred& after) {
   const Scheduler::Wall now = scheduler_->wall_now();
   for (const v1::SentThread& part : sent.threads()) {
     const ThreadId id(part.thread_id());
+    // That it is fed no more proves nothing: a page that polls may be at another gateway by now.
     const Followed* thread = FindThread(id);
-    if (thread == nullptr || !thread->known || !thread->FeedsTo(&attached)) continue;
+    if (thread == nullptr || !thread->known) continue;
     const Position position{Epoch(part.position().epoch()), Offset(part.position().offset())};
     // What was rolled back meanwhile was sent, but is not what the offset names now. Readers see a
     // commit before we do.

@@ -146,6 +146,8 @@ struct Subscription {
   bool live = false;
   // Ends where it would become a claim.
   bool no_claim = false;
+  // Its page, which polls, heard of a claim before.
+  bool was_claim = false;
   // kStarted: the first offset it was given; and that which it was given when it first began,
   // before its connection rested or its gateway attached anew (0 until it has started: not known).
   Offset first;

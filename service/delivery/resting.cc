@@ -169,6 +169,7 @@ void Core::GoOnFromRest(Subscription& subscription, const v1::SubscribeThread& s
   at_rest->asked_for = true;
   subscription.restored = subscription.restored || at_rest->confirmed;
   subscription.heard = subscription.heard || at_rest->confirmed;
+  subscription.was_claim = !at_rest->confirmed;
   if (subscription.start.after) {
     subscription.live = at_rest->live;
     subscription.began = at_rest->began;

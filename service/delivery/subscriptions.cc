@@ -215,6 +215,7 @@ void Core::StartSubscription(Subscription& subscription, Deferred& after) {
   started.mutable_last()->set_epoch(state.end().epoch.str());
   started.mutable_last()->set_offset(state.last.value());
   started.set_from_offset(resolution.from.value());
+  started.set_was_claim(subscription.was_claim);
   for (v1::Missed& missed : resolution.missed) *started.add_missed() = std::move(missed);
   AddActiveRuns(state, started.mutable_active_runs());
   subscription.attached->Say(std::move(message));
