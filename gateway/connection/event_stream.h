@@ -32,7 +32,10 @@ class EventStream final : public StreamConnection {
   // The response begins with its header, or is an error and the end. `on_end`: see WebSocket.
   static void Start(ConnectionContext& context, Socket socket, Request request,
                     std::function<void()> on_end);
-  ~EventStream() override { ReportCutOff(); }
+  ~EventStream() override {
+    LeaveHub();  // which looks at the stream
+    ReportCutOff();
+  }
 
   // Numbers count from 1. One that was passed before has no effect and is answered the same; of one
   // that comes too early the sender is told which is next.

@@ -44,8 +44,6 @@ StreamConnection::StreamConnection(ConnectionContext& context, v1::Transport tra
                          std::chrono::milliseconds(context.options.handshake_timeout_ms)) {}
 
 StreamConnection::~StreamConnection() {
-  // It has left, unless something threw that it does not catch.
-  LeaveHub();
   ConnectionListHook::unlink();
   on_end_();
 }

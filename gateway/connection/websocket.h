@@ -26,7 +26,10 @@ class WebSocket final : public StreamConnection {
   // `on_end` is called once, when everything of the connection is over.
   static void Start(ConnectionContext& context, Socket socket, UpgradeRequest request,
                     Encoding encoding, std::function<void()> on_end);
-  ~WebSocket() override { ReportCutOff(); }
+  ~WebSocket() override {
+    LeaveHub();  // which looks at the stream
+    ReportCutOff();
+  }
 
  private:
   using Stream = boost::beast::websocket::stream<FrameStream, false>;

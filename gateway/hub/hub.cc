@@ -42,8 +42,9 @@ void HubImpl::Open(Subscriber* subscriber, ConnectionInfo info) {
     if (older->second->info.user != info.user) {
       return subscriber->Close(CloseCode::kForbidden, "no connection of this user has this id");
     }
+    const CloseCode code = OvertakenCode(left);
     Rest(left, kOvertaken);
-    left->Close(CloseCode::kNormal, "the page has asked again");
+    left->Close(code, "the page has asked again");
   }
   auto connection = std::make_unique<HubConnection>();
   connection->subscriber = subscriber;
@@ -51,6 +52,10 @@ void HubImpl::Open(Subscriber* subscriber, ConnectionInfo info) {
   connections_by_id_.emplace(connection->info.id.str(), connection.get());
   if (up_) SayOpened(*connection);
   connections_.insert_or_assign(subscriber, std::move(connection));
+}
+
+CloseCode HubImpl::OvertakenCode(const Subscriber* subscriber) const {
+  return Answered(subscriber) ? CloseCode::kNormal : CloseCode::kUnavailable;
 }
 
 void HubImpl::Close(Subscriber* subscriber, v1::ConnectionState state, std::string_view reason) {

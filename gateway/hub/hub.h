@@ -172,7 +172,7 @@ class Hub : public link::LinkSink {
   virtual void Unsubscribe(Subscriber* subscriber, const v1::Unsubscribe& unsubscribe,
                            const std::string& request_id) = 0;
   virtual void Ack(Subscriber* subscriber, const v1::Ack& ack, const std::string& request_id) = 0;
-  // What is not the nonce of the connection's last `probe`, or was answered, has no effect.
+  // The service knows which nonces it has asked with.
   virtual void ProbeReply(Subscriber* subscriber, const v1::ProbeReply& reply) = 0;
 
   virtual void OnRoom(Subscriber* subscriber) = 0;

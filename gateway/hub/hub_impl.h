@@ -110,6 +110,9 @@ class HubImpl final : public Hub, private PullHandler {
   // Ends the connection here; `closed` is what the service is told, but for its id.
   void End(HubConnection& connection, v1::ConnectionClosed closed);
   HubConnection* Find(const Subscriber* subscriber) const;
+  // How a poll ends whose page polls again, here or elsewhere: a page that waits for it all the
+  // same is told to ask again for what was not answered.
+  CloseCode OvertakenCode(const Subscriber* subscriber) const;
   Feed* FindFeed(std::string_view thread) const;
   Subscription* FindSubscription(const HubConnection& connection, std::string_view thread) const;
   Subscription& AddSubscription(HubConnection& connection, const std::string& thread, bool by_all);

@@ -239,6 +239,10 @@ void HubImpl::OnStarted(const v1::SubscriptionStarted& started) {
     subscription->heard = false;
     if (subscription->request != nullptr) subscription->request->resumed = false;
   }
+  // Named without an epoch: empty, or a claim as far as its page knows.
+  if (subscription->request != nullptr && subscription->request->resumed && !name.empty() &&
+      subscription->request->start.after->epoch.str().empty())
+    subscription->heard = false;
   if (!subscription->join.told() && subscription->request != nullptr) {
     const StartAt& start = subscription->request->start;
     subscription->live = start.from == v1::START_FROM_LIVE;
@@ -297,6 +301,7 @@ void HubImpl::OnClaim(Subscription& subscription) {
     std::string id = std::exchange(subscription.request->id, {});
     return AskAgain(subscription, std::move(id), std::move(subscription.request->start));
   }
+  subscription.heard = false;
   const bool was_running = subscription.join.running();
   subscription.join.OnClaim();
   if (was_running) subscription.feed->OnStopped();
@@ -404,10 +409,7 @@ void HubImpl::OnConnectionRefused(const v1::ConnectionRefused& refused) {
   // It named another user's connection as its own.
   if (refused.reason() == NameOf(Reason::kNotFound)) code = CloseCode::kForbidden;
   Subscriber* const subscriber = found->second->subscriber;
-  // Its page asks elsewhere by now. Should it not, and wait here, it asks again for what was not
-  // answered.
-  if (refused.overtaken())
-    code = Answered(subscriber) ? CloseCode::kNormal : CloseCode::kUnavailable;
+  if (refused.overtaken()) code = OvertakenCode(subscriber);
   subscriber->Close(code, refused.message());
 }
 

@@ -124,6 +124,35 @@ TEST_F(HubPollTest, WhoWasToldOfAClaimIsToldThatTheThreadIsTheirs) {
   EXPECT_EQ(Heard(v1::GatewayMessage::kConfirmed).size(), 1u);
 }
 
+// It went live while the page waited: its answer is the first that says so.
+TEST_F(HubPollTest, AClaimThatIsTheUsersNowIsHeardWithTheAnswer) {
+  Begin();
+  OpenPoll(&page_);
+  swallow_ = true;
+  Resume("", 0);
+  link_.ServiceTakes();
+  AnswerClaim();
+  link_.StreamArrives(10);
+  v1::ServiceMessage message;
+  message.mutable_started()->set_subscription_id(SubscriptionId());
+  message.mutable_started()->set_from_offset(1);
+  Tell(message);
+  HubTest::Rest();
+  EXPECT_THAT(Heard(v1::GatewayMessage::kConfirmed), IsEmpty());
+  End();
+  EXPECT_EQ(Heard(v1::GatewayMessage::kConfirmed).size(), 1u);
+}
+
+// So does a service that has started anew know of no claim.
+TEST_F(HubPollTest, AThreadThatItsPageTookForEmptyIsHeardWithTheAnswer) {
+  BeginPoll(2);
+  Resume("", 0);
+  EXPECT_THAT(Told(), ElementsAre("subscribed t e1 1..2", "event 1", "event 2", "caught_up t 2"));
+  EXPECT_THAT(Heard(v1::GatewayMessage::kConfirmed), IsEmpty());
+  End();
+  EXPECT_EQ(Heard(v1::GatewayMessage::kConfirmed).size(), 1u);
+}
+
 TEST_F(HubPollTest, TheServiceHearsWhatWasWrittenAndThenThatItRests) {
   BeginPoll(0);
   page_.drained = false;
@@ -457,10 +486,15 @@ TEST_F(HubPollTest, APageThatComesBackBeforeItHasGoneTakesThePlaceOfItself) {
   ASSERT_EQ(heard_.size(), 2u);
   EXPECT_TRUE(heard_[0].connection_closed().has_lease());
   EXPECT_TRUE(heard_[1].has_connection_opened());
+  EXPECT_EQ(page_.closed, CloseCode::kNormal);
   // What the older one does now is its own.
   hub_->Rest(&page_, seconds(30));
   HubTest::Rest();
   EXPECT_EQ(heard_.size(), 2u);
+  // Should a page wait for it all the same, it asks again for what was not answered.
+  Subscribe(&again, "other");
+  OpenPoll(&page_);
+  EXPECT_EQ(again.closed, CloseCode::kUnavailable);
 }
 
 TEST_F(HubPollTest, NobodyTakesAnotherUsersConnection) {

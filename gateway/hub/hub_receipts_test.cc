@@ -275,13 +275,38 @@ TEST_F(HubLastSentTest, IsSaidBeforeItsPageUnsubscribesFromAll) {
   v1::Unsubscribe unsubscribe;
   unsubscribe.set_all(true);
   hub_->Unsubscribe(&page_, unsubscribe, "9");
+  Rest();
+  ASSERT_EQ(heard_.size(), 3u);
+  EXPECT_TRUE(heard_[2].has_unsubscribe());
   EXPECT_THAT(TakeSent(), ElementsAre("t e1:1"));
 }
 
 TEST_F(HubLastSentTest, IsSaidBeforeItsPageGoesElsewhere) {
   BeginSent();
   Subscribe("t", "2", After("e1", 2));
+  Rest();
+  ASSERT_FALSE(heard_.empty());
+  EXPECT_TRUE(heard_[0].has_events_sent());
   EXPECT_THAT(TakeSent(), ElementsAre("t e1:4"));
+}
+
+// Offsets of a lost tail are given again.
+TEST_F(HubLastSentTest, IsNotSaidOfTheEpochBefore) {
+  BeginFollowing("t", 3);
+  timers_.Advance(milliseconds(200));
+  page_.drained = false;
+  page_.written = page_.sent_bytes;
+  link_.Append("t", 7);
+  Rest();
+  timers_.Advance(milliseconds(200));  // event 10 waits
+  const uint64_t until = page_.sent_bytes;
+  TakeSent();
+  link_.RollBack("t", 5);
+  link_.Append("t", 7);
+  Rest();
+  page_.written = until;
+  hub_->Close(&page_, v1::CONNECTION_STATE_DISCONNECTED, "gone");
+  EXPECT_THAT(TakeSent(), IsEmpty());
 }
 
 TEST_F(HubLastSentTest, IsNotSaidOfWhatWaitsForASocket) {

@@ -14,7 +14,7 @@ bool GoesOn(const StartAt& start, const JoinOutput::Subscribed& subscribed) {
 }  // namespace
 
 void Subscription::OnSubscribed(const Subscribed& subscribed) {
-  if (subscribed.started != nullptr) sent_from = {};
+  if (subscribed.started != nullptr) ForgetSent();
   quiet = request != nullptr && request->resumed && !subscribed.missed &&
           GoesOn(request->start, subscribed);
   if (request != nullptr && std::exchange(request->tell_bound, false)) {
@@ -36,7 +36,7 @@ void Subscription::OnSubscribed(const Subscribed& subscribed) {
 }
 
 void Subscription::OnMissed(const v1::Missed& missed) {
-  sent_from = {};
+  ForgetSent();
   quiet = false;
   Send(MissedFrame(feed->thread().str(), missed));
 }

@@ -97,7 +97,7 @@ struct Request {
   // Of the page's frame, echoed in the answer.
   std::string id;
   StartAt start;
-  // The subscription that this one takes the place of, once it is confirmed: the thread stays ready
+  // The subscription that this one takes the place of, once it runs: the thread stays ready
   // meanwhile. 0: none.
   uint64_t replaces = 0;
   // The answer `claim` was given; the thread may become the user's later.
@@ -195,6 +195,13 @@ class Subscription final
     feed->NoteSent();
   }
   void OnCaughtUp(Offset offset) override;
+
+ private:
+  // Offsets mean something else now, or leave some out.
+  void ForgetSent() {
+    sent_from = {};
+    unwritten_until = 0;
+  }
 };
 
 }  // namespace clarion::gateway

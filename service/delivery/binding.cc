@@ -80,6 +80,15 @@ bool Binding::Stays(uint64_t id, const Question& question) const {
   });
 }
 
+void Binding::Forget(Connection& connection, const ThreadId& thread) {
+  std::erase_if(connection.binds, [&](uint64_t id) {
+    const auto question = questions_.find(id);
+    const bool over = question->second.call == nullptr && question->second.thread == thread;
+    if (over) questions_.erase(question);
+    return over;
+  });
+}
+
 void Binding::AnswerAll(Deferred& after) {
   std::vector<std::shared_ptr<BindCall>> calls;
   for (auto& [id, question] : std::exchange(questions_, {})) {

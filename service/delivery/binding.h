@@ -53,6 +53,8 @@ class Binding {
   // All that is waited for has come. What a page that polls was not asked yet stays open for its
   // next poll, however late that is.
   void Answer(const std::shared_ptr<BindCall>& call, Deferred& after);
+  // The thread is not the user's any more: what nobody waits for is asked no longer.
+  void Forget(Connection& connection, const ThreadId& thread);
   // No more is asked.
   void AnswerAll(Deferred& after);
 

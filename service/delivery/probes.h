@@ -22,7 +22,7 @@ class Probes {
  public:
   // Serves whoever began to wait so much later as well.
   static constexpr std::chrono::seconds kShared{5};
-  // Of one connection: as many as are asked while anybody may wait, which is 2 minutes.
+  // Of one connection: more than are asked while anybody may wait, which is 2 minutes.
   static constexpr size_t kMaxOpen = 32;
 
   // The nonce to ask with; nothing: one is under way that serves whoever asks now.

@@ -262,13 +262,6 @@ TEST_F(ReceiptsTest, APageThatHasItAndDoesNotAcknowledgeTimesOut) {
   EXPECT_THAT(outcomes_, ElementsAre("TIMED_OUT"));
 }
 
-TEST_F(ReceiptsTest, WhatAGatewaySaysOfThreadsThatNobodyFollowsCountsForNothing) {
-  auto gateway = Follows(1);
-  auto wait = Await(1, v1::WAIT_FOR_SENT);
-  gateway->Sent("nowhere", PositionOf("e1", 1));
-  EXPECT_THAT(outcomes_, IsEmpty());
-}
-
 // The word of the one that it left comes behind that of the other.
 TEST_F(ReceiptsTest, WhatAPageThatPollsWasSentCountsAlsoIfItIsAtAnotherGatewayByNow) {
   GiveTo("t", "ann");

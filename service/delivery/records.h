@@ -136,9 +136,9 @@ struct Subscription {
   Connection* connection = nullptr;
   Followed* thread = nullptr;
   Start start;
-  // The browser had been told `subscribed` before the gateway attached anew. `heard`: so it is
-  // ready once it goes on from there.
+  // The browser had been told `subscribed` before the gateway attached anew.
   bool restored = false;
+  // It is sure to have heard that, or follows since an earlier poll: nobody needs to confirm it.
   bool heard = false;
   Phase phase = Phase::kWaiting;
   bool confirmed = false;

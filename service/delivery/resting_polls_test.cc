@@ -304,6 +304,38 @@ TEST_F(RestingTest, ABindThatNobodyWaitsForAnyMoreEndsWithItsConnection) {
   EXPECT_THAT(gateway->Heard(), IsEmpty());
 }
 
+TEST_F(RestingTest, ABindThatNobodyWaitsForAnyMoreEndsWithItsThread) {
+  auto gateway = Attach();
+  BeginPolling(*gateway);
+  GiveTo("u", "ann");
+  gateway->Rest("c", 30);
+  delivery().BindThread(UserId("ann"), ThreadId("u"), seconds(5),
+                        [](const std::vector<v1::BoundConnection>&) {});
+  scheduler_.Advance(seconds(6));
+  Delete("u", "ann");
+  gateway->Poll("c", "ann");
+  EXPECT_THAT(gateway->Heard(), ElementsAre("bind c u"));
+  Subscribed(*gateway, "c", 2, "u");
+  EXPECT_THAT(gateway->Heard(), ElementsAre("claim 2"));
+  gateway->Rest("c");
+  gateway->Poll("c", "ann");
+  EXPECT_THAT(gateway->Heard(), IsEmpty());
+}
+
+// A question that its gateway asked, or what another took the place of.
+TEST_F(RestingTest, WhatRestsStaysWhileAnotherOfItsThreadGoesOn) {
+  auto gateway = Attach();
+  BeginPolling(*gateway);
+  gateway->Rest("c");
+  gateway->Poll("c", "ann");
+  Subscribed(*gateway, "c", 2, "t");
+  Subscribed(*gateway, "c", 3, "t");
+  gateway->Unsubscribe(3);
+  EXPECT_EQ(Followers(), 1u);
+  gateway->Unsubscribe(2);
+  EXPECT_EQ(Followers(), 0u);
+}
+
 TEST_F(RestingTest, WhatAPageMayNotHaveHeardIsNotReadyWhenTheLinkIsBack) {
   auto gateway = Attach();
   GiveTo("t", "ann");

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "proto/base/text.h"
 #include "proto/contract/error.h"
 #include "service/delivery/core.h"
@@ -171,6 +172,7 @@ void Core::ServeWaiting(Followed& thread, Deferred& after) {
 void Core::MakeClaim(Subscription& subscription, Deferred& after) {
   Subscription* at_rest = AtRest(*subscription.connection, *subscription.thread);
   if (at_rest != nullptr) DropAndTell(*at_rest, after);  // and its slot is free
+  binding_.Forget(*subscription.connection, subscription.thread->id());
   const UserId& user = subscription.connection->user;
   size_t& claims = registry_.UserOf(user).claims;
   if (subscription.no_claim) {
@@ -264,7 +266,14 @@ void Core::Unsubscribe(Attached& attached, uint64_t id, Deferred& after) {
   const auto found = attached.subscriptions.find(id);
   if (found == attached.subscriptions.end()) return;
   Subscription& subscription = *found->second;
-  Subscription* at_rest = AtRest(*subscription.connection, *subscription.thread);
+  const Connection& connection = *subscription.connection;
+  const Followed& thread = *subscription.thread;
+  Subscription* at_rest = AtRest(connection, thread);
+  // Not if another takes the place of this one.
+  const auto goes_on = [&](const Subscription* other) {
+    return other != &subscription && !other->resting() && other->thread == &thread;
+  };
+  if (at_rest != nullptr && absl::c_any_of(connection.subscriptions, goes_on)) at_rest = nullptr;
   DropAndTell(subscription, after);
   if (at_rest != nullptr) DropAndTell(*at_rest, after);
 }
