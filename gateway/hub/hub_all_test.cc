@@ -273,6 +273,7 @@ TEST_F(HubAllTest, ThreadsThatAPageNamesAreBounded) {
   Begin();
   Open(&page_);
   std::vector<std::string> threads;
+  threads.reserve(1'024);
   for (int i = 0; i < 1'024; ++i) threads.push_back("t" + std::to_string(i));
   for (const std::string& thread : threads) link_.Append(thread, 1);
   hub_->Subscribe(&page_, AllAfter(threads), "1");

@@ -196,10 +196,10 @@ TEST_F(HubReceiptsTest, ManyThreadsAreSaidInMessagesOfBoundedSize) {
   all.set_all(true);
   hub_->Subscribe(&page_, all, "1");
   Rest();
-  for (int i = 0; i < 1500; ++i) {
+  for (uint64_t i = 0; i < 1500; ++i) {
     const std::string thread = absl::StrCat("t", i);
     link_.Append(thread, 1);
-    Bind(static_cast<uint64_t>(i + 1), thread, true);
+    Bind(i + 1, thread, true);
   }
   timers_.Advance(milliseconds(200));
   Rest();
