@@ -20,6 +20,7 @@ uint64_t Binding::Ask(const std::shared_ptr<BindCall>& call, Connection& connect
 
 std::vector<Binding::Open> Binding::OpenFor(const Connection& connection) const {
   std::vector<Open> open;
+  open.reserve(connection.binds.size());
   for (const uint64_t id : connection.binds) open.push_back({id, questions_.at(id).thread});
   return open;
 }

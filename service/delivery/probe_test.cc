@@ -7,7 +7,6 @@
 namespace clarion::delivery {
 namespace {
 
-using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
