@@ -271,7 +271,7 @@ TEST_F(HubPollTest, WhatAPageNamesItselfItHasHeard) {
   link_.Down();
   link_.Up();
   HubTest::Rest();
-  const v1::SubscribeThread& again = Heard(v1::GatewayMessage::kSubscribe).back().subscribe();
+  const v1::SubscribeThread again = Heard(v1::GatewayMessage::kSubscribe).back().subscribe();
   EXPECT_TRUE(again.restored());
   EXPECT_FALSE(again.unheard());
 }
