@@ -1,0 +1,496 @@
+// The client: one connection for all threads that a page follows.
+
+import { Connection, type ConnectionState, type TokenSource } from "./connection.js";
+import { Emitter } from "./emitter.js";
+import { browserEnvironment, Timers, type Environment } from "./environment.js";
+import { ClarionError } from "./error.js";
+import { Feed } from "./feed.js";
+import { Thread, type ThreadHost, type ThreadOptions } from "./thread.js";
+import { CONNECT_ID, endOf, type TransportKind } from "./transport.js";
+import { Watermark } from "./watermark.js";
+import type {
+  ClarionEvent,
+  MissedRangeFrame,
+  Position,
+  ServerFrame,
+  StreamErrorFrame,
+  SubscribedFrame,
+  SubscribeFrame,
+  ThreadSummary as Summary,
+} from "./wire.js";
+
+export interface ConnectOptions {
+  /** Where the gateway is; absent: where the page came from. */
+  url?: string | URL;
+  /** The user's JSON Web Token, or what gets one; asked again when one is refused or about to end. */
+  token: TokenSource;
+  /** What this client is called in the service's lists. */
+  client?: string;
+  /** Which to use, the best first. */
+  transports?: readonly TransportKind[];
+  /** Time, network and the rest; absent: the browser's. */
+  environment?: Environment;
+}
+
+/** How all threads of the user are followed. */
+export interface AllOptions {
+  history?: "compacted" | "full";
+  /**
+   * "auto" (default): a thread is acknowledged once the client's "event" handlers have returned (and those
+   * of its Thread, if there are any); "manual": by its Thread alone.
+   */
+  ack?: "auto" | "manual";
+}
+
+/** What a client tells. */
+export interface ClientSignals {
+  connection: ConnectionState;
+  /** Every event of every thread that is followed, once, in the order of its thread. */
+  event: ClarionEvent;
+  /** A thread is followed from now on, or anew: also one that is new to the user. */
+  subscribed: SubscribedFrame;
+  missed: MissedRangeFrame;
+  /** A thread is followed no longer, or something was refused. */
+  error: ClarionError;
+  /** Everything the gateway said, as it came, when all of the above is done. */
+  frame: ServerFrame;
+}
+
+/** A thread in the list of the user's threads. */
+export type ThreadSummary = Omit<Summary, "user_id" | "acknowledged_events">;
+
+// Acks of so long go together.
+const ACK_EVERY_MS = 200;
+const MAX_POSITIONS = 1024; // of one `connect`: stream.proto
+const ACK_ID = "ack ";
+
+// What the client knows of a thread.
+interface Followed {
+  readonly feed: Feed;
+  thread: Thread | undefined;
+  /** What the client's own "event" handlers have processed. */
+  readonly mark: Watermark;
+  /** The last event that they were given. */
+  given: number;
+  /** What is to be acknowledged, and the id it was last said with; undefined: not said yet. */
+  ack: (Position & { id?: string | undefined }) | undefined;
+  /** What was answered. */
+  acked: Position | undefined;
+}
+
+export class Client {
+  readonly #environment: Environment;
+  readonly #connection: Connection;
+  readonly #emitter: Emitter<ClientSignals>;
+  readonly #timers: Timers;
+  // Most recently active last.
+  readonly #followed = new Map<string, Followed>();
+  readonly #threads = new Map<string, Thread>();
+  readonly #host: ThreadHost;
+  #all: (AllOptions & { id: string }) | undefined;
+  #nextId = 1;
+
+  constructor(options: ConnectOptions) {
+    this.#environment = options.environment ?? browserEnvironment();
+    const report = (error: unknown) => this.#environment.report(error);
+    this.#emitter = new Emitter<ClientSignals>(report);
+    this.#timers = new Timers(this.#environment);
+    this.#connection = new Connection(
+      {
+        base: baseOf(options.url),
+        token: options.token,
+        client: options.client ?? "clarion-client",
+        transports: options.transports ?? ["websocket", "sse", "polling"],
+        environment: this.#environment,
+      },
+      {
+        onState: (state) => this.#emitter.emit("connection", state),
+        onFrame: (frame) => this.#receive(frame),
+        onMoved: () => this.#subscribeAnew(),
+        positions: () => this.#positions(),
+        subscriptions: () => this.#subscriptions(),
+        flush: () => this.#sendAcks(),
+      },
+    );
+    this.#host = {
+      follow: (thread, resume) => this.#follow(thread, resume),
+      unfollow: (thread) => this.#unfollow(thread),
+      forget: (thread) => this.#forget(thread),
+      processed: (thread) => this.#processed(thread.id),
+      ack: (thread, offset) => this.#planAck(thread.id, offset),
+      page: (threadId, before, limit) => this.#page(threadId, before, limit),
+      later: (name, ms, action) => this.#timers.set(name, ms, action),
+      notLater: (name) => this.#timers.clear(name),
+      beforePaint: (action) => this.#environment.beforePaint(action),
+      report,
+    };
+  }
+
+  // --- For pages ---
+
+  get connection(): ConnectionState {
+    return this.#connection.state;
+  }
+
+  on<K extends keyof ClientSignals>(name: K, handler: (value: ClientSignals[K]) => unknown): () => void {
+    return this.#emitter.on(name, handler);
+  }
+
+  /** The same object for the same id, with the options of the first call, until Thread.close(). */
+  thread(id: string, options: ThreadOptions = {}): Thread {
+    let thread = this.#threads.get(id);
+    if (!thread) {
+      thread = new Thread(id, options, this.#host);
+      this.#threads.set(id, thread);
+    }
+    return thread;
+  }
+
+  /** Follows every thread of the user, also later ones. Returns the end of it. */
+  all(options: AllOptions = {}): () => void {
+    const all = (this.#all = { ...options, id: this.#id() });
+    this.#connection.open();
+    this.#connection.send(this.#allFrame(all));
+    return () => {
+      if (this.#all !== all) return;
+      this.#all = undefined;
+      this.#connection.send({ type: "unsubscribe", all: true });
+      for (const followed of this.#followed.values()) {
+        // Those with a name were followed by it too, as long as nothing was missing; to be sure, anew.
+        if (followed.feed.named) this.#connection.send(followed.feed.subscription());
+      }
+    };
+  }
+
+  /** A page of the user's threads, most recently active first. */
+  async threads(options: { limit?: number; pageToken?: string } = {}): Promise<{ threads: ThreadSummary[]; nextPageToken?: string }> {
+    const query: Record<string, string | number> = { limit: options.limit ?? 100 };
+    if (options.pageToken) query["page_token"] = options.pageToken;
+    const { threads, next_page_token } = (await this.#ask("threads", query)) as {
+      threads: ThreadSummary[];
+      next_page_token?: string;
+    };
+    return next_page_token === undefined ? { threads } : { threads, nextPageToken: next_page_token };
+  }
+
+  /** Connects, if nothing did yet. Following does so by itself. */
+  open(): void {
+    this.#connection.open();
+  }
+
+  /** At once, instead of when it is planned; also after ERROR. */
+  reconnect(): void {
+    this.#connection.reconnect();
+  }
+
+  /** Ends the connection and forgets everything. */
+  close(): void {
+    for (const thread of [...this.#threads.values()]) thread.close();
+    this.#all = undefined;
+    this.#timers.clearAll();
+    this.#followed.clear();
+    this.#connection.close();
+  }
+
+  // --- Following ---
+
+  #record(threadId: string): Followed {
+    let followed = this.#followed.get(threadId);
+    if (!followed) {
+      followed = { feed: new Feed(threadId), thread: undefined, mark: new Watermark(0), given: 0, ack: undefined, acked: undefined };
+      this.#followed.set(threadId, followed);
+    }
+    return followed;
+  }
+
+  #follow(thread: Thread, resume: boolean): void {
+    const followed = this.#record(thread.id);
+    const { feed } = followed;
+    const { after, from, history } = thread.options;
+    followed.thread = thread;
+    feed.named = true;
+    feed.history = history;
+    const goesOn = resume && feed.position?.epoch ? feed.position : undefined;
+    feed.ask(this.#id(), goesOn ? { after: goesOn } : { after, from });
+    this.#connection.open();
+    this.#connection.send(feed.subscription());
+  }
+
+  #unfollow({ id }: Thread): void {
+    const followed = this.#followed.get(id);
+    if (!followed) return;
+    followed.feed.named = false;
+    followed.feed.request = undefined;
+    if (!this.#all) this.#connection.send({ type: "unsubscribe", thread_id: id });
+  }
+
+  #forget(thread: Thread): void {
+    this.#threads.delete(thread.id);
+    this.#sendAcks();
+    this.#unfollow(thread);
+    const followed = this.#followed.get(thread.id);
+    if (!followed) return;
+    followed.thread = undefined;
+    if (!this.#all) this.#followed.delete(thread.id);
+  }
+
+  #allFrame({ history, id }: AllOptions & { id: string }): SubscribeFrame {
+    const after = [...this.#followed.values()]
+      .filter(({ feed }) => feed.position?.epoch)
+      .slice(-MAX_POSITIONS)
+      .map(({ feed }) => ({ thread_id: feed.threadId, ...feed.position! }));
+    return { type: "subscribe", id, all: true, ...(after.length > 0 && { after }), ...(history && { history }) };
+  }
+
+  #subscriptions(): SubscribeFrame[] {
+    const named = [...this.#followed.values()].filter(({ feed }) => feed.named);
+    const subscriptions = named.map(({ feed }) => feed.subscription());
+    if (this.#all) subscriptions.unshift(this.#allFrame(this.#all));
+    return subscriptions;
+  }
+
+  #positions(): Map<string, Position | null> {
+    return new Map([...this.#followed].map(([id, { feed }]) => [id, feed.position]));
+  }
+
+  #subscribeAnew(): void {
+    for (const frame of this.#subscriptions()) this.#connection.send(frame);
+  }
+
+  // --- What comes ---
+
+  #receive(frame: ServerFrame): void {
+    switch (frame.type) {
+      case "connected":
+        this.#unsaid();
+        break;
+      case "bound":
+        this.#record(frame.thread_id);
+        break;
+      case "subscribed":
+        this.#subscribed(frame);
+        break;
+      case "caught_up":
+        this.#caughtUp(frame.thread_id);
+        break;
+      case "missed":
+        this.#missed(frame);
+        break;
+      case "acked":
+        this.#acked(frame.thread_id, frame.id);
+        break;
+      case "error":
+        this.#failed(frame);
+        break;
+      default:
+        // Frames of later versions are nothing to us.
+        if ("event_id" in frame && !this.#event(frame)) return;
+    }
+    this.#emitter.emit("frame", frame);
+  }
+
+  #subscribed(frame: SubscribedFrame): void {
+    if (!frame.thread_id) return;
+    const followed = this.#record(frame.thread_id);
+    const { feed, thread, mark } = followed;
+    const before = feed.position;
+    const answers = feed.subscribed(frame, CONNECT_ID);
+    if (answers && (frame.claim || feed.position !== before)) thread?.subscribed(this.#asSeen(frame, feed));
+    if (frame.claim && !feed.named) this.#followed.delete(frame.thread_id);
+    if (frame.missed || frame.claim) mark.backTo(feed.position?.offset ?? 0);
+    if (frame.missed || frame.claim) followed.given = Math.min(followed.given, feed.position?.offset ?? 0);
+    this.#emitter.emit("subscribed", frame);
+  }
+
+  // Where the thread goes on for this page.
+  #asSeen(frame: SubscribedFrame, feed: Feed): SubscribedFrame {
+    return frame.claim ? frame : { ...frame, from_offset: (feed.position?.offset ?? 0) + 1 };
+  }
+
+  #caughtUp(threadId: string): void {
+    const followed = this.#followed.get(threadId);
+    if (!followed) return;
+    if (!followed.feed.request) followed.thread?.caughtUp();
+    if (followed.ack) this.#ackSoon(); // the last one may have gone down with the connection before
+  }
+
+  #missed(frame: MissedRangeFrame): void {
+    const followed = this.#record(frame.thread_id);
+    const { feed, thread, mark } = followed;
+    const { epoch = "", discard_after, to_offset = 0 } = frame;
+    feed.missed(frame);
+    const last = feed.position!.offset;
+    mark.backTo(last);
+    mark.skipTo(last);
+    followed.given = Math.min(followed.given, last);
+    const here = thread && !feed.request ? thread.missed(frame) : last;
+    this.#emitter.emit("missed", frame);
+    if (frame.reason === "deleted" || Math.min(here, last) >= (discard_after ?? to_offset)) return;
+    // An event that went whole, though only its end was lost.
+    feed.ask(this.#id(), { after: { epoch, offset: Math.min(here, last) } });
+    this.#connection.send(feed.subscription());
+  }
+
+  /** False: it is none that the page is to see. */
+  #event(event: ClarionEvent): boolean {
+    const followed = this.#record(event.thread_id);
+    const { feed, thread, mark } = followed;
+    const verdict = feed.take(event);
+    if (verdict === "repeat") return false;
+    if (verdict === "gap") {
+      this.#askAgain(feed);
+      return false;
+    }
+    // To the end: it is the most recently active one now.
+    this.#followed.delete(event.thread_id);
+    this.#followed.set(event.thread_id, followed);
+    if (event.offset > followed.given) {
+      followed.given = event.offset;
+      const results = this.#emitter.emit("event", event);
+      const before = (event.first_offset ?? event.offset) - 1;
+      const report = (error: unknown) => this.#environment.report(error);
+      mark.take(before, event.offset, results, () => this.#processed(event.thread_id), report);
+    }
+    // What an older subscription still had under way comes again after the answer to the thread's own.
+    if (thread && !feed.request) thread.event(event);
+    else this.#processed(event.thread_id);
+    return true;
+  }
+
+  // The protocol rules gaps out; should there be one all the same, nothing is lost but time.
+  #askAgain(feed: Feed): void {
+    if (feed.request) return; // asked already: this was under way
+    const after = feed.position ?? undefined;
+    feed.ask(this.#id(), { after });
+    this.#connection.send(feed.subscription());
+    const message = `events of ${feed.threadId} were left out after ${after?.offset ?? 0}; asking again`;
+    this.#emitter.emit("error", new ClarionError({ code: "GAP", message, thread_id: feed.threadId }));
+  }
+
+  #failed(frame: StreamErrorFrame): void {
+    const { id, thread_id, retry_after_ms, code } = frame;
+    if (thread_id && id?.startsWith(ACK_ID)) return this.#ackFailed(frame);
+    if (thread_id) return this.#threadFailed(frame);
+    this.#emitter.emit("error", new ClarionError(frame));
+    // All threads were not to be had, so nothing is followed.
+    if (this.#connection.live && (id === CONNECT_ID || (id !== undefined && id === this.#all?.id))) {
+      this.#connection.restart(frame.user_message || frame.message || code, retry_after_ms ?? 0, code);
+    }
+  }
+
+  #threadFailed(frame: StreamErrorFrame): void {
+    const { thread_id: threadId = "", retry_after_ms, code } = frame;
+    const followed = this.#followed.get(threadId);
+    this.#emitter.emit("error", new ClarionError(frame));
+    if (!followed) return;
+    const { feed, thread } = followed;
+    if (retry_after_ms) {
+      // What was followed comes back by itself; what was only asked for does not.
+      if (!feed.named || !(feed.request || code === "RATE_LIMITED")) return;
+      feed.request ??= { id: this.#id(), after: feed.position ?? undefined };
+      this.#timers.set(`again ${threadId}`, retry_after_ms, () => {
+        if (feed.named && feed.request) this.#connection.send(feed.subscription());
+      });
+      return;
+    }
+    feed.named = false;
+    feed.request = undefined;
+    thread?.failed(frame);
+    if (code === "NOT_FOUND") this.#followed.delete(threadId);
+  }
+
+  // --- Acks ---
+
+  #processed(threadId: string): void {
+    const followed = this.#followed.get(threadId);
+    if (!followed) return;
+    const { feed, thread, mark } = followed;
+    const ofThread = thread?.done;
+    const ofClient = this.#all && this.#all.ack !== "manual" && this.#emitter.has("event") ? mark.done : undefined;
+    if (ofThread === undefined && ofClient === undefined) return;
+    if (feed.request) return; // where it goes on is being settled
+    this.#planAck(threadId, Math.min(ofThread ?? Infinity, ofClient ?? Infinity));
+  }
+
+  #planAck(threadId: string, upTo: number): void {
+    const followed = this.#followed.get(threadId);
+    const position = followed?.feed.position;
+    if (!followed || !position?.epoch) return;
+    const { epoch } = position;
+    const offset = Math.min(upTo, position.offset);
+    const known = followed.ack ?? followed.acked;
+    if (offset <= 0 || (known?.epoch === epoch && known.offset >= offset)) return;
+    followed.ack = { epoch, offset };
+    this.#ackSoon();
+  }
+
+  #ackSoon(ms = ACK_EVERY_MS): void {
+    if (!this.#timers.has("ack")) this.#timers.set("ack", ms, () => this.#sendAcks());
+  }
+
+  #sendAcks(): void {
+    this.#timers.clear("ack");
+    if (!this.#connection.live) return; // the next one says it
+    for (const [thread_id, { ack }] of this.#followed) {
+      if (!ack || ack.id !== undefined) continue;
+      ack.id = ACK_ID + this.#id();
+      this.#connection.send({ type: "ack", id: ack.id, thread_id, epoch: ack.epoch, offset: ack.offset });
+    }
+  }
+
+  // Acks that were said on a connection that is gone are said again.
+  #unsaid(): void {
+    for (const { ack } of this.#followed.values()) if (ack) ack.id = undefined;
+  }
+
+  #acked(threadId: string, id: string | undefined): void {
+    const followed = this.#followed.get(threadId);
+    if (!followed?.ack || followed.ack.id !== id) return;
+    followed.acked = followed.ack;
+    followed.ack = undefined;
+  }
+
+  #ackFailed({ id, thread_id: threadId = "", retry_after_ms, code }: StreamErrorFrame): void {
+    const followed = this.#followed.get(threadId);
+    if (!followed?.ack || followed.ack.id !== id) return;
+    followed.ack.id = undefined;
+    if (retry_after_ms) this.#ackSoon(retry_after_ms);
+    // Not followed on this connection yet: `caught_up` says it again. Otherwise it will never count.
+    else if (code !== "NOT_FOUND") followed.ack = undefined;
+  }
+
+  // --- Questions ---
+
+  async #ask(path: string, query: Record<string, string | number>): Promise<unknown> {
+    const response = await this.#connection.ask(path, query);
+    if (response.ok) return response.json();
+    const { error, reason } = await endOf(response);
+    throw new ClarionError(error ?? { code: "GATEWAY_UNAVAILABLE", message: reason ?? "" });
+  }
+
+  async #page(threadId: string, before: number, limit: number): Promise<{ events: ClarionEvent[]; missed: MissedRangeFrame[] }> {
+    return (await this.#ask(`threads/${encodeURIComponent(threadId)}/events`, { before, limit })) as {
+      events: ClarionEvent[];
+      missed: MissedRangeFrame[];
+    };
+  }
+
+  #id(): string {
+    return String(this.#nextId++);
+  }
+}
+
+/** A client for the user whom the token names. It connects when something is followed. */
+export function connect(options: ConnectOptions): Client {
+  return new Client(options);
+}
+
+// …/v1/, whether the gateway's address was given with or without the path, as http or as ws.
+function baseOf(url: string | URL | undefined): URL {
+  const page = (globalThis.document as Document | undefined)?.baseURI;
+  const base = new URL(url ?? "/", page);
+  base.protocol = base.protocol.replace(/^ws/, "http");
+  base.search = base.hash = "";
+  base.pathname = base.pathname.replace(/(\/v1(\/stream)?)?\/?$/, "/v1/");
+  return base;
+}

@@ -1,0 +1,108 @@
+// One response of text/event-stream that goes on, and numbered requests for what the page says meanwhile.
+
+import { connectFrame, endOf, post, type End, type Opening, type Transport, type TransportOwner } from "./transport.js";
+import type { ClientFrame, ServerFrame, StreamErrorFrame } from "./wire.js";
+
+const SAY_AGAIN_AFTER_MS = 500;
+
+export class EventStreamTransport implements Transport {
+  readonly kind = "sse";
+  readonly #opening: Opening;
+  readonly #owner: TransportOwner;
+  readonly #abort = new AbortController();
+  #token: string;
+  #connectionId = "";
+  #error: StreamErrorFrame | undefined;
+  #outbox: ClientFrame[] = [];
+  #sequence = 0;
+  #saying = false;
+  #ended = false;
+
+  constructor(opening: Opening, owner: TransportOwner) {
+    this.#opening = opening;
+    this.#owner = owner;
+    this.#token = opening.token;
+    void this.#listen();
+  }
+
+  send(frame: ClientFrame): void {
+    if (frame.type === "pong") return; // nobody waits for it here
+    this.#outbox.push(frame);
+    void this.#say();
+  }
+
+  renew(token: string): void {
+    this.#token = token;
+  }
+
+  close(): void {
+    this.#ended = true;
+    this.#abort.abort();
+  }
+
+  #end(end: End): void {
+    if (this.#ended) return;
+    this.close();
+    this.#owner.onEnd(end);
+  }
+
+  async #listen(): Promise<void> {
+    try {
+      const response = await post(this.#opening, this.#token, "stream", [connectFrame(this.#opening)], this.#abort.signal);
+      if (!response.ok) return this.#end(await endOf(response));
+      const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
+      let rest = "";
+      for (;;) {
+        const { done, value } = await reader.read();
+        if (done || this.#ended) break;
+        const events = (rest + value).split("\n\n");
+        rest = events.pop()!;
+        for (const event of events) this.#receive(event);
+      }
+      // An `error` before the end says what the close code of a WebSocket would have said.
+      this.#end(this.#error ? { code: 4000, error: this.#error } : {});
+    } catch (error) {
+      this.#end({ reason: String(error), unreachable: !this.#connectionId });
+    }
+  }
+
+  #receive(event: string): void {
+    const data = event.split("\n").filter((line) => line.startsWith("data:")).map((line) => line.slice(5));
+    if (data.length === 0 || this.#ended) return;
+    const frame = JSON.parse(data.join("\n")) as ServerFrame;
+    if (frame.type === "error" && !frame.thread_id) this.#error = frame;
+    if (frame.type === "connected") {
+      this.#connectionId = frame.connection_id;
+      void this.#say();
+    }
+    this.#owner.onFrame(frame);
+  }
+
+  // One request at a time; without an answer the same again, under the same number.
+  async #say(): Promise<void> {
+    if (this.#saying || !this.#connectionId) return;
+    this.#saying = true;
+    while (this.#outbox.length > 0 && !this.#ended) {
+      const body = { sequence: ++this.#sequence, messages: this.#outbox };
+      this.#outbox = [];
+      while (!this.#ended && !(await this.#passOn(body))) {
+        await new Promise<void>((resolve) => this.#opening.environment.setTimeout(resolve, SAY_AGAIN_AFTER_MS));
+      }
+    }
+    this.#saying = false;
+  }
+
+  async #passOn(body: unknown): Promise<boolean> {
+    try {
+      const path = `connections/${encodeURIComponent(this.#connectionId)}`;
+      const response = await post(this.#opening, this.#token, path, body, this.#abort.signal);
+      if (response.ok) return true;
+      if (response.status === 429 || response.status >= 500) return false;
+      // The gateway knows no such connection any more: what was said is lost with it.
+      this.#end({ reason: (await endOf(response)).error?.message ?? "the connection is gone" });
+      return true;
+    } catch {
+      return false;
+    }
+  }
+}

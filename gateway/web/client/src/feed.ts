@@ -1,0 +1,117 @@
+// One thread as the connection delivers it: remembers how far it came, checks that every event follows the
+// one before, and asks again for what does not. Outlives connections; knows no page.
+
+import type { ClarionEvent, MissedRangeFrame, Position, SubscribedFrame, SubscribeFrame } from "./wire.js";
+
+export type From = "unfinished" | "start" | "live";
+
+/** How a thread is followed. */
+export interface FollowOptions {
+  /** Where a page that kept its own state goes on. */
+  after?: Position | undefined;
+  /** Otherwise: with what is unfinished or not acknowledged (default), everything, or only what comes. */
+  from?: From | undefined;
+  /** Whether replayed deltas of a message come drawn together (default) or one by one. */
+  history?: "compacted" | "full" | undefined;
+}
+
+interface Request {
+  id: string;
+  after?: Position | undefined;
+  from?: From | undefined;
+  /** The thread is not the user's yet: a second answer follows if it becomes so. */
+  claimed?: boolean;
+}
+
+/** Ranges of compacted events that are remembered; beyond, the oldest are drawn together. */
+const MAX_MERGED = 64;
+
+export class Feed {
+  readonly threadId: string;
+  /** Followed by name, not only with all threads. */
+  named = false;
+  /** Nothing is known, or the thread is not the user's. */
+  position: Position | null = null;
+  claim = false;
+  history: FollowOptions["history"];
+  // Asked for and not answered yet.
+  request: Request | undefined;
+  // [first_offset, offset] of compacted events that were seen.
+  #merged: [number, number][] = [];
+
+  constructor(threadId: string) {
+    this.threadId = threadId;
+  }
+
+  /** What to say on a new connection to go on; undefined: its place says it all. */
+  subscription(): SubscribeFrame {
+    const { threadId: thread_id, history, request } = this;
+    const frame: SubscribeFrame = { type: "subscribe", thread_id };
+    if (request) frame.id = request.id;
+    if (history) frame.history = history;
+    // A thread without events has no epoch yet, and nothing to go on after.
+    const after = request?.after ?? (request?.from ? undefined : this.position);
+    if (after?.epoch) frame.after = after;
+    else if (request?.from) frame.from = request.from;
+    return frame;
+  }
+
+  /** It is to begin anew, after a place or at one. */
+  ask(id: string, { after, from }: FollowOptions): void {
+    this.request = { id, after, from };
+  }
+
+  /** False: the answer that is waited for is still to come, and this one is of an older subscription. */
+  subscribed(frame: SubscribedFrame, connectId: string): boolean {
+    const { request } = this;
+    this.claim = frame.claim === true;
+    if (this.claim) {
+      if (request) request.claimed = true;
+      this.#forget();
+      return true;
+    }
+    const answers = request && (request.claimed || frame.id === request.id || frame.id === connectId);
+    if (answers) this.request = undefined;
+    const before = this.position;
+    const offset = Math.max(0, (frame.from_offset ?? 1) - 1);
+    this.position = { epoch: frame.epoch ?? "", offset };
+    // Asked for by nobody but an older subscription: what was seen stays seen.
+    if (!answers && !frame.missed && before?.epoch === this.position.epoch && before.offset > offset) this.position = before;
+    return !this.request;
+  }
+
+  /** A compacted event of which the end is lost goes whole, and the position is in front of it then. */
+  missed({ epoch = "", to_offset = 0, reason, discard_after: kept }: MissedRangeFrame): void {
+    this.position = { epoch, offset: kept ?? to_offset };
+    if (reason === "deleted") this.#merged = [];
+    if (kept === undefined) return;
+    const cut = this.#merged.find(([first, last]) => first <= kept && kept < last);
+    this.#merged = this.#merged.filter(([, last]) => last <= kept);
+    if (cut) this.position = { epoch, offset: cut[0] - 1 };
+  }
+
+  /** Whether the event is the next one; "again" after a gap, which the protocol rules out. */
+  take(event: ClarionEvent): "next" | "repeat" | "gap" {
+    const at = this.position;
+    const first = event.first_offset ?? event.offset;
+    if (!at || first > at.offset + 1) return "gap";
+    if (first <= at.offset) return "repeat";
+    this.position = { epoch: at.epoch, offset: event.offset };
+    if (event.first_offset !== undefined) this.#remember(event.first_offset, event.offset);
+    return "next";
+  }
+
+  /** The subscription ended, and what is known of the thread with it. */
+  #forget(): void {
+    this.position = null;
+    this.#merged = [];
+  }
+
+  #remember(first: number, last: number): void {
+    const merged = this.#merged;
+    while (merged.length > 0 && merged[merged.length - 1]![1] >= first) merged.pop(); // seen again
+    merged.push([first, last]);
+    // If a part of two is lost, both are asked for again.
+    if (merged.length > MAX_MERGED) merged.splice(0, 2, [merged[0]![0], merged[1]![1]]);
+  }
+}

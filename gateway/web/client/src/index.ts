@@ -1,0 +1,24 @@
+// clarion-client: typed events of AI agents, in the browser.
+
+export { Client, connect } from "./client.js";
+export type { AllOptions, ClientSignals, ConnectOptions, ThreadSummary } from "./client.js";
+export type { ConnectionState, TokenRequest, TokenSource } from "./connection.js";
+export { browserEnvironment } from "./environment.js";
+export type { Environment } from "./environment.js";
+export { ClarionError } from "./error.js";
+export type { FollowOptions } from "./feed.js";
+export type {
+  Failure,
+  FailureEvent,
+  Message,
+  Missed,
+  Other,
+  Run,
+  RunItem,
+  Step,
+  ThreadState,
+  Tool,
+} from "./state.js";
+export type { Thread, ThreadOptions, ThreadSignals } from "./thread.js";
+export type { TransportKind } from "./transport.js";
+export type * from "./wire.js";

@@ -1,0 +1,62 @@
+// How far a page has come in a thread: everything up to `done` is processed, whatever is processed beyond it.
+
+import { FAILED } from "./emitter.js";
+
+export class Watermark {
+  #last: number;
+  // What is being processed, in order, with what was done before it.
+  #open: { before: number; left: number }[] = [];
+  // A handler failed: what it was given, and all behind it, stays unprocessed.
+  #stuckBefore = Infinity;
+
+  constructor(last: number) {
+    this.#last = last;
+  }
+
+  get done(): number {
+    return Math.min(this.#stuckBefore, this.#open[0]?.before ?? this.#last);
+  }
+
+  /** Handlers were given what is behind `before` up to `last`, and returned this; promises count when they settle. */
+  take(before: number, last: number, results: unknown[], moved: () => void, failed: (error: unknown) => void): void {
+    if (this.#stuckBefore !== Infinity) return;
+    this.#last = last;
+    if (results.includes(FAILED)) {
+      this.#stuckBefore = before;
+      return;
+    }
+    const waits = results.filter(isThenable);
+    if (waits.length === 0) return;
+    const entry = { before, left: waits.length };
+    this.#open.push(entry);
+    for (const wait of waits) {
+      wait.then(
+        () => {
+          entry.left -= 1;
+          while (this.#open[0]?.left === 0) this.#open.shift();
+          moved();
+        },
+        (error: unknown) => {
+          this.#stuckBefore = Math.min(this.#stuckBefore, before);
+          failed(error);
+        },
+      );
+    }
+  }
+
+  /** What was behind `last` never happened, or comes again. */
+  backTo(last: number): void {
+    this.#last = Math.min(this.#last, last);
+    this.#open = this.#open.filter(({ before }) => before < last);
+    if (this.#stuckBefore >= last) this.#stuckBefore = Infinity;
+  }
+
+  /** Nothing up to `last` was given to anybody, and nobody waits for it. */
+  skipTo(last: number): void {
+    if (this.#open.length === 0) this.#last = Math.max(this.#last, last);
+  }
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof (value as PromiseLike<unknown> | null)?.then === "function";
+}

@@ -1,0 +1,330 @@
+// The connection: beginnings, ends, tokens, time.
+
+import { readFileSync } from "node:fs";
+
+import { describe, expect, it } from "vitest";
+
+import { backoffMs, verdictOf } from "../src/verdict.js";
+import { connectedFrame, event, settled, subscribed, World } from "./world.js";
+
+describe("connecting", () => {
+  it("happens when something is followed, and says what", async () => {
+    const world = new World();
+    const client = world.client();
+    await settled();
+    expect(world.sockets).toHaveLength(0);
+    client.thread("t").on("event", () => {});
+    const socket = await world.socket();
+    expect(String(socket.url)).toBe("wss://gateway.example/v1/stream");
+    expect(socket.protocols).toEqual(["clarion.v1.json"]);
+    socket.open();
+    expect(socket.said).toEqual([
+      { type: "connect", id: "connect", token: "t1", protocol: 1, client: "test", subscribe: [{ thread_id: "t" }] },
+    ]);
+    expect(client.connection).toMatchObject({ state: "CONNECTING", transport: "websocket" });
+    socket.say(connectedFrame({ token_expires_at: "2026-01-01T01:00:00Z" }));
+    expect(client.connection).toMatchObject({ state: "CONNECTED", userId: "u", connectionId: "c1", tokenExpiresAt: "2026-01-01T01:00:00Z" });
+  });
+
+  it.each([
+    ["https://g.example", "https://g.example/v1/"],
+    ["wss://g.example/v1/stream", "https://g.example/v1/"],
+    ["http://g.example:7710/base/", "http://g.example:7710/base/v1/"],
+    ["ws://g.example/v1", "http://g.example/v1/"],
+  ])("finds the gateway by %s", async (url, base) => {
+    const world = new World();
+    world.client({ url, transports: ["polling"] }).open();
+    await world.advance(0);
+    expect((await world.request()).url.href).toBe(`${base}poll`);
+  });
+
+  it("goes on after what was seen, and begins what was not seen as asked", async () => {
+    const world = new World();
+    const client = world.client();
+    client.thread("t").on("event", () => {});
+    client.thread("u", { from: "start", history: "full" }).on("event", () => {});
+    const first = await world.connected();
+    first.say(subscribed({ id: "connect", from_offset: 4 }), event(4), event(5));
+    first.drop();
+    expect(world.state).toMatchObject({ state: "DISCONNECTED", reason: "The connection was lost." });
+    await world.advance(0);
+    const second = await world.socket();
+    second.open();
+    expect(second.last("connect")!.subscribe).toEqual([
+      { thread_id: "u", from: "start", history: "full" },
+      { thread_id: "t", after: { epoch: "e", offset: 5 } },
+    ]);
+  });
+
+  it("does not begin twice", async () => {
+    const world = new World();
+    const client = world.client();
+    client.open();
+    client.open();
+    client.reconnect();
+    await world.connected();
+    expect(world.sockets).toHaveLength(0);
+  });
+
+  it("close() leaves nothing behind, and later answers are not heard", async () => {
+    const world = new World();
+    const client = world.client();
+    client.thread("t").on("event", () => {});
+    const socket = await world.connected({ token_expires_at: "2026-01-01T01:00:00Z" });
+    client.close();
+    expect(socket.gone).toBe(true);
+    expect(world.pendingTimers).toBe(0);
+    expect(world.watchers).toBe(0);
+    expect(world.state).toMatchObject({ state: "DISCONNECTED", reason: "" });
+    await world.advance(3_600_000);
+    expect(world.sockets).toHaveLength(0);
+  });
+});
+
+describe("coming back", () => {
+  it("waits longer each time, spread over the whole interval, and not for ever", () => {
+    const world = new World();
+    world.chance = 1;
+    const waits = [0, 1, 2, 20, 2000].map((attempt) => backoffMs(attempt, 0, world.environment));
+    expect(waits).toEqual([250, 500, 1000, 20_000, 20_000]);
+    world.chance = 0;
+    expect(backoffMs(5, 0, world.environment)).toBe(0);
+    expect(backoffMs(0, 500, world.environment)).toBe(500);
+  });
+
+  it.each([
+    ["retry_after_ms", [{ type: "error", code: "RATE_LIMITED", reconnect: true, retry_after_ms: 7000 }], 4429, 7000],
+    ["reconnect_after_ms", [{ type: "going_away", reconnect_after_ms: 9000 }], 1001, 9000],
+    ["the close code's own", [], 4429, 5000],
+    ["nothing", [], 1006, 0],
+  ])("not before %s", async (_, frames, code, least) => {
+    const world = new World();
+    world.client().open();
+    const socket = await world.connected();
+    socket.say(...frames);
+    socket.drop(code);
+    expect(world.state).toMatchObject({ state: "DISCONNECTED", retryAt: world.now + least });
+    await world.advance(least - 1);
+    expect(world.sockets).toHaveLength(0);
+    await world.advance(1);
+    expect(world.sockets).toHaveLength(1);
+  });
+
+  it("begins its waits anew after a connection that lived", async () => {
+    const world = new World();
+    world.chance = 1;
+    world.client({ transports: ["websocket"] }).open();
+    for (const wait of [250, 500, 1000]) {
+      (await world.connected()).drop();
+      expect(world.state.retryAt! - world.now).toBe(wait);
+      await world.advance(wait);
+    }
+    const socket = await world.connected();
+    await world.advance(5_000);
+    socket.drop();
+    expect(world.state.retryAt! - world.now).toBe(250);
+  });
+
+  it("stays away when it is told to, says why, and comes back when the page asks", async () => {
+    const world = new World();
+    const client = world.client();
+    client.open();
+    const socket = await world.connected();
+    socket.say({ type: "error", code: "PERMISSION_DENIED", user_message: "No." });
+    socket.drop(4403);
+    expect(world.state).toMatchObject({ state: "ERROR", reason: "No.", code: "PERMISSION_DENIED" });
+    await world.advance(3_600_000);
+    expect(world.sockets).toHaveLength(0);
+    client.reconnect();
+    await world.connected();
+    expect(world.state.state).toBe("CONNECTED");
+  });
+
+  it("when all threads were refused, since nothing is followed then", async () => {
+    const world = new World();
+    const client = world.client();
+    client.all();
+    const first = await world.connected();
+    first.say({ type: "error", code: "LOG_UNAVAILABLE", thread_id: "t", retry_after_ms: 1 });
+    expect(world.state.state).toBe("CONNECTED");
+    first.say({ type: "error", id: "connect", code: "GATEWAY_UNAVAILABLE", message: "no answer", retry_after_ms: 50 });
+    expect(world.state).toMatchObject({ state: "DISCONNECTED", reason: "no answer", code: "GATEWAY_UNAVAILABLE", retryAt: world.now + 50 });
+    await world.advance(50);
+    const second = await world.socket();
+    second.open();
+    expect(second.last("connect")!.subscribe).toEqual([{ all: true }]);
+  });
+
+  // The table of the gateway is the rule; the client knows only the statuses.
+  it("agrees with every row of the close table", () => {
+    const header = readFileSync(new URL("../../../../proto/contract/close_code.h", import.meta.url), "utf8");
+    const codes = new Map([...header.matchAll(/k(\w+) = (\d{4}),/g)].map(([, name, code]) => [name, Number(code)]));
+    const rows = [...header.matchAll(/CloseRow\{CloseCode::k(\w+),[^,]+,[^,]+,\s*Reconnect::k(\w+),\s*(\d+)/g)];
+    expect(rows.length).toBe(codes.size);
+    const then = { No: "stay_away", AfterNewToken: "new_token", AtOnce: "come_back", AfterDelay: "come_back" };
+    for (const [, name, reconnect, delay] of rows) {
+      if (name === "Normal") continue; // only we say it
+      const verdict = verdictOf({ code: codes.get(name!)! });
+      expect([name, verdict.then, verdict.afterMs]).toEqual([name, then[reconnect as keyof typeof then], Number(delay)]);
+    }
+  });
+});
+
+describe("tokens", () => {
+  it("a refused one is replaced once", async () => {
+    const world = new World();
+    world.client().open();
+    const refuse = async (token: string) => {
+      const socket = await world.socket();
+      socket.open();
+      expect(socket.last("connect")!.token).toBe(token);
+      socket.say({ type: "error", code: "UNAUTHENTICATED", reconnect: true, user_message: "Please sign in again." });
+      socket.drop(4401);
+      await settled();
+    };
+    await refuse("t1");
+    await refuse("t2");
+    expect(world.state).toMatchObject({ state: "ERROR", reason: "Please sign in again.", needsToken: true });
+    expect(world.tokens).toEqual([false, true]);
+  });
+
+  it("a new one is sent before the old one ends", async () => {
+    const world = new World();
+    world.client({ transports: ["websocket"] }).open();
+    const socket = await world.connected({ token_expires_at: "2026-01-01T00:10:00Z" });
+    const pings = async (minutes: number) => {
+      for (let i = 0; i < minutes; i += 1) {
+        socket.say({ type: "ping" });
+        await world.advance(60_000);
+      }
+    };
+    await pings(8);
+    expect(socket.count("refresh")).toBe(0);
+    await pings(1);
+    expect(socket.last("refresh")).toEqual({ type: "refresh", token: "t2" });
+    socket.say({ type: "refreshed", token_expires_at: "2026-01-01T00:20:00Z" });
+    expect(world.state).toMatchObject({ state: "CONNECTED", tokenExpiresAt: "2026-01-01T00:20:00Z" });
+    await pings(5);
+    expect(socket.count("refresh")).toBe(1);
+  });
+
+  it("one that has ended by this clock is not refreshed without end", async () => {
+    const world = new World();
+    world.client({ transports: ["websocket"] }).open();
+    const ended = { token_expires_at: "2025-12-31T23:59:50Z" };
+    const socket = await world.connected(ended);
+    for (let i = 0; i < 4; i += 1) {
+      socket.say({ type: "refreshed", ...ended });
+      await world.advance(5_000);
+    }
+    expect(socket.count("refresh")).toBe(4);
+  });
+
+  it("nobody is signed in: says so, and waits for the page", async () => {
+    const world = new World();
+    world.token = world.freshToken = null;
+    const client = world.client();
+    client.open();
+    await settled();
+    expect(world.state).toMatchObject({ state: "ERROR", needsToken: true });
+    world.freshToken = "t3";
+    client.reconnect();
+    expect((await world.connected()).last("connect")!.token).toBe("t3");
+  });
+
+  it("a source that fails is asked again, and the page is told why", async () => {
+    const world = new World();
+    let calls = 0;
+    world
+      .client({
+        token: async () => {
+          calls += 1;
+          if (calls === 1) throw new Error("the session server is away");
+          return "t";
+        },
+      })
+      .open();
+    await settled();
+    expect(world.state).toMatchObject({ state: "DISCONNECTED", reason: "No token: the session server is away" });
+    await world.advance(0);
+    await world.connected();
+  });
+
+  it("a fixed one cannot be renewed: its end asks somebody to sign in", async () => {
+    const world = new World();
+    world.client({ token: "fixed" }).open();
+    const socket = await world.connected();
+    socket.drop(4401);
+    await settled();
+    expect(world.state).toMatchObject({ state: "ERROR", needsToken: true });
+  });
+});
+
+describe("life signs", () => {
+  it("ping and probe are answered", async () => {
+    const world = new World();
+    world.client().open();
+    const socket = await world.connected();
+    socket.say({ type: "ping" }, { type: "probe", nonce: "n" });
+    expect(socket.said.slice(1)).toEqual([{ type: "pong" }, { type: "probe_reply", nonce: "n" }]);
+  });
+
+  it("silence of two and a half heartbeats ends a connection", async () => {
+    const world = new World();
+    world.client().open();
+    const socket = await world.connected({ heartbeat_ms: 1000 });
+    await world.advance(2_400);
+    socket.say({ type: "ping" });
+    await world.advance(2_400);
+    expect(world.state.state).toBe("CONNECTED");
+    await world.advance(100);
+    expect(socket.gone).toBe(true);
+    expect(world.state.reason).toBe("");
+    expect(world.states.map(({ reason }) => reason)).toContain("The connection went silent.");
+  });
+
+  it("a page that was frozen finds out at once", async () => {
+    const world = new World();
+    world.client().open();
+    const socket = await world.connected();
+    world.now += 3_600_000; // no timer ran
+    await world.notice("shown");
+    expect(socket.gone).toBe(true);
+    await world.advance(0);
+    await world.connected();
+  });
+
+  it("offline ends the connection and says so; online ends the wait", async () => {
+    const world = new World();
+    world.chance = 1;
+    world.client().open();
+    await world.connected();
+    await world.notice("offline");
+    expect(world.state).toMatchObject({ state: "DISCONNECTED", reason: "You are offline." });
+    await settled();
+    expect(world.sockets).toHaveLength(0);
+    await world.notice("online");
+    await world.connected();
+  });
+
+  it("a page that is looked at does not wait", async () => {
+    const world = new World();
+    world.chance = 1;
+    world.client({ transports: ["websocket"] }).open();
+    (await world.connected()).drop();
+    await world.notice("shown");
+    await world.connected();
+  });
+
+  it("frames of later versions are passed over", async () => {
+    const world = new World();
+    const client = world.client();
+    const frames: unknown[] = [];
+    client.on("frame", ({ type }) => frames.push(type));
+    client.open();
+    const socket = await world.connected();
+    socket.say({ type: "weather", sunny: true });
+    expect(frames).toEqual(["connected", "weather"]);
+    expect(world.reported).toEqual([]);
+  });
+});

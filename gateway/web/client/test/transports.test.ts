@@ -1,0 +1,370 @@
+// The three transports, which one is used, and the way back to the best.
+
+import { describe, expect, it } from "vitest";
+
+import { connectedFrame, event, settled, subscribed, World, type ScriptedRequest } from "./world.js";
+
+const caughtUp = (offset: number) => ({ type: "caught_up", thread_id: "t", offset });
+
+describe("event streams", () => {
+  async function streaming(world: World): Promise<ScriptedRequest> {
+    const request = await world.request("/v1/stream");
+    await request.stream(connectedFrame());
+    return request;
+  }
+
+  it("carry the same frames", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["sse"] });
+    const offsets: number[] = [];
+    client.thread("t").on("event", ({ offset }) => offsets.push(offset));
+    const request = await world.request("/v1/stream");
+    expect([request.method, request.token]).toEqual(["POST", "t1"]);
+    expect(request.body).toEqual([{ type: "connect", id: "connect", protocol: 1, client: "test", subscribe: [{ thread_id: "t" }] }]);
+    await request.stream(connectedFrame(), subscribed({ id: "connect" }), event(1));
+    expect(client.connection).toMatchObject({ state: "CONNECTED", transport: "sse" });
+    // Cut anywhere, with lines that are not for us.
+    const text = `retry: 5\n\n: a comment\n\nid: e:2\ndata: ${JSON.stringify(event(2))}\n\n`;
+    for (const character of text) await request.bytes(character);
+    expect(offsets).toEqual([1, 2]);
+  });
+
+  it("pass on what the page says in numbered requests, one at a time", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["sse"] });
+    client.open();
+    const stream = await streaming(world);
+    client.thread("t").on("event", () => {});
+    const first = await world.request("/v1/connections/c1");
+    expect(first.body).toMatchObject({ sequence: 1, messages: [{ type: "subscribe", thread_id: "t" }] });
+    await stream.say({ type: "probe", nonce: "n" });
+    expect(world.requests).toHaveLength(0);
+    await first.answer({ next_sequence: 2 });
+    const second = await world.request("/v1/connections/c1");
+    expect(second.body).toEqual({ sequence: 2, messages: [{ type: "probe_reply", nonce: "n" }] });
+  });
+
+  it("say again what was not answered, under the same number", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["sse"] });
+    client.open();
+    await streaming(world);
+    client.thread("t").on("event", () => {});
+    const first = await world.request();
+    await first.fail();
+    await world.advance(500);
+    const again = await world.request();
+    expect(again.body).toEqual(first.body);
+    await again.answer({ code: "GATEWAY_UNAVAILABLE" }, 503);
+    await world.advance(500);
+    expect((await world.request()).body).toEqual(first.body);
+  });
+
+  it("end with what the error before the end says", async () => {
+    const world = new World();
+    world.client({ transports: ["sse"] }).open();
+    const request = await streaming(world);
+    await request.say({ type: "error", code: "RATE_LIMITED", reconnect: true, retry_after_ms: 3000, user_message: "Slowly." });
+    await request.end();
+    expect(world.state).toMatchObject({ state: "DISCONNECTED", reason: "Slowly.", retryAt: world.now + 3000 });
+  });
+
+  it("that are refused say why", async () => {
+    const world = new World();
+    world.client({ transports: ["sse"] }).open();
+    await (await world.request()).answer({ type: "error", code: "PERMISSION_DENIED", message: "no" }, 403);
+    expect(world.state).toMatchObject({ state: "ERROR", code: "PERMISSION_DENIED" });
+  });
+
+  it("of which the gateway knows nothing any more are begun anew", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["sse"] });
+    client.open();
+    const stream = await streaming(world);
+    client.thread("t").on("event", () => {});
+    await (await world.request()).answer({ type: "error", code: "NOT_FOUND", message: "no such connection" }, 404);
+    expect(stream.aborted).toBe(true);
+    await world.advance(0);
+    expect((await world.request("/v1/stream")).body[0].subscribe).toEqual([{ thread_id: "t" }]);
+  });
+});
+
+describe("polls", () => {
+  async function polling(world: World): Promise<ScriptedRequest> {
+    await world.advance(30);
+    return world.request("/v1/poll");
+  }
+
+  it("say how far the page is, and what it has to say", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["polling"] });
+    const offsets: number[] = [];
+    client.thread("t").on("event", ({ offset }) => offsets.push(offset));
+    const first = await polling(world);
+    expect(first.token).toBe("t1");
+    expect(first.body).toMatchObject({ positions: [], wait: 25 });
+    expect(first.body.messages).toMatchObject([{ type: "connect" }, { type: "subscribe", thread_id: "t" }]);
+    expect(first.body).not.toHaveProperty("connection_id");
+    const { id } = first.body.messages[1];
+    await first.answer({ connection_id: "c1", frames: [connectedFrame(), subscribed({ id }), event(1), event(2), caughtUp(2)] });
+    expect(client.connection).toMatchObject({ state: "CONNECTED", transport: "polling" });
+    const second = await polling(world);
+    expect(second.body).toMatchObject({ connection_id: "c1", positions: [{ thread_id: "t", epoch: "e", offset: 2 }] });
+    expect(second.body.messages.slice(1)).toMatchObject([{ type: "ack", thread_id: "t", epoch: "e", offset: 2 }]);
+    await second.answer({ connection_id: "c1", frames: [event(3)] });
+    expect(offsets).toEqual([1, 2, 3]);
+  });
+
+  it("that wait are overtaken by what the page has to say, and nothing is seen twice", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["polling"] });
+    const offsets: number[] = [];
+    client.thread("t").on("event", ({ offset }) => offsets.push(offset));
+    const first = await polling(world);
+    await first.answer({ connection_id: "c1", frames: [connectedFrame(), subscribed({ id: first.body.messages[1].id }), event(1)] });
+    const waiting = await polling(world);
+    client.thread("u").on("event", () => {});
+    await world.advance(0);
+    const second = await world.request("/v1/poll");
+    expect(second.body.messages.slice(1)).toMatchObject([{ type: "subscribe", thread_id: "u" }]);
+    // The answers arrive in the wrong order.
+    await second.answer({ connection_id: "c1", frames: [event(2), event(3)] });
+    await waiting.answer({ connection_id: "c1", frames: [event(2)] });
+    expect(offsets).toEqual([1, 2, 3]);
+    const third = await polling(world);
+    expect(third.body.positions).toMatchObject([{ thread_id: "t", offset: 3 }]);
+    await world.advance(100);
+    expect(world.requests).toHaveLength(0); // one at a time again
+  });
+
+  it("of which one is lost go on as the same connection, and say it again", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["polling"] });
+    client.all({ ack: "manual" });
+    client.thread("t").on("event", () => {});
+    const first = await polling(world);
+    await first.answer({
+      connection_id: "c1",
+      frames: [connectedFrame(), { type: "subscribed", all: true }, subscribed({ id: first.body.messages[2].id }), event(1), caughtUp(1)],
+    });
+    const second = await polling(world);
+    expect(second.body.messages[1]).toMatchObject({ type: "ack", offset: 1 });
+    await second.fail();
+    expect(world.state.state).toBe("DISCONNECTED");
+    await world.advance(0);
+    const third = await polling(world);
+    expect(third.body).toMatchObject({ connection_id: "c1", all: true, positions: [{ thread_id: "t", epoch: "e", offset: 1 }] });
+    await third.answer({ connection_id: "c1", frames: [event(2)] });
+    expect(world.state).toMatchObject({ state: "CONNECTED", transport: "polling", connectionId: "c1" });
+    const fourth = await polling(world);
+    expect(fourth.body.messages[1]).toMatchObject({ type: "ack", offset: 2 });
+  });
+
+  it("end with going_away, and wait as long as it says", async () => {
+    const world = new World();
+    world.client({ transports: ["polling"] }).open();
+    const first = await polling(world);
+    await first.answer({ connection_id: "c1", frames: [connectedFrame(), { type: "going_away", reconnect_after_ms: 4000 }] });
+    expect(world.state).toMatchObject({ state: "DISCONNECTED", retryAt: world.now + 4000 });
+  });
+
+  it("without an answer are given up", async () => {
+    const world = new World();
+    world.client({ transports: ["polling"] }).open();
+    const first = await polling(world);
+    await first.answer({ connection_id: "c1", frames: [connectedFrame()] });
+    const second = await polling(world);
+    await world.advance(40_000);
+    expect(second.aborted).toBe(true);
+    expect(world.states.some(({ state }) => state === "DISCONNECTED")).toBe(true);
+  });
+
+  it("carry a new token as soon as there is one", async () => {
+    const world = new World();
+    world.client({ transports: ["polling"] }).open();
+    const first = await polling(world);
+    await first.answer({ connection_id: "c1", frames: [connectedFrame({ token_expires_at: "2026-01-01T00:00:10Z" })] });
+    await polling(world);
+    await world.advance(5_000);
+    const next = await world.request("/v1/poll");
+    expect(next.token).toBe("t2");
+    expect(next.body.messages[1]).toEqual({ type: "refresh", token: "t2" });
+  });
+});
+
+describe("which transport", () => {
+  it("WebSocket, then an event stream, then polls, without a wait between them", async () => {
+    const world = new World();
+    const client = world.client();
+    client.open();
+    (await world.socket()).drop();
+    const stream = await world.request("/v1/stream");
+    expect(client.connection).toMatchObject({ state: "CONNECTING", transport: "sse" });
+    // A proxy that keeps what it gets to itself.
+    await stream.stream();
+    await world.advance(6_000);
+    expect(stream.aborted).toBe(true);
+    await (await world.request("/v1/poll")).answer({ connection_id: "c1", frames: [connectedFrame()] });
+    expect(client.connection).toMatchObject({ state: "CONNECTED", transport: "polling" });
+    expect(world.states.some(({ state }) => state === "DISCONNECTED")).toBe(false);
+  });
+
+  it("a WebSocket that only hangs is given up after a while", async () => {
+    const world = new World();
+    world.client().open();
+    const socket = await world.socket();
+    await world.advance(8_000);
+    expect(socket.gone).toBe(true);
+    await world.request("/v1/stream");
+  });
+
+  it("a browser that does not even try to make a WebSocket gets an event stream", async () => {
+    const world = new World();
+    world.environment.WebSocket = class {
+      constructor() {
+        throw new DOMException("blocked by the page's policy", "SecurityError");
+      }
+    } as unknown as typeof WebSocket;
+    world.client().open();
+    await world.request("/v1/stream");
+  });
+
+  it("where there is no WebSocket none is tried", async () => {
+    const world = new World();
+    world.environment.WebSocket = undefined;
+    const client = world.client();
+    client.open();
+    await world.request("/v1/stream");
+    expect(client.connection.transport).toBe("sse");
+  });
+
+  it("a gateway that is away is not three times away: it is waited for, and asked over the best first", async () => {
+    const world = new World();
+    world.client().open();
+    for (let round = 1; round <= 3; round += 1) {
+      (await world.socket()).drop();
+      await (await world.request("/v1/stream")).fail();
+      // Now and then the polls are tried too: it may be the proxy that cuts event streams off.
+      if (round === 3) {
+        await world.advance(0);
+        await (await world.request("/v1/poll")).fail();
+      }
+      expect(world.state.state).toBe("DISCONNECTED");
+      await world.advance(0);
+    }
+    await world.connected();
+    expect(world.state.transport).toBe("websocket");
+  });
+
+  it("one that has worked gets another chance first", async () => {
+    const world = new World();
+    world.chance = 1;
+    world.client().open();
+    (await world.connected()).drop();
+    await world.advance(250);
+    (await world.socket()).drop();
+    expect(world.requests).toHaveLength(0);
+    await world.advance(500);
+    (await world.socket()).drop();
+    await world.request("/v1/stream");
+  });
+
+  it("what was refused is the gateway's word, and no other transport is tried", async () => {
+    const world = new World();
+    world.client().open();
+    const socket = await world.socket();
+    socket.open();
+    socket.say({ type: "error", code: "RATE_LIMITED", reconnect: true, retry_after_ms: 1000 });
+    socket.drop(4429);
+    await settled();
+    expect(world.requests).toHaveLength(0);
+    expect(world.state).toMatchObject({ state: "DISCONNECTED", retryAt: world.now + 1000 });
+  });
+});
+
+describe("back to a better transport", () => {
+  async function onStream(world: World): Promise<ScriptedRequest> {
+    const client = world.client();
+    client.thread("t").on("event", () => {});
+    (await world.socket()).drop();
+    const stream = await world.request("/v1/stream");
+    await stream.stream(connectedFrame(), subscribed({ id: "connect" }), event(1), caughtUp(1));
+    await world.advance(200);
+    await (await world.request("/v1/connections/c1")).answer({ next_sequence: 2 }); // the ack
+    return stream;
+  }
+
+  it("it is tried beside the one that works, and takes over when it has spoken", async () => {
+    const world = new World();
+    const stream = await onStream(world);
+    await world.advance(10_000);
+    const socket = await world.socket();
+    socket.open();
+    expect(socket.last("connect")!.subscribe).toEqual([]);
+    await stream.say(event(2));
+    expect(stream.aborted).toBe(false);
+    socket.say(connectedFrame({ connection_id: "c2" }));
+    await settled();
+    expect(stream.aborted).toBe(true);
+    expect(world.state).toMatchObject({ state: "CONNECTED", transport: "websocket", connectionId: "c2" });
+    expect(socket.last("subscribe")).toMatchObject({ thread_id: "t", after: { epoch: "e", offset: 2 } });
+    expect(world.states.some(({ state }) => state === "DISCONNECTED")).toBe(false);
+  });
+
+  it("one that fails is tried less and less often, and costs the other nothing", async () => {
+    const world = new World();
+    const stream = await onStream(world);
+    for (const wait of [10_000, 20_000, 40_000]) {
+      await stream.say({ type: "ping" });
+      await world.advance(wait - 300); // the clock has gone on a little before the first
+      await world.advance(300);
+      (await world.socket()).drop();
+      await settled();
+    }
+    expect(stream.aborted).toBe(false);
+    await stream.say({ type: "ping" });
+    await world.advance(50_000);
+    expect(world.sockets).toHaveLength(0);
+    await world.notice("shown"); // the network may be another one
+    await world.advance(1_000);
+    expect(world.sockets).toHaveLength(1);
+  });
+
+  it("a trial that hangs is given up", async () => {
+    const world = new World();
+    const stream = await onStream(world);
+    await world.advance(10_000);
+    const socket = await world.socket();
+    await world.advance(8_000);
+    expect(socket.gone).toBe(true);
+    expect(stream.aborted).toBe(false);
+  });
+
+  it("from polls the event stream is next, if the WebSocket is still broken", async () => {
+    const world = new World();
+    world.client().open();
+    (await world.socket()).drop();
+    await (await world.request("/v1/stream")).answer({}, 404);
+    await world.advance(0);
+    await (await world.request("/v1/poll")).answer({ connection_id: "c1", frames: [connectedFrame()] });
+    await world.advance(30);
+    const poll = await world.request("/v1/poll");
+    await world.advance(9_970);
+    (await world.socket()).drop();
+    await (await world.request("/v1/stream")).stream(connectedFrame({ connection_id: "c2" }));
+    expect(poll.aborted).toBe(true);
+    expect(world.state).toMatchObject({ state: "CONNECTED", transport: "sse", connectionId: "c2" });
+  });
+
+  it("when the one that works ends, it is used again, and the trial with it is forgotten", async () => {
+    const world = new World();
+    const stream = await onStream(world);
+    await world.advance(10_000);
+    const socket = await world.socket();
+    await stream.end();
+    expect(socket.gone).toBe(true);
+    await world.advance(0);
+    await (await world.request("/v1/stream")).stream(connectedFrame());
+    expect(world.state).toMatchObject({ state: "CONNECTED", transport: "sse" });
+  });
+});
