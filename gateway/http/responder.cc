@@ -195,11 +195,12 @@ HttpResponse Responder::Respond(const HttpRequest& request, From from,
     return response;
   }
   if (path == kHealthPath) return Make(http::status::ok, "text/plain; charset=utf-8", "ok\n");
-  if (path == kDevTokenPath && options_.dev && from == From::kLoopback &&
-      HostIsLoopback(ToStdView(request[http::field::host]))) {
-    return DevToken(request, QueryOf(request), now);
-  }
-  return File(request, path);
+  const bool token = path == kDevTokenPath && options_.dev && from == From::kLoopback &&
+                     HostIsLoopback(ToStdView(request[http::field::host]));
+  HttpResponse response = token ? DevToken(request, QueryOf(request), now) : File(request, path);
+  // Pages of other origins load the client from here.
+  if (const auto origin = AllowedOrigin(request)) AllowOrigin(*origin, response);
+  return response;
 }
 
 HttpResponse Responder::File(const HttpRequest& request, std::string_view path) const {
@@ -213,7 +214,7 @@ HttpResponse Responder::File(const HttpRequest& request, std::string_view path) 
   response.set(http::field::etag, file->etag);
   // Kept by browsers, and asked for again each time: names stay the same from version to version.
   response.set(http::field::cache_control, "no-cache");
-  response.set("Content-Security-Policy", Beast(kContentSecurityPolicy));
+  if (file->built_in) response.set("Content-Security-Policy", Beast(kContentSecurityPolicy));
   return response;
 }
 

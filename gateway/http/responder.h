@@ -1,6 +1,6 @@
 // Answers to plain HTTP requests, and to upgrades that are refused. Knows no sockets.
 //
-//   GET /, /app.js …        the page
+//   GET /, /console.js …    the page, and the client in /client/
 //   GET /healthz            200 while the loop turns
 //   GET /v1/stream          upgrade to WebSocket, or why not
 //   GET /v1/dev/token?user= with --dev, from loopback: {token, expires_at}

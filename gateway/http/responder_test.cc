@@ -62,8 +62,9 @@ TEST_F(ResponderTest, PageIsServedWithItsTypesAndPolicy) {
   EXPECT_THAT(std::string(page["Content-Security-Policy"]), HasSubstr("default-src 'none'"));
   EXPECT_EQ(Answer(Get("/index.html")).body(), page.body());
   EXPECT_EQ(Answer(Get("/?x=1")).body(), page.body());
-  EXPECT_EQ(Answer(Get("/app.js"))[http::field::content_type], "text/javascript; charset=utf-8");
-  EXPECT_EQ(Answer(Get("/style.css"))[http::field::content_type], "text/css; charset=utf-8");
+  EXPECT_EQ(Answer(Get("/console.js"))[http::field::content_type],
+            "text/javascript; charset=utf-8");
+  EXPECT_EQ(Answer(Get("/console.css"))[http::field::content_type], "text/css; charset=utf-8");
 }
 
 TEST_F(ResponderTest, BuiltInPageHasEveryFileOfItsFolder) {
@@ -75,8 +76,18 @@ TEST_F(ResponderTest, BuiltInPageHasEveryFileOfItsFolder) {
     const std::string content((std::istreambuf_iterator<char>(file)),
                               std::istreambuf_iterator<char>());
     EXPECT_EQ(Answer(Get(path)).body(), content)
-        << path << " is missing in gateway/http/CMakeLists.txt";
+        << path << " is missing in gateway/web/CMakeLists.txt";
   }
+}
+
+TEST_F(ResponderTest, PagesOfAllowedOriginsMayLoadTheClient) {
+  HttpRequest request = Get("/client/index.js");
+  request.set(http::field::origin, "https://app.example");
+  EXPECT_EQ(Answer(request)[http::field::access_control_allow_origin], "");
+  const Responder open{{.origins = *OriginPolicy::Create({"https://app.example"})}};
+  const HttpResponse file = open.Respond(request, From::kLoopback, now_);
+  EXPECT_EQ(file.result(), http::status::ok);
+  EXPECT_EQ(file[http::field::access_control_allow_origin], "https://app.example");
 }
 
 TEST_F(ResponderTest, UnchangedFileIsNotSentAgain) {
@@ -282,6 +293,10 @@ TEST(StaticFilesTest, DirectoryIsReadAtStartAndMustHaveAnIndex) {
   EXPECT_EQ(files->Find("/")->content, "hello");
   EXPECT_EQ(files->Find("/sub/a.js")->content, "1");
   EXPECT_EQ(files->Find("/sub"), nullptr);
+  EXPECT_EQ(files->Find("/console.js"), nullptr);
+  EXPECT_FALSE(files->Find("/")->built_in);
+  ASSERT_NE(files->Find("/client/index.js"), nullptr);  // for the page to load
+  EXPECT_TRUE(files->Find("/client/index.js")->built_in);
   std::filesystem::remove_all(directory);
   EXPECT_FALSE(StaticFiles::Load(directory).ok());
 }

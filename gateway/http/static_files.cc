@@ -59,13 +59,14 @@ absl::Status WebRootError(const std::string& what) {
 
 StaticFiles::StaticFiles() {
   for (const EmbeddedFile& file : EmbeddedPage()) {
-    Add(Concat("/", file.name), std::string(file.content));
+    Add(Concat("/", file.name), std::string(file.content), true);
   }
 }
 
 absl::StatusOr<StaticFiles> StaticFiles::Load(const std::string& directory) {
   StaticFiles files;
-  files.files_.clear();
+  // The client stays: a page of one's own loads it from here.
+  std::erase_if(files.files_, [](const auto& file) { return !file.first.starts_with("/client/"); });
   size_t bytes = 0;
   std::error_code error;
   fs::recursive_directory_iterator entry(directory, error);
@@ -79,7 +80,7 @@ absl::StatusOr<StaticFiles> StaticFiles::Load(const std::string& directory) {
       return WebRootError(directory + " has more than 1,000 files or 64 MiB");
     }
     files.Add(Concat("/", entry->path().lexically_relative(directory).generic_string()),
-              std::move(content));
+              std::move(content), false);
   }
   if (error) return WebRootError("cannot read " + directory + ": " + error.message());
   if (files.Find("/") == nullptr) return WebRootError(directory + " has no index.html");
@@ -91,10 +92,11 @@ const StaticFile* StaticFiles::Find(std::string_view path) const {
   return found == files_.end() ? nullptr : &found->second;
 }
 
-void StaticFiles::Add(std::string path, std::string content) {
+void StaticFiles::Add(std::string path, std::string content, bool built_in) {
   const std::string_view type = TypeOfPath(path);
   std::string etag = EtagOf(content);
-  files_.insert_or_assign(std::move(path), StaticFile{std::move(content), type, std::move(etag)});
+  files_.insert_or_assign(std::move(path),
+                          StaticFile{std::move(content), type, std::move(etag), built_in});
 }
 
 }  // namespace clarion::gateway

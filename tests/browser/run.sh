@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# run.sh BINARY_DIR: the page in Debian's Chromium, against the real clarion and the sample agent.
+# run.sh BINARY_DIR [TEST ...]: the console and the client in Debian's Chromium, against the real programs.
 # Screenshots go to BINARY_DIR/screenshots.
 set -euo pipefail
-binaries=$(cd "${1:?usage: run.sh BINARY_DIR}" && pwd)
+binaries=$(cd "${1:?usage: run.sh BINARY_DIR [TEST ...]}" && pwd)
+shift
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here"
 export CLARION_STUBS=$binaries/python
@@ -11,4 +12,8 @@ if [[ ! -d node_modules/playwright-core || package.json -nt node_modules ]]; the
   npm install --no-package-lock --no-audit --no-fund --loglevel=error
   touch node_modules
 fi
-exec node page_test.mjs "$binaries"
+if (($# == 0)); then set -- page recovery showcase load client; fi
+for name; do
+  echo "== $name"
+  node "${name}_test.mjs" "$binaries"
+done

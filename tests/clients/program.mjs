@@ -34,33 +34,16 @@ function answers(url) {
   });
 }
 
-export class Clarion {
-  static async start(binaries, extra = []) {
-    const clarion = new Clarion();
-    clarion.folder = fs.mkdtempSync(path.join(os.tmpdir(), "clarion-"));
-    const [grpc, admin, gateway, gatewayAdmin] = [await freePort(), await freePort(), await freePort(), await freePort()];
-    clarion.service = `127.0.0.1:${grpc}`;
-    clarion.page = `http://127.0.0.1:${gateway}/`;
-    clarion.stream = `ws://127.0.0.1:${gateway}/v1/stream`;
-    clarion.ready = [`http://127.0.0.1:${admin}/readyz`, `http://127.0.0.1:${gatewayAdmin}/readyz`];
-    clarion.binary = path.join(binaries, "clarion/clarion");
-    clarion.arguments = [
-      "--log-url", `embedded:${clarion.folder}/log`,
-      "--listen", clarion.service,
-      "--admin-listen", `127.0.0.1:${admin}`,
-      "--gateway-listen", `127.0.0.1:${gateway}`,
-      "--gateway-admin-listen", `127.0.0.1:${gatewayAdmin}`,
-      "--token-secret", SECRET,
-      ...extra,
-    ];
-    await clarion.run();
-    return clarion;
+// One of our programs: started on the same ports and directory every time.
+class Program {
+  constructor(folder, name, binary, args, ready) {
+    Object.assign(this, { folder, name, binary, args, ready });
   }
 
-  // Starts the process, on the same ports and directory every time, and waits until it serves.
+  // Starts the process and waits until it serves.
   async run() {
     const log = fs.openSync(path.join(this.folder, "clarion.log"), "a");
-    const child = spawn(this.binary, this.arguments, { stdio: ["ignore", log, log] });
+    const child = spawn(this.binary, this.args, { stdio: ["ignore", log, log] });
     fs.closeSync(log);
     this.child = child;
     this.ended = new Promise((resolve) => child.on("close", (code, signal) => resolve(signal ?? code)));
@@ -69,7 +52,7 @@ export class Clarion {
     const giveUpAt = Date.now() + START_WITHIN_MS;
     for (const url of this.ready) {
       while (!(await answers(url))) {
-        if (gone || Date.now() > giveUpAt) throw new Error(`clarion does not serve ${url}:\n${this.log()}`);
+        if (gone || Date.now() > giveUpAt) throw new Error(`${this.name} does not serve ${url}`);
         await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
       }
     }
@@ -78,6 +61,66 @@ export class Clarion {
   async stop(signal = "SIGTERM") {
     this.child.kill(signal);
     return this.ended;
+  }
+}
+
+export class Clarion {
+  // Both halves in one process.
+  static async start(binaries, extra = []) {
+    const clarion = await Clarion.#make(binaries);
+    const { service, folder, ports } = clarion;
+    clarion.programs = [new Program(folder, "clarion", path.join(binaries, "clarion/clarion"), [
+      "--log-url", `embedded:${folder}/log`,
+      "--listen", service,
+      "--admin-listen", `127.0.0.1:${ports.admin}`,
+      "--gateway-listen", `127.0.0.1:${ports.gateway}`,
+      "--gateway-admin-listen", `127.0.0.1:${ports.gatewayAdmin}`,
+      "--token-secret", SECRET,
+      ...extra,
+    ], clarion.ready)];
+    await clarion.run();
+    return clarion;
+  }
+
+  // The halves apart: `serviceProgram` and `gatewayProgram`.
+  static async startApart(binaries, gatewayExtra = []) {
+    const clarion = await Clarion.#make(binaries);
+    const { service, folder, ports, ready } = clarion;
+    clarion.serviceProgram = new Program(folder, "clarion-service", path.join(binaries, "service/clarion-service"), [
+      "--log-url", `embedded:${folder}/log`, "--listen", service, "--admin-listen", `127.0.0.1:${ports.admin}`,
+    ], [ready[0]]);
+    clarion.gatewayProgram = new Program(folder, "clarion-gateway", path.join(binaries, "gateway/clarion-gateway"), [
+      "--service", service, "--listen", `127.0.0.1:${ports.gateway}`, "--admin-listen", `127.0.0.1:${ports.gatewayAdmin}`,
+      "--token-secret", SECRET, ...gatewayExtra,
+    ], [ready[1]]);
+    clarion.programs = [clarion.serviceProgram, clarion.gatewayProgram];
+    await clarion.run();
+    return clarion;
+  }
+
+  static async #make(binaries) {
+    const clarion = new Clarion();
+    clarion.folder = fs.mkdtempSync(path.join(os.tmpdir(), "clarion-"));
+    const ports = { grpc: await freePort(), admin: await freePort(), gateway: await freePort(), gatewayAdmin: await freePort() };
+    clarion.ports = ports;
+    clarion.ctl = path.join(binaries, "service/ctl/clarionctl");
+    clarion.service = `127.0.0.1:${ports.grpc}`;
+    clarion.page = `http://127.0.0.1:${ports.gateway}/`;
+    clarion.stream = `ws://127.0.0.1:${ports.gateway}/v1/stream`;
+    clarion.ready = [`http://127.0.0.1:${ports.admin}/readyz`, `http://127.0.0.1:${ports.gatewayAdmin}/readyz`];
+    return clarion;
+  }
+
+  async run() {
+    try {
+      for (const program of this.programs) await program.run();
+    } catch (error) {
+      throw new Error(`${error.message}:\n${this.log()}`);
+    }
+  }
+
+  async stop(signal = "SIGTERM") {
+    return Promise.all(this.programs.map((program) => program.stop(signal)));
   }
 
   // At the end of everything: the directory goes too, unless it is needed to understand a failure.

@@ -59,6 +59,15 @@ export interface ClientSignals {
 /** A thread in the list of the user's threads. */
 export type ThreadSummary = Omit<Summary, "user_id" | "acknowledged_events">;
 
+/** A page of a thread, deltas of a message drawn together. */
+export interface EventPage {
+  events: ClarionEvent[];
+  /** What is missing in front of them. */
+  missed: MissedRangeFrame[];
+  /** The end of the thread. */
+  last: Position;
+}
+
 // Acks of so long go together.
 const ACK_EVERY_MS = 200;
 const MAX_POSITIONS = 1024; // of one `connect`: stream.proto
@@ -118,7 +127,7 @@ export class Client {
       forget: (thread) => this.#forget(thread),
       processed: (thread) => this.#processed(thread.id),
       ack: (thread, offset) => this.#planAck(thread.id, offset),
-      page: (threadId, before, limit) => this.#page(threadId, before, limit),
+      page: (threadId, before, limit) => this.history(threadId, { before, limit }),
       later: (name, ms, action) => this.#timers.set(name, ms, action),
       notLater: (name) => this.#timers.clear(name),
       beforePaint: (action) => this.#environment.beforePaint(action),
@@ -173,6 +182,11 @@ export class Client {
     return next_page_token === undefined ? { threads } : { threads, nextPageToken: next_page_token };
   }
 
+  /** A page of a thread's events that are kept, without following it: from the first on, or before an offset. */
+  async history(threadId: string, query: { before?: number; limit?: number } = {}): Promise<EventPage> {
+    return (await this.#ask(`threads/${encodeURIComponent(threadId)}/events`, query)) as EventPage;
+  }
+
   /** Connects, if nothing did yet. Following does so by itself. */
   open(): void {
     this.#connection.open();
@@ -210,8 +224,7 @@ export class Client {
     followed.thread = thread;
     feed.named = true;
     feed.history = history;
-    const goesOn = resume && feed.position?.epoch ? feed.position : undefined;
-    feed.ask(this.#id(), goesOn ? { after: goesOn } : { after, from });
+    feed.ask(this.#id(), resume && feed.position?.epoch ? { after: feed.position } : feed.firstPlace({ after, from }));
     this.#connection.open();
     this.#connection.send(feed.subscription());
   }
@@ -294,8 +307,12 @@ export class Client {
     const followed = this.#record(frame.thread_id);
     const { feed, thread, mark } = followed;
     const before = feed.position;
-    const answers = feed.subscribed(frame, CONNECT_ID);
-    if (answers && (frame.claim || feed.position !== before)) thread?.subscribed(this.#asSeen(frame, feed));
+    const verdict = feed.subscribed(frame, CONNECT_ID);
+    if (verdict === "in place") {
+      feed.ask(this.#id(), feed.firstPlace({}));
+      this.#connection.send(feed.subscription());
+    }
+    if (verdict === "begun" && (frame.claim || feed.position !== before)) thread?.subscribed(this.#asSeen(frame, feed));
     if (frame.claim && !feed.named) this.#followed.delete(frame.thread_id);
     if (frame.missed || frame.claim) mark.backTo(feed.position?.offset ?? 0);
     if (frame.missed || frame.claim) followed.given = Math.min(followed.given, feed.position?.offset ?? 0);
@@ -466,13 +483,6 @@ export class Client {
     if (response.ok) return response.json();
     const { error, reason } = await endOf(response);
     throw new ClarionError(error ?? { code: "GATEWAY_UNAVAILABLE", message: reason ?? "" });
-  }
-
-  async #page(threadId: string, before: number, limit: number): Promise<{ events: ClarionEvent[]; missed: MissedRangeFrame[] }> {
-    return (await this.#ask(`threads/${encodeURIComponent(threadId)}/events`, { before, limit })) as {
-      events: ClarionEvent[];
-      missed: MissedRangeFrame[];
-    };
   }
 
   #id(): string {

@@ -82,6 +82,8 @@ export class Connection {
   #wanted = false;
   #transport: Transport | undefined;
   #trial: Transport | undefined;
+  // Said after the connection was begun, and before it was answered.
+  #waiting: ClientFrame[] = [];
   // Of the attempt under way: what an older one says is ignored.
   #generation = 0;
   #rung = 0; // of the ladder: what is used or tried
@@ -125,6 +127,9 @@ export class Connection {
     this.#wanted = false;
     this.#unwatch();
     this.#drop();
+    // The next one may be another user's.
+    this.#token = "";
+    this.#pollMemory = new PollMemory();
     this.#say({ state: "DISCONNECTED", reason: "" });
   }
 
@@ -143,8 +148,10 @@ export class Connection {
     this.#comeBack(reason, afterMs, { code });
   }
 
+  /** Goes out on this connection or never: the next one says by itself what is followed. */
   send(frame: ClientFrame): void {
     if (this.live) this.#transport!.send(frame);
+    else if (this.#transport) this.#waiting.push(frame);
   }
 
   /** A question over HTTP, with the user's token; once more with a new one, if that was refused. */
@@ -191,6 +198,7 @@ export class Connection {
 
   #begin(generation: number): void {
     const kind = this.#kind;
+    this.#waiting = [];
     this.#timers.set("first frame", FIRST_FRAME_MS[kind], () => {
       this.#dropTransport();
       this.#failedToBegin({ reason: "No answer from the server." });
@@ -340,6 +348,7 @@ export class Connection {
     if (this.#kind !== "polling") this.#pollMemory = new PollMemory();
     const expires = token_expires_at === undefined ? {} : { tokenExpiresAt: token_expires_at };
     this.#say({ state: "CONNECTED", reason: "", connectionId: connection_id, userId: user_id, ...expires });
+    for (const frame of this.#waiting.splice(0)) this.#transport!.send(frame);
     this.#planRefresh(token_expires_at);
     if (this.#rung === 0) this.#trialDelay = FIRST_TRIAL_MS;
     else this.#planTrial(this.#trialDelay);

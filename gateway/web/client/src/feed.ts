@@ -23,6 +23,10 @@ interface Request {
   claimed?: boolean;
 }
 
+function isUnfinished({ after, from }: FollowOptions): boolean {
+  return !after && (from ?? "unfinished") === "unfinished";
+}
+
 /** Ranges of compacted events that are remembered; beyond, the oldest are drawn together. */
 const MAX_MERGED = 64;
 
@@ -33,6 +37,8 @@ export class Feed {
   /** Nothing is known, or the thread is not the user's. */
   position: Position | null = null;
   claim = false;
+  /** Where the first subscription began: what a page that has seen nothing yet wants to see. */
+  began: Position | null = null;
   history: FollowOptions["history"];
   // Asked for and not answered yet.
   request: Request | undefined;
@@ -61,29 +67,44 @@ export class Feed {
     this.request = { id, after, from };
   }
 
-  /** False: the answer that is waited for is still to come, and this one is of an older subscription. */
-  subscribed(frame: SubscribedFrame, connectId: string): boolean {
+  /**
+   * "older": the answer that is waited for is still to come, and this one is of an older subscription.
+   * "in place": it went on where that was, though what came of it is gone by; firstPlace() says what to ask.
+   */
+  subscribed(frame: SubscribedFrame, connectId: string): "begun" | "older" | "in place" {
     const { request } = this;
     this.claim = frame.claim === true;
     if (this.claim) {
       if (request) request.claimed = true;
       this.#forget();
-      return true;
+      return "begun";
     }
     const answers = request && (request.claimed || frame.id === request.id || frame.id === connectId);
     if (answers) this.request = undefined;
     const before = this.position;
     const offset = Math.max(0, (frame.from_offset ?? 1) - 1);
     this.position = { epoch: frame.epoch ?? "", offset };
+    if (!this.began || this.began.offset > offset) this.began = this.position;
+    if (answers && isUnfinished(request) && this.began.offset < offset && !frame.missed) return "in place";
     // Asked for by nobody but an older subscription: what was seen stays seen.
     if (!answers && !frame.missed && before?.epoch === this.position.epoch && before.offset > offset) this.position = before;
-    return !this.request;
+    return this.request ? "older" : "begun";
+  }
+
+  /** Where a page begins that has seen nothing of the thread, which may be followed already. */
+  firstPlace(options: FollowOptions): FollowOptions {
+    const { began } = this;
+    if (!began || !isUnfinished(options)) return options;
+    return began.epoch ? { after: began } : { from: "start" };
   }
 
   /** A compacted event of which the end is lost goes whole, and the position is in front of it then. */
-  missed({ epoch = "", to_offset = 0, reason, discard_after: kept }: MissedRangeFrame): void {
+  missed({ epoch = "", from_offset = 1, to_offset = 0, reason, discard_after: kept }: MissedRangeFrame): void {
     this.position = { epoch, offset: kept ?? to_offset };
     if (reason === "deleted") this.#merged = [];
+    // Who begins there is to hear of it too.
+    const begin = kept ?? from_offset - 1;
+    if (!this.began || this.began.offset > begin) this.began = { epoch, offset: begin };
     if (kept === undefined) return;
     const cut = this.#merged.find(([first, last]) => first <= kept && kept < last);
     this.#merged = this.#merged.filter(([, last]) => last <= kept);
@@ -103,7 +124,7 @@ export class Feed {
 
   /** The subscription ended, and what is known of the thread with it. */
   #forget(): void {
-    this.position = null;
+    this.position = this.began = null;
     this.#merged = [];
   }
 

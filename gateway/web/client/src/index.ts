@@ -1,12 +1,12 @@
 // clarion-client: typed events of AI agents, in the browser.
 
 export { Client, connect } from "./client.js";
-export type { AllOptions, ClientSignals, ConnectOptions, ThreadSummary } from "./client.js";
+export type { AllOptions, ClientSignals, ConnectOptions, EventPage, ThreadSummary } from "./client.js";
 export type { ConnectionState, TokenRequest, TokenSource } from "./connection.js";
 export { browserEnvironment } from "./environment.js";
 export type { Environment } from "./environment.js";
 export { ClarionError } from "./error.js";
-export type { FollowOptions } from "./feed.js";
+export type { FollowOptions, From } from "./feed.js";
 export type {
   Failure,
   FailureEvent,

@@ -46,7 +46,7 @@ export interface Tool {
   arguments?: Json;
   progress?: number;
   total?: number;
-  /** The last line for people. */
+  /** The last line for people; of the progress only while it runs. */
   message?: string;
   result?: Json;
   errorType?: string;
@@ -122,16 +122,24 @@ export interface ThreadState {
   runs: readonly Run[];
   messages: readonly Message[];
   tools: readonly Tool[];
-  /** What failed and was not recovered from in the same run since. */
+  /** Runs that failed. */
   errors: readonly Failure[];
   /** What the agent does without at the moment. */
   degradations: readonly Failure[];
+  /** Every range that is missing, in order. */
+  missed: readonly Missed[];
   /** Why the thread is followed no longer. */
   error: StreamErrorFrame | null;
 }
 
 /** An event, or a range that is missing. */
-export type Entry = EventEntry | { missed: MissedRangeFrame; end: number };
+export type Entry = EventEntry | MissedEntry;
+
+interface MissedEntry {
+  missed: MissedRangeFrame;
+  /** The last offset behind it. */
+  end: number;
+}
 
 // Deltas of one message make one event. What came last of them is kept as it came, so that an end that
 // is rolled back can be taken away.
@@ -142,8 +150,10 @@ interface EventEntry {
   before?: ClarionEvent | undefined;
 }
 
-// A tail that is rolled back is short; of a longer one the whole message is asked for again.
+// A tail that is rolled back is short: so many deltas, of so many events. Of a longer one the whole message
+// is asked for again.
 const RECENT = 256;
+const RECENT_EVENTS = 8;
 
 const FAILURES = new Set<string>([
   "agent_error",
@@ -296,6 +306,7 @@ export class StateFold {
       tools: items.filter((item): item is Tool => item.kind === "tool"),
       errors: failures.filter((failure) => failure.event.type === "agent_error"),
       degradations: openDegradations(failures, runs),
+      missed: this.#entries.flatMap((entry) => ("missed" in entry ? [noteOf(entry)] : [])),
       error: this.#error,
     };
   }
@@ -331,7 +342,7 @@ export class StateFold {
     for (const entry of entries) {
       this.#entries.push(entry);
       if ("event" in entry) this.#apply(entry.event);
-      else this.#addMissed(entry.missed, entry.end);
+      else this.#addMissed(entry);
     }
     this.#last = last;
   }
@@ -340,22 +351,21 @@ export class StateFold {
     this.#last = endOf(entry);
     if ("missed" in entry) {
       this.#entries.push(entry);
-      this.#addMissed(entry.missed, entry.end);
+      this.#addMissed(entry);
       return;
     }
     const before = this.#entries[this.#entries.length - 1];
-    if (!before || !("event" in before) || !mergeInto(before, entry.event)) this.#entries.push(entry);
+    if (!before || !("event" in before) || !mergeInto(before, entry.event)) {
+      this.#entries.push(entry);
+      const old = this.#entries[this.#entries.length - RECENT_EVENTS];
+      if (old && "event" in old) delete old.recent;
+    }
     this.#apply(entry.event);
   }
 
   // Where the reader looks: inside what was going on, or between the runs.
-  #addMissed(frame: MissedRangeFrame, end: number): void {
-    const note: Missed = {
-      kind: "missed",
-      fromOffset: frame.from_offset ?? 1,
-      toOffset: frame.to_offset ?? end,
-      reason: frame.reason,
-    };
+  #addMissed(entry: MissedEntry): void {
+    const note = noteOf(entry);
     const open = [...this.#runs.values()].filter(({ run }) => run.state === "running");
     for (const draft of open) {
       this.#touch(draft);
@@ -456,7 +466,12 @@ export class StateFold {
       draft,
       `tool ${toolCallId}`,
       () => ({ kind: "tool", runId, toolCallId, name: "tool", status: "running", startedAt }),
-      (tool) => ({ ...tool, ...toolPart(event) }),
+      (tool) => {
+        const next = { ...tool, ...toolPart(event) };
+        // What it said on its way is over.
+        if (event.type === "tool_completed" && event.message === undefined) delete next.message;
+        return next;
+      },
     );
   }
 
@@ -470,6 +485,10 @@ export class StateFold {
 
 function endOf(entry: Entry): number {
   return "event" in entry ? entry.event.offset : entry.end;
+}
+
+function noteOf({ missed, end }: MissedEntry): Missed {
+  return { kind: "missed", fromOffset: missed.from_offset ?? 1, toOffset: missed.to_offset ?? end, reason: missed.reason };
 }
 
 function firstOf(event: ClarionEvent): number {
@@ -531,8 +550,8 @@ function mergeInto(entry: EventEntry, next: ClarionEvent): boolean {
   return true;
 }
 
-function cutEntry({ event, recent = [event], before }: EventEntry, keep: number): EventEntry | undefined {
-  if (before && before.offset > keep) return undefined;
+function cutEntry({ recent, before }: EventEntry, keep: number): EventEntry | undefined {
+  if (!recent || (before && before.offset > keep)) return undefined;
   const kept = recent.filter(({ offset }) => offset <= keep);
   const shorter = join([before, ...kept]);
   return shorter && { event: shorter, recent: kept, before };

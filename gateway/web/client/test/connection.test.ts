@@ -56,6 +56,25 @@ describe("connecting", () => {
     ]);
   });
 
+  it("what is followed while it connects is followed", async () => {
+    const world = new World();
+    const client = world.client();
+    client.all();
+    const socket = await world.socket();
+    client.thread("t").on("event", () => {});
+    socket.open();
+    client.thread("u").on("event", () => {});
+    expect(socket.said).toMatchObject([{ type: "connect", subscribe: [{ all: true }] }]);
+    socket.say(connectedFrame());
+    expect(socket.said.slice(1)).toMatchObject([{ type: "subscribe", thread_id: "t" }, { type: "subscribe", thread_id: "u" }]);
+    socket.drop();
+    await world.advance(0);
+    const next = await world.socket();
+    next.open();
+    next.say(connectedFrame());
+    expect(next.said).toMatchObject([{ type: "connect", subscribe: [{ all: true }, { thread_id: "t" }, { thread_id: "u" }] }]);
+  });
+
   it("does not begin twice", async () => {
     const world = new World();
     const client = world.client();

@@ -23,6 +23,7 @@ async function bundle(code: string): Promise<string> {
     format: "esm",
     target: "es2022",
     external: ["react"],
+    tsconfigRaw: {}, // as outside of this folder: the package, not its sources
     write: false,
     logLevel: "silent",
   });

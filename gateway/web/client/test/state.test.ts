@@ -32,7 +32,8 @@ describe("a run", () => {
     expect(state.runs[0]).toMatchObject({ state: "incomplete", whole: true, input: { question: "q" }, firstOffset: 1, lastOffset: 7, usage: [{ output_tokens: 2 }] });
     expect(state.runs[0]!.items.map(({ kind }) => kind)).toEqual(["message", "tool"]);
     expect(state.messages).toMatchObject([{ text: "Hello", final: true, role: "assistant", runId: "r" }]);
-    expect(state.tools).toMatchObject([{ name: "grep", status: "failed", arguments: { a: 1 }, progress: 1, total: 4, message: "looking", errorType: "internal", durationMs: 3 }]);
+    expect(state.tools[0]).not.toHaveProperty("message"); // the progress is over
+    expect(state.tools).toMatchObject([{ name: "grep", status: "failed", arguments: { a: 1 }, progress: 1, total: 4, errorType: "internal", durationMs: 3 }]);
   });
 
   it("knows who called it, and what it tries again", () => {
@@ -120,6 +121,10 @@ describe("a thread", () => {
     state.missed(lost(rolledBack(100, 990, "g")));
     expect(state.last).toBe(0); // to be asked for again from there
     expect(state.snapshot().messages).toEqual([]);
+    // Of messages that are long over nothing is remembered.
+    const long = fold(delta(1, "a"), delta(2, "b"), ...Array.from({ length: 10 }, (_, i) => event(i + 3)));
+    long.missed(lost(rolledBack(1, 12)));
+    expect(long.last).toBe(0);
   });
 
   it("keeps what it has when it goes on, and repeats nothing when it begins again", () => {

@@ -159,6 +159,35 @@ describe("all threads", () => {
     expect(socket.last("unsubscribe")).toEqual({ type: "unsubscribe", all: true });
   });
 
+  it("a thread that was joined while it was asked for misses nothing of what came meanwhile", async () => {
+    const page = new Page();
+    page.client.all({ ack: "manual" });
+    page.thread().on("event", ({ offset }) => page.offsets.push(offset));
+    page.socket = await page.world.connected();
+    const { socket } = page;
+    socket.say(subscribed(), event(1), event(2)); // by {all}
+    socket.say(subscribed({ id: "connect", from_offset: 3 })); // by its name: goes on in place
+    socket.say(event(3));
+    expect(page.offsets).toEqual([]);
+    const { id, after } = socket.last("subscribe")!;
+    expect(after).toEqual({ epoch: "e", offset: 0 });
+    socket.say(subscribed({ id: id! }), event(1), event(2), event(3), event(4));
+    expect(page.offsets).toEqual([1, 2, 3, 4]);
+    expect(await page.acked()).toBe(4);
+  });
+
+  it("a thread that is opened late begins where the first subscription did", async () => {
+    const page = new Page();
+    page.client.all({ ack: "manual" });
+    page.socket = await page.world.connected();
+    page.socket.say(subscribed({ from_offset: 5 }), event(5), event(6));
+    page.thread().on("event", ({ offset }) => page.offsets.push(offset));
+    expect(page.socket.last("subscribe")).toMatchObject({ thread_id: "t", after: { epoch: "e", offset: 4 } });
+    page.socket.say(subscribed({ thread_id: "u", epoch: "", from_offset: 1 }), subscribed({ thread_id: "u" }), event(1, { thread_id: "u" }));
+    page.client.thread("u").on("event", () => {}); // it was empty then
+    expect(page.socket.last("subscribe")).toMatchObject({ thread_id: "u", from: "start" });
+  });
+
   it("of more than a connect may name, the most recently active are named", async () => {
     const page = new Page();
     page.client.all();

@@ -1,0 +1,49 @@
+// Where the connection stands: always visible, and said aloud when it changes.
+
+import type { Client, ConnectionState } from "clarion-client";
+
+import { $, setAttribute, setText } from "./dom.js";
+import { clock } from "./format.js";
+
+const TRANSPORTS = { websocket: "WebSocket", sse: "event stream", polling: "polling" };
+const WORDS = {
+  CONNECTING: "Connecting",
+  CONNECTED: "Live",
+  DISCONNECTED: "Disconnected",
+  ERROR: "Not connected",
+};
+// A token that ends so soon, and that nobody renews, is worth a word.
+const ENDS_SOON_MS = 120_000;
+
+export class ConnectionView {
+  #state: ConnectionState;
+  readonly #renewsTokens: () => boolean;
+
+  constructor(client: Client, renewsTokens: () => boolean) {
+    this.#state = client.connection;
+    this.#renewsTokens = renewsTokens;
+    $("retry").addEventListener("click", () => client.reconnect());
+  }
+
+  draw(state: ConnectionState): void {
+    this.#state = state;
+    setAttribute($("connection"), "data-state", state.state);
+    setAttribute($("connection"), "data-transport", state.transport);
+    setText($("connection-label"), WORDS[state.state]);
+    setText($("connection-transport"), TRANSPORTS[state.transport]);
+    $("connection-transport").hidden = state.state === "ERROR";
+    $("retry").hidden = state.state !== "DISCONNECTED" && state.state !== "ERROR";
+    this.tick(Date.now());
+  }
+
+  /** Counts down. */
+  tick(now: number): void {
+    const { state, reason, retryAt, tokenExpiresAt } = this.#state;
+    const parts = reason === "" ? [] : [reason.replace(/\.$/, "")];
+    if (state === "DISCONNECTED" && retryAt) parts.push(`trying again in ${Math.max(0, Math.ceil((retryAt - now) / 1000))} s`);
+    if (state === "CONNECTED" && !this.#renewsTokens() && Date.parse(tokenExpiresAt ?? "") - now < ENDS_SOON_MS) {
+      parts.push(`the token ends at ${clock(tokenExpiresAt)}`);
+    }
+    setText($("connection-reason"), parts.join(", "));
+  }
+}

@@ -1,0 +1,113 @@
+// The events of a thread as JSON: filtered by type and text, each at its position.
+
+import type { ClarionEvent, Missed } from "clarion-client";
+
+import { $, el, setText } from "./dom.js";
+import { clock, prettyJson } from "./format.js";
+
+// More than this are not drawn at once; a button draws more.
+const SHOWN = 500;
+
+export class EventsView {
+  readonly #list = $("event-list");
+  readonly #missed = $("missed-list");
+  readonly #more = $<HTMLButtonElement>("events-more");
+  readonly #count = $("events-count");
+  readonly #type = $<HTMLSelectElement>("events-type");
+  readonly #text = $<HTMLInputElement>("events-text");
+  #limit = SHOWN;
+  #events: readonly ClarionEvent[] = [];
+  #rows = new Map<ClarionEvent, HTMLElement>();
+
+  constructor() {
+    this.#more.addEventListener("click", () => {
+      this.#limit += SHOWN;
+      this.#draw();
+    });
+    this.#type.addEventListener("change", () => this.#draw());
+    this.#text.addEventListener("input", () => this.#draw());
+  }
+
+  clear(): void {
+    this.#limit = SHOWN;
+    this.#events = [];
+    this.#rows.clear();
+    this.#list.replaceChildren();
+    this.#missed.replaceChildren();
+    this.#type.value = this.#text.value = "";
+  }
+
+  draw(events: readonly ClarionEvent[], missed: readonly Missed[]): void {
+    if (events === this.#events) return;
+    this.#events = events;
+    this.#missed.replaceChildren(...missed.map(missedRow));
+    this.#offerTypes();
+    this.#draw();
+  }
+
+  #offerTypes(): void {
+    const known = new Set([...this.#type.options].map(({ value }) => value));
+    for (const { type } of this.#events) {
+      if (known.has(type)) continue;
+      known.add(type);
+      this.#type.append(el("option", { value: type }, type));
+    }
+  }
+
+  #draw(): void {
+    const { value: type } = this.#type;
+    const text = this.#text.value.trim().toLowerCase();
+    const matches = this.#events.filter(
+      (event) => (type === "" || event.type === type) && (text === "" || JSON.stringify(event).toLowerCase().includes(text)),
+    );
+    const shown = matches.slice(-this.#limit);
+    this.#more.hidden = shown.length === matches.length;
+    setText(this.#more, `Show ${Math.min(SHOWN, matches.length - shown.length)} of ${matches.length - shown.length} more`);
+    setText(this.#count, matches.length === this.#events.length ? `${matches.length}` : `${matches.length} of ${this.#events.length}`);
+    const rows = new Map(shown.map((event) => [event, this.#rows.get(event) ?? row(event)]));
+    for (const [event, element] of this.#rows) if (!rows.has(event)) element.remove();
+    let at = this.#list.firstElementChild;
+    for (const element of rows.values()) {
+      if (at === element) at = at.nextElementSibling;
+      else this.#list.insertBefore(element, at);
+    }
+    this.#rows = rows;
+  }
+}
+
+function row(event: ClarionEvent): HTMLElement {
+  const first = event.first_offset ?? event.offset;
+  const details = el(
+    "details",
+    {},
+    el(
+      "summary",
+      {},
+      el("span.offset", {}, first === event.offset ? String(event.offset) : `${first}–${event.offset}`),
+      el("span.type", {}, event.type),
+      el("span.brief", {}, briefOf(event)),
+      el("time", { datetime: event.timestamp }, clock(event.timestamp)),
+    ),
+  );
+  details.addEventListener("toggle", () => details.append(el("pre", { tabindex: 0 }, prettyJson(event))), { once: true });
+  return el(
+    "li.event",
+    { "data-offset": event.offset, "data-first-offset": first, "data-event-id": event.event_id, "data-type": event.type },
+    details,
+  );
+}
+
+function missedRow({ fromOffset, toOffset, reason }: Missed): HTMLElement {
+  return el(
+    "li.event",
+    { "data-type": "missed", "data-first-offset": fromOffset, "data-offset": toOffset },
+    el("p", {}, el("span.offset", {}, `${fromOffset}–${toOffset}`), el("span.type", {}, "missed"), el("span.brief", {}, reason)),
+  );
+}
+
+function briefOf(event: ClarionEvent): string {
+  if ("delta" in event) return event.delta.slice(0, 200);
+  if ("tool_name" in event) return event.tool_name;
+  if ("user_message" in event) return event.user_message;
+  return event.event_id;
+}

@@ -1,0 +1,209 @@
+// The console: signs in, follows every thread of the user, shows one of them.
+//
+// It keeps nothing between visits. A thread that is opened begins with what is unfinished or not seen, and
+// what came before is loaded page by page. What was drawn is acknowledged, nothing else.
+
+import { connect, type ConnectionState } from "clarion-client";
+
+import { Auth } from "./auth.js";
+import { ConnectionView } from "./connection_view.js";
+import { $, setText } from "./dom.js";
+import { addressOf, ThreadList } from "./thread_list.js";
+import { ThreadView } from "./thread_view.js";
+import { Threads } from "./threads.js";
+import { Trouble } from "./trouble.js";
+import "./style.css";
+
+const auth = new Auth(document.baseURI);
+const trouble = new Trouble();
+const client = connect({
+  url: document.baseURI,
+  client: "clarion-console",
+  token: ({ fresh }) => auth.token(fresh),
+  environment: trouble.environment,
+});
+const connectionView = new ConnectionView(client, () => auth.inDevelopment);
+const threads = new Threads(client, planDraw);
+const threadList = new ThreadList();
+const threadView = new ThreadView(client);
+let chosen = false; // somebody chose the thread, so the page does not
+let drawPlanned = false;
+let leaveAll = () => {};
+
+// --- Signing in and out ---
+
+function enter(): void {
+  document.body.dataset["signedIn"] = "yes";
+  $("sign-in").hidden = true;
+  $("workspace").hidden = false;
+  $("sign-out").hidden = false;
+  chosen = threadInAddress() !== null;
+  leaveAll = client.all({ ack: "manual" });
+  select(threadInAddress());
+  void loadThreads();
+  planDraw();
+}
+
+async function loadThreads(): Promise<void> {
+  try {
+    await threads.load();
+  } catch {
+    // The list fills by what is followed; the connection says what is wrong.
+  }
+}
+
+function showSignIn(reason: string): void {
+  document.body.dataset["signedIn"] = "no";
+  $("sign-in").hidden = false;
+  $("workspace").hidden = true;
+  $("sign-out").hidden = true;
+  $("sign-in-reason").hidden = reason === "";
+  setText($("sign-in-reason"), reason);
+}
+
+function signOut(reason: string): void {
+  auth.signOut();
+  leaveAll();
+  threadView.show(null);
+  client.close();
+  threads.byId.clear();
+  threadList.clear();
+  setText($("user"), "");
+  showProblem("");
+  history.replaceState(null, "", location.pathname + location.search);
+  showSignIn(reason);
+}
+
+// --- What the client tells ---
+
+client.on("connection", (state: ConnectionState) => {
+  connectionView.draw(state);
+  if (state.userId) setText($("user"), state.userId);
+  if (state.state === "CONNECTED") showProblem("");
+  if (state.needsToken && auth.signedIn) signOut(auth.refusal || state.reason);
+});
+client.on("subscribed", (frame) => {
+  threads.subscribed(frame);
+  planDraw();
+});
+client.on("event", (event) => {
+  threads.event(event, event.thread_id === threadView.threadId);
+  planDraw();
+});
+client.on("error", (error) => {
+  const gone = error.code === "NOT_FOUND" && error.threadId !== undefined;
+  if (gone) threads.byId.delete(error.threadId!);
+  else showProblem(`${error.userMessage || error.message} (${error.code})`);
+  planDraw();
+});
+
+// --- The thread that is shown ---
+
+function threadInAddress(): string | null {
+  const match = /^#thread=(.+)$/.exec(location.hash);
+  try {
+    return match ? decodeURIComponent(match[1]!) : null;
+  } catch {
+    return null;
+  }
+}
+
+function select(threadId: string | null): void {
+  document.body.dataset["pane"] = threadId === null ? "threads" : "thread";
+  if (threadId === null) return;
+  threadView.show(threadId);
+  if (threadInAddress() !== threadId) history.replaceState(null, "", addressOf(threadId));
+  planDraw();
+}
+
+// The thread that started last, unless somebody chose one, the list covers the screen, or what is shown
+// still goes on.
+function selectByItself(): void {
+  if (chosen || threads.byId.size === 0 || window.matchMedia("(max-width: 720px)").matches) return;
+  const sorted = threads.sorted();
+  const shown = threads.get(threadView.threadId);
+  if (!shown) select((sorted.find((thread) => thread.activeRuns.size > 0) ?? sorted[0]!).id);
+  else if (shown.activeRuns.size === 0 && sorted[0]!.startedAt > shown.startedAt) select(sorted[0]!.id);
+}
+
+// --- Drawing: once per frame of the screen ---
+
+function planDraw(): void {
+  if (drawPlanned) return;
+  drawPlanned = true;
+  trouble.environment.beforePaint(() => {
+    drawPlanned = false;
+    if (!auth.signedIn) return;
+    selectByItself();
+    threads.show(threadView.threadId);
+    const shown = threads.get(threadView.threadId);
+    threadView.title(shown?.title || threadView.threadId || "");
+    threadList.draw(threads, threadView.threadId, Date.now());
+  });
+}
+
+function showProblem(text: string): void {
+  $("problem").hidden = text === "";
+  setText($("problem-text"), text);
+}
+
+// --- Wiring ---
+
+function wireSignIn(): void {
+  $("sign-in-dev").addEventListener("submit", (event) => {
+    event.preventDefault();
+    auth.signInAs($<HTMLInputElement>("sign-in-user").value.trim());
+    enter();
+  });
+  $("sign-in-with-token").addEventListener("submit", (event) => {
+    event.preventDefault();
+    auth.signInWith($<HTMLTextAreaElement>("sign-in-token").value.trim());
+    $<HTMLTextAreaElement>("sign-in-token").value = "";
+    enter();
+  });
+  $("sign-out").addEventListener("click", () => signOut(""));
+  $("problem-close").addEventListener("click", () => showProblem(""));
+}
+
+function wireTrouble(): void {
+  const toggle = (id: string, action: (on: boolean) => void) =>
+    $<HTMLInputElement>(id).addEventListener("change", (event) => action((event.target as HTMLInputElement).checked));
+  $("trouble-drop").addEventListener("click", () => trouble.dropConnection());
+  $("trouble-expire").addEventListener("click", () => {
+    auth.spoilToken();
+    trouble.dropConnection();
+  });
+  toggle("trouble-websocket", (on) => trouble.blockWebSocket(on));
+  toggle("trouble-streams", (on) => trouble.holdStreams(on));
+  toggle("trouble-offline", (on) => trouble.offline(on));
+}
+
+function wire(): void {
+  wireSignIn();
+  wireTrouble();
+  window.addEventListener("hashchange", () => {
+    if (!auth.signedIn) return;
+    chosen = threadInAddress() !== null;
+    select(threadInAddress());
+  });
+  setInterval(() => {
+    const now = Date.now();
+    connectionView.tick(now);
+    if (document.hidden || !auth.signedIn) return;
+    threadView.tick(now);
+    threadList.draw(threads, threadView.threadId, now);
+  }, 1000);
+}
+
+async function start(): Promise<void> {
+  wire();
+  if (auth.signedIn) enter();
+  else showSignIn("");
+  const development = await auth.detectDevelopment();
+  $("sign-in-dev").hidden = !development;
+  $("sign-in-choice").hidden = !development;
+  $<HTMLDetailsElement>("sign-in-token-details").open = !development;
+  $("trouble").hidden = !development;
+}
+
+void start();

@@ -1,0 +1,160 @@
+// The thread that is shown: as a conversation or as events, at its end or where the reader is.
+
+import type { Client, Thread, ThreadState } from "clarion-client";
+
+import { Conversation, failureLine } from "./conversation.js";
+import { $, setAttribute, setText } from "./dom.js";
+import { EventsView } from "./events_view.js";
+
+// Closer to the end than this, the reader is taken along.
+const FOLLOW_PX = 80;
+// What came before is loaded by itself until there is so much, and when the reader comes so near.
+const FILL_EVENTS = 100;
+const OLDER_PX = 300;
+const PAGE = 200;
+
+export class ThreadView {
+  readonly #client: Client;
+  readonly #conversation = new Conversation($("timeline"));
+  readonly #events = new EventsView();
+  readonly #scroller = $("scroller");
+  #thread: Thread | null = null;
+  #leave = () => {};
+  #raw = false;
+  #following = true;
+  #loading = false;
+  #failed: string | null = null;
+  #banner: unknown;
+
+  constructor(client: Client) {
+    this.#client = client;
+    $("show-timeline").addEventListener("click", () => this.#showRaw(false));
+    $("show-events").addEventListener("click", () => this.#showRaw(true));
+    $("older").addEventListener("click", () => void this.#older());
+    $("to-end").addEventListener("click", () => {
+      this.#following = true;
+      this.#toTheEnd();
+    });
+    // Sizes are guesses until a run comes into view.
+    new ResizeObserver(() => {
+      if (this.#following) this.#toTheEnd();
+    }).observe($("timeline"));
+    this.#scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
+  }
+
+  get threadId(): string | null {
+    return this.#thread?.id ?? null;
+  }
+
+  /** null: none. */
+  show(threadId: string | null): void {
+    if (threadId === this.threadId) return;
+    this.#leave();
+    this.#thread?.close();
+    this.#conversation.clear();
+    this.#events.clear();
+    this.#following = true;
+    this.#failed = null;
+    this.#thread = threadId === null ? null : this.#client.thread(threadId);
+    $("thread-empty").hidden = this.#thread !== null;
+    $("thread-body").hidden = this.#thread === null;
+    setAttribute($("thread"), "data-thread-id", threadId);
+    setAttribute($("thread"), "data-offset", 0);
+    setAttribute($("thread"), "data-caught-up", null);
+    if (!this.#thread) return;
+    const thread = this.#thread;
+    const leave = [
+      // What was drawn counts as seen.
+      thread.on("state", (state) => this.#draw(state)),
+      thread.on("agent_completed", ({ agent_name, outcome }) => this.#announce(`${agent_name}: ${outcome}`)),
+      thread.on("agent_error", ({ user_message }) => this.#announce(user_message)),
+    ];
+    this.#leave = () => leave.forEach((off) => off());
+    this.#draw(thread.snapshot);
+  }
+
+  tick(now: number): void {
+    if (!this.#raw) this.#conversation.tick(now);
+  }
+
+  title(text: string): void {
+    setText($("thread-title"), text);
+    setAttribute($("thread-title"), "title", this.threadId);
+  }
+
+  // Not what had happened before somebody looked.
+  #announce(text: string): void {
+    if (this.#thread?.snapshot.caughtUp) setText($("announcer"), text);
+  }
+
+  #draw(state: ThreadState): void {
+    const thread = this.#thread;
+    if (!thread || state.threadId !== thread.id) return;
+    if (this.#raw) this.#events.draw(thread.shownEvents, state.missed);
+    else this.#conversation.draw(state);
+    const nothing = state.blocks.length === 0;
+    $("thread-claim").hidden = !state.claim;
+    $("thread-waiting").hidden = !nothing || state.claim || state.error !== null || !state.caughtUp || state.hasOlder;
+    $("thread-loading").hidden = !nothing || state.claim || state.error !== null || (state.caughtUp && !state.hasOlder);
+    $("thread-error").hidden = state.error === null && this.#failed === null;
+    setText($("thread-error"), state.error?.user_message || state.error?.message || this.#failed || "");
+    $("older").hidden = !state.hasOlder;
+    const offset = state.position?.offset ?? 0;
+    setAttribute($("thread"), "data-caught-up", state.caughtUp);
+    setAttribute($("thread"), "data-offset", offset);
+    const { length: runs } = state.runs;
+    setText($("thread-facts"), state.claim ? "" : `${runs} ${runs === 1 ? "run" : "runs"} · position ${offset}`);
+    this.#drawBanner(state);
+    if (this.#following) this.#toTheEnd();
+    if (state.caughtUp && state.hasOlder && thread.shownEvents.length < FILL_EVENTS) void this.#older();
+  }
+
+  // What the agent does without at the moment.
+  #drawBanner({ degradations }: ThreadState): void {
+    const last = degradations[degradations.length - 1];
+    if (last === this.#banner) return;
+    this.#banner = last;
+    $("degradation").hidden = last === undefined;
+    $("degradation").replaceChildren(...(last ? [failureLine(last)] : []));
+  }
+
+  // In front of what is here, which stays where the reader sees it.
+  async #older(): Promise<void> {
+    const thread = this.#thread;
+    if (!thread || this.#loading || this.#failed !== null) return;
+    this.#loading = true;
+    try {
+      await thread.older(PAGE);
+    } catch (error) {
+      this.#failed = error instanceof Error ? error.message : String(error);
+      setTimeout(() => (this.#failed = null), 5_000);
+    }
+    this.#loading = false;
+    if (thread !== this.#thread) return;
+    // The browser keeps what the reader sees in place, but not at the very top.
+    if (!this.#following && this.#scroller.scrollTop === 0) this.#scroller.scrollTop = 1;
+    this.#draw(thread.snapshot);
+  }
+
+  #showRaw(on: boolean): void {
+    this.#raw = on;
+    setAttribute($("show-timeline"), "aria-pressed", String(!on));
+    setAttribute($("show-events"), "aria-pressed", String(on));
+    $("timeline").hidden = on;
+    $("events").hidden = !on;
+    this.#following = true;
+    if (this.#thread) this.#draw(this.#thread.snapshot);
+  }
+
+  #toTheEnd(): void {
+    this.#scroller.scrollTop = this.#scroller.scrollHeight;
+    $("to-end").hidden = true;
+  }
+
+  #scrolled(): void {
+    const { scrollHeight, scrollTop, clientHeight } = this.#scroller;
+    this.#following = scrollHeight - scrollTop - clientHeight < FOLLOW_PX;
+    $("to-end").hidden = this.#following;
+    if (scrollTop < OLDER_PX && !this.#following && this.#thread?.snapshot.hasOlder) void this.#older();
+  }
+}
