@@ -61,7 +61,7 @@ async function looks(visitor, name) {
 
 const tests = [
   ["every kind of event has its place", async () => {
-    const [user, thread, other] = [fresh("user"), fresh("trip"), fresh("report")];
+    const [user, thread, other] = ["demo", fresh("trip"), fresh("report")];
     await failing(user, other);
     const visitor = await Visitor.arrive(clarion, user);
     const { page } = visitor;
