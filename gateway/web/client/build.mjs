@@ -1,29 +1,33 @@
-// Writes the package's code: one file for each entry and one that both share, minified, so that a page can
-// load them as they are. The declarations come from tsc.
+// Writes the package's code, minified, so that a page can load it as it is: index.js, and react.js, which
+// imports it. The declarations come from tsc.
 
 import fs from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 
 import { build } from "esbuild";
+import { minify } from "terser";
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 
 export async function buildClient(out) {
   fs.rmSync(out, { recursive: true, force: true });
-  await build({
-    absWorkingDir: here,
-    entryPoints: ["src/index.ts", "src/react.ts"],
-    outdir: out,
-    bundle: true,
-    splitting: true,
-    chunkNames: "shared",
-    format: "esm",
-    target: "es2022",
-    minify: true,
-    external: ["react"],
-    logLevel: "warning",
-  });
+  fs.mkdirSync(out, { recursive: true });
+  for (const [name, external] of [["index", []], ["react", ["react", "./index.js"]]]) {
+    const { outputFiles } = await build({
+      absWorkingDir: here,
+      entryPoints: [`src/${name}.ts`],
+      write: false,
+      bundle: true,
+      minify: true,
+      format: "esm",
+      target: "es2022",
+      external,
+      logLevel: "warning",
+    });
+    const { code } = await minify(outputFiles[0].text, { module: true, ecma: 2020, compress: { passes: 3, pure_getters: true, unsafe_arrows: true } });
+    fs.writeFileSync(path.join(out, `${name}.js`), code);
+  }
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) await buildClient(path.join(here, "dist"));

@@ -1,4 +1,13 @@
 // The client: one connection for all threads that a page follows.
+//
+// How far a thread has come is known in five places, in the order in which an event comes by:
+//   Feed.position    has been delivered, whatever it was wanted for
+//   StateFold.last   is in what the thread looks like
+//   given            handlers have been called with, each event once; a thread and the client each have theirs
+//   a reader's done  is processed: its handlers have returned, or its state has been shown
+//   ack, acked       was said to the service, and answered
+// Only a roll-back lowers them, all of them in one step; and while a thread is asked for again, what comes is
+// what an older subscription had under way: it moves the position alone, and nothing is acknowledged.
 
 import { Connection, type ConnectionState, type TokenSource } from "./connection.js";
 import { Emitter } from "./emitter.js";
@@ -6,7 +15,7 @@ import { browserEnvironment, Timers, type Environment } from "./environment.js";
 import { ClarionError } from "./error.js";
 import { Feed } from "./feed.js";
 import { Thread, type ThreadHost, type ThreadOptions } from "./thread.js";
-import { CONNECT_ID, endOf, type TransportKind } from "./transport.js";
+import { CONNECT_ID, endOf, isFarewell, type End, type TransportKind } from "./transport.js";
 import { Watermark } from "./watermark.js";
 import type {
   ClarionEvent,
@@ -70,6 +79,10 @@ export interface EventPage {
 
 // Acks of so long go together.
 const ACK_EVERY_MS = 200;
+// Threads that nobody uses; of more, the state is forgotten.
+const MAX_RESTING = 32;
+// At once; the gateway takes 200 frames a second on average.
+const MAX_ACKS = 30;
 const MAX_POSITIONS = 1024; // of one `connect`: stream.proto
 const ACK_ID = "ack ";
 
@@ -95,14 +108,16 @@ export class Client {
   // Most recently active last.
   readonly #followed = new Map<string, Followed>();
   readonly #threads = new Map<string, Thread>();
+  // Nobody uses them, but they go on where they were if somebody does; the one that rests longest is first.
+  readonly #resting = new Set<Thread>();
   readonly #host: ThreadHost;
   #all: (AllOptions & { id: string }) | undefined;
   #nextId = 1;
+  readonly #report = (error: unknown) => this.#environment.report(error);
 
   constructor(options: ConnectOptions) {
     this.#environment = options.environment ?? browserEnvironment();
-    const report = (error: unknown) => this.#environment.report(error);
-    this.#emitter = new Emitter<ClientSignals>(report);
+    this.#emitter = new Emitter<ClientSignals>(this.#report);
     this.#timers = new Timers(this.#environment);
     this.#connection = new Connection(
       {
@@ -131,7 +146,7 @@ export class Client {
       later: (name, ms, action) => this.#timers.set(name, ms, action),
       notLater: (name) => this.#timers.clear(name),
       beforePaint: (action) => this.#environment.beforePaint(action),
-      report,
+      report: this.#report,
     };
   }
 
@@ -145,13 +160,11 @@ export class Client {
     return this.#emitter.on(name, handler);
   }
 
-  /** The same object for the same id, with the options of the first call, until Thread.close(). */
+  /** The same object for the same id. Options count with the first call, and with the first after Thread.close(). */
   thread(id: string, options: ThreadOptions = {}): Thread {
     let thread = this.#threads.get(id);
-    if (!thread) {
-      thread = new Thread(id, options, this.#host);
-      this.#threads.set(id, thread);
-    }
+    if (!thread) this.#threads.set(id, (thread = new Thread(id, options, this.#host)));
+    else if (thread.closed) thread.reopen(options);
     return thread;
   }
 
@@ -211,7 +224,7 @@ export class Client {
   #record(threadId: string): Followed {
     let followed = this.#followed.get(threadId);
     if (!followed) {
-      followed = { feed: new Feed(threadId), thread: undefined, mark: new Watermark(0), given: 0, ack: undefined, acked: undefined };
+      followed = { feed: new Feed(threadId), thread: undefined, mark: new Watermark(0, () => this.#processed(threadId), this.#report), given: 0, ack: undefined, acked: undefined };
       this.#followed.set(threadId, followed);
     }
     return followed;
@@ -221,27 +234,35 @@ export class Client {
     const followed = this.#record(thread.id);
     const { feed } = followed;
     const { after, from, history } = thread.options;
+    this.#resting.delete(thread);
     followed.thread = thread;
     feed.named = true;
     feed.history = history;
-    feed.ask(this.#id(), resume && feed.position?.epoch ? { after: feed.position } : feed.firstPlace({ after, from }));
+    const at = resume ? thread.snapshot.position : null;
+    // The client's handlers may have heard a part of what comes; of events drawn together they could not be
+    // told the rest alone.
+    const apart = followed.given > 0 && this.#emitter.has("event") ? "full" : undefined;
+    feed.ask(this.#id(), { ...(at?.epoch ? { after: at } : feed.firstPlace({ after, from })), history: apart });
     this.#connection.open();
     this.#connection.send(feed.subscription());
   }
 
-  #unfollow({ id }: Thread): void {
+  #unfollow(thread: Thread): void {
+    const { id } = thread;
     const followed = this.#followed.get(id);
     if (!followed) return;
+    this.#sendAcks();
     followed.feed.named = false;
     followed.feed.request = undefined;
     if (!this.#all) this.#connection.send({ type: "unsubscribe", thread_id: id });
+    this.#resting.add(thread);
+    if (this.#resting.size > MAX_RESTING) [...this.#resting][0]!.close();
   }
 
   #forget(thread: Thread): void {
-    this.#threads.delete(thread.id);
-    this.#sendAcks();
-    this.#unfollow(thread);
     const followed = this.#followed.get(thread.id);
+    if (followed?.feed.named) this.#unfollow(thread);
+    this.#resting.delete(thread);
     if (!followed) return;
     followed.thread = undefined;
     if (!this.#all) this.#followed.delete(thread.id);
@@ -256,6 +277,15 @@ export class Client {
   }
 
   #subscriptions(): SubscribeFrame[] {
+    for (const { feed } of this.#followed.values()) {
+      const { request } = feed;
+      if (!request) continue;
+      request.withConnect = true;
+      if (feed.named) continue;
+      // With all others it goes on from there.
+      if (request.after) feed.position = request.after;
+      feed.request = undefined;
+    }
     const named = [...this.#followed.values()].filter(({ feed }) => feed.named);
     const subscriptions = named.map(({ feed }) => feed.subscription());
     if (this.#all) subscriptions.unshift(this.#allFrame(this.#all));
@@ -279,6 +309,7 @@ export class Client {
         break;
       case "bound":
         this.#record(frame.thread_id);
+        this.#threads.get(frame.thread_id)?.bound();
         break;
       case "subscribed":
         this.#subscribed(frame);
@@ -328,6 +359,7 @@ export class Client {
     const followed = this.#followed.get(threadId);
     if (!followed) return;
     if (!followed.feed.request) followed.thread?.caughtUp();
+    this.#processed(threadId); // what was done while it was asked for
     if (followed.ack) this.#ackSoon(); // the last one may have gone down with the connection before
   }
 
@@ -335,23 +367,23 @@ export class Client {
     const followed = this.#record(frame.thread_id);
     const { feed, thread, mark } = followed;
     const { epoch = "", discard_after, to_offset = 0 } = frame;
-    feed.missed(frame);
-    const last = feed.position!.offset;
-    mark.backTo(last);
-    mark.skipTo(last);
-    followed.given = Math.min(followed.given, last);
-    const here = thread && !feed.request ? thread.missed(frame) : last;
+    if (!feed.missed(frame)) return;
+    const kept = discard_after ?? to_offset;
+    mark.backTo(kept);
+    mark.skipTo(kept);
+    followed.given = Math.min(followed.given, kept);
+    const last = Math.min(feed.position!.offset, thread && !feed.request ? thread.missed(frame) : Infinity);
     this.#emitter.emit("missed", frame);
-    if (frame.reason === "deleted" || Math.min(here, last) >= (discard_after ?? to_offset)) return;
-    // An event that went whole, though only its end was lost.
-    feed.ask(this.#id(), { after: { epoch, offset: Math.min(here, last) } });
+    if (frame.reason === "deleted" || last >= kept) return;
+    // An event that went whole, though only its end was lost. Handlers have heard its beginning.
+    feed.ask(this.#id(), { after: { epoch, offset: last }, history: "full" });
     this.#connection.send(feed.subscription());
   }
 
   /** False: it is none that the page is to see. */
   #event(event: ClarionEvent): boolean {
     const followed = this.#record(event.thread_id);
-    const { feed, thread, mark } = followed;
+    const { feed, mark } = followed;
     const verdict = feed.take(event);
     if (verdict === "repeat") return false;
     if (verdict === "gap") {
@@ -364,12 +396,10 @@ export class Client {
     if (event.offset > followed.given) {
       followed.given = event.offset;
       const results = this.#emitter.emit("event", event);
-      const before = (event.first_offset ?? event.offset) - 1;
-      const report = (error: unknown) => this.#environment.report(error);
-      mark.take(before, event.offset, results, () => this.#processed(event.thread_id), report);
+      mark.take((event.first_offset ?? event.offset) - 1, event.offset, results);
     }
     // What an older subscription still had under way comes again after the answer to the thread's own.
-    if (thread && !feed.request) thread.event(event);
+    if (followed.thread && !feed.request) followed.thread.event(event);
     else this.#processed(event.thread_id);
     return true;
   }
@@ -390,7 +420,8 @@ export class Client {
     if (thread_id) return this.#threadFailed(frame);
     this.#emitter.emit("error", new ClarionError(frame));
     // All threads were not to be had, so nothing is followed.
-    if (this.#connection.live && (id === CONNECT_ID || (id !== undefined && id === this.#all?.id))) {
+    const ofAll = id === CONNECT_ID || (this.#all && (id === this.#all.id || (!id && !isFarewell(frame))));
+    if (this.#connection.live && ofAll) {
       this.#connection.restart(frame.user_message || frame.message || code, retry_after_ms ?? 0, code);
     }
   }
@@ -423,8 +454,8 @@ export class Client {
     if (!followed) return;
     const { feed, thread, mark } = followed;
     const ofThread = thread?.done;
-    const ofClient = this.#all && this.#all.ack !== "manual" && this.#emitter.has("event") ? mark.done : undefined;
-    if (ofThread === undefined && ofClient === undefined) return;
+    const ofClient = this.#all?.ack !== "manual" && this.#emitter.has("event") ? mark.done : undefined;
+    if ((ofThread === undefined && ofClient === undefined) || thread?.options.ack === "manual") return;
     if (feed.request) return; // where it goes on is being settled
     this.#planAck(threadId, Math.min(ofThread ?? Infinity, ofClient ?? Infinity));
   }
@@ -432,7 +463,7 @@ export class Client {
   #planAck(threadId: string, upTo: number): void {
     const followed = this.#followed.get(threadId);
     const position = followed?.feed.position;
-    if (!followed || !position?.epoch) return;
+    if (!followed || !position?.epoch || !(followed.feed.named || this.#all)) return;
     const { epoch } = position;
     const offset = Math.min(upTo, position.offset);
     const known = followed.ack ?? followed.acked;
@@ -448,8 +479,10 @@ export class Client {
   #sendAcks(): void {
     this.#timers.clear("ack");
     if (!this.#connection.live) return; // the next one says it
+    let left = MAX_ACKS;
     for (const [thread_id, { ack }] of this.#followed) {
       if (!ack || ack.id !== undefined) continue;
+      if (--left < 0) return this.#ackSoon();
       ack.id = ACK_ID + this.#id();
       this.#connection.send({ type: "ack", id: ack.id, thread_id, epoch: ack.epoch, offset: ack.offset });
     }
@@ -479,10 +512,10 @@ export class Client {
   // --- Questions ---
 
   async #ask(path: string, query: Record<string, string | number>): Promise<unknown> {
-    const response = await this.#connection.ask(path, query);
-    if (response.ok) return response.json();
-    const { error, reason } = await endOf(response);
-    throw new ClarionError(error ?? { code: "GATEWAY_UNAVAILABLE", message: reason ?? "" });
+    const response = await this.#connection.ask(path, query).catch((failure: unknown) => ({ reason: String(failure) }));
+    if ("ok" in response && response.ok) return response.json();
+    const { error, reason = "" }: End = "ok" in response ? await endOf(response) : response;
+    throw new ClarionError(error ?? { code: "GATEWAY_UNAVAILABLE", message: reason });
   }
 
   #id(): string {
@@ -498,7 +531,8 @@ export function connect(options: ConnectOptions): Client {
 // …/v1/, whether the gateway's address was given with or without the path, as http or as ws.
 function baseOf(url: string | URL | undefined): URL {
   const page = (globalThis.document as Document | undefined)?.baseURI;
-  const base = new URL(url ?? "/", page);
+  // On a server nothing connects.
+  const base = new URL(url ?? "/", page ?? "http://localhost");
   base.protocol = base.protocol.replace(/^ws/, "http");
   base.search = base.hash = "";
   base.pathname = base.pathname.replace(/(\/v1(\/stream)?)?\/?$/, "/v1/");

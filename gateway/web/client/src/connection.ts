@@ -46,6 +46,7 @@ export interface ConnectionOptions {
   environment: Environment;
 }
 
+/** A plain object: transports get its members. */
 export interface ConnectionOwner extends Omit<TransportOwner, "onEnd"> {
   onState(state: ConnectionState): void;
   /** Another transport took over: nothing is followed on it yet. */
@@ -54,13 +55,17 @@ export interface ConnectionOwner extends Omit<TransportOwner, "onEnd"> {
 
 // Time for the first frame. A proxy that holds a response back costs so much once.
 const FIRST_FRAME_MS = { websocket: 8_000, sse: 6_000, polling: 16_000 };
+// A page that does not say its token within this time is asked again.
+const TOKEN_MS = 30_000;
 // A connection that lived this long begins its backoff anew.
 const STABLE_AFTER_MS = 5_000;
 // Silence of this many heartbeats means that nobody is there any more.
 const SILENT_HEARTBEATS = 2.5;
 const REFRESH_BEFORE_EXPIRY_MS = 60_000;
-// However soon a token ends, or has ended by this clock: none is asked for sooner after another.
+// However soon a token ends: none is asked for sooner after another. For tokens that have ended by this clock
+// it is doubled each time, up to the second.
 const LEAST_REFRESH_MS = 5_000;
+const MOST_REFRESH_MS = 300_000;
 // Looking whether a better transport works again: at first, and at most.
 const FIRST_TRIAL_MS = 10_000;
 const LAST_TRIAL_MS = 300_000;
@@ -90,9 +95,14 @@ export class Connection {
   #proven = new Set<TransportKind>(); // have worked, and did not fail since
   #round = 0; // of failures of the whole ladder
   #attempt = 0;
+  // Of the last end: until when the gateway wants to be left alone, and why it came.
+  #notBefore = 0;
+  #why: Omit<ConnectionState, "transport"> = { state: "DISCONNECTED", reason: "" };
   #trialDelay = FIRST_TRIAL_MS;
+  #leastRefreshMs = LEAST_REFRESH_MS;
   #token = "";
-  #triedFreshToken = false;
+  // Asked for anew because the one before was refused, and not proven for long.
+  #tokenIsFresh = false;
   #goingAwayMs: number | undefined;
   #heartbeatMs = 25_000;
   #heardAt = 0;
@@ -139,8 +149,7 @@ export class Connection {
     if (!this.#wanted) return this.open();
     if (this.live) return;
     this.#attempt = 0;
-    this.#triedFreshToken = false;
-    this.#connect(fresh);
+    void this.#connect(fresh);
   }
 
   /** Ends what was there and comes back, because what it said makes it useless. */
@@ -176,6 +185,7 @@ export class Connection {
     this.#drop();
     const generation = this.#generation;
     this.#say({ state: "CONNECTING", reason: "" });
+    this.#timers.set("token", TOKEN_MS, () => this.#comeBack("No token: the page did not say one.", 0));
     let token: Token;
     try {
       token = await this.#getToken(fresh);
@@ -184,8 +194,10 @@ export class Connection {
       return;
     }
     if (generation !== this.#generation) return;
+    this.#timers.clear("token");
     if (!token) return this.#giveUp("Please sign in again.", { needsToken: true });
     this.#token = token;
+    this.#tokenIsFresh = fresh;
     this.#begin(generation);
   }
 
@@ -228,13 +240,7 @@ export class Connection {
     onEnd: TransportOwner["onEnd"],
   ): Transport {
     const { base, client } = this.#options;
-    const owner: TransportOwner = {
-      positions: () => this.#owner.positions(),
-      subscriptions: () => this.#owner.subscriptions(),
-      flush: () => this.#owner.flush(),
-      onFrame,
-      onEnd,
-    };
+    const owner: TransportOwner = { ...this.#owner, onFrame, onEnd };
     const opening: Opening = { base, client, token: this.#token, subscribe, environment: this.#environment };
     if (kind === "websocket") return new WebSocketTransport(opening, owner);
     if (kind === "sse") return new EventStreamTransport(opening, owner);
@@ -263,18 +269,23 @@ export class Connection {
     const why = code === undefined ? {} : { code };
     if (verdict.then === "stay_away") return this.#giveUp(reason, why);
     if (verdict.then === "come_back") return this.#comeBack(reason, this.#goingAwayMs ?? verdict.afterMs, why);
-    // Once with a new token; a refusal of that one is final.
-    if (this.#triedFreshToken) return this.#giveUp(reason, { ...why, needsToken: true });
-    this.#triedFreshToken = true;
-    void this.#connect(true);
+    // Once with a new token; a refusal of that one is final, but one that counted for a moment is not.
+    if (!this.#tokenIsFresh) return void this.#connect(true);
+    if (this.live) return this.#comeBack(reason, verdict.afterMs, why);
+    this.#giveUp(reason, { ...why, needsToken: true });
   }
 
   #comeBack(reason: string, leastMs: number, more: Partial<ConnectionState> = {}): void {
     this.#drop();
-    const delay = backoffMs(this.#attempt, leastMs, this.#environment);
+    this.#notBefore = this.#environment.now() + leastMs;
+    this.#why = { ...more, state: "DISCONNECTED", reason };
+    this.#connectIn(backoffMs(this.#attempt, leastMs, this.#environment));
     this.#attempt += 1;
+  }
+
+  #connectIn(delay: number): void {
     this.#timers.set("reconnect", delay, () => void this.#connect(false));
-    this.#say({ ...more, state: "DISCONNECTED", reason, retryAt: this.#environment.now() + delay });
+    this.#say({ ...this.#why, retryAt: this.#environment.now() + delay });
   }
 
   #giveUp(reason: string, more: Partial<ConnectionState>): void {
@@ -303,7 +314,10 @@ export class Connection {
     const silentMs = this.#environment.now() - this.#heardAt;
     if (this.state.state === "DISCONNECTED") {
       this.#attempt = 0;
-      void this.#connect(false);
+      // What the gateway asked for holds all the same.
+      const wait = this.#notBefore - this.#environment.now();
+      if (wait > 0) this.#connectIn(wait);
+      else void this.#connect(false);
     } else if (this.live && silentMs > this.#silenceMs) {
       this.#attempt = 0;
       this.#comeBack("The connection went silent.", 0);
@@ -322,7 +336,9 @@ export class Connection {
   // --- Frames ---
 
   #receive(frame: ServerFrame): void {
+    const transport = this.#transport;
     if (frame.type === "connected") this.#connected(frame);
+    if (this.#transport !== transport) return; // the page has closed it meanwhile
     this.#expectSomething();
     switch (frame.type) {
       case "ping":
@@ -340,15 +356,18 @@ export class Connection {
 
   #connected({ connection_id, user_id, heartbeat_ms, token_expires_at }: ConnectedFrame): void {
     this.#timers.clear("first frame");
-    this.#timers.set("stable", STABLE_AFTER_MS, () => (this.#attempt = 0));
-    this.#triedFreshToken = false;
+    this.#timers.set("stable", STABLE_AFTER_MS, () => {
+      this.#attempt = 0;
+      this.#tokenIsFresh = false;
+    });
     this.#round = 0;
     this.#proven.add(this.#kind);
     this.#heartbeatMs = heartbeat_ms || 25_000;
     if (this.#kind !== "polling") this.#pollMemory = new PollMemory();
     const expires = token_expires_at === undefined ? {} : { tokenExpiresAt: token_expires_at };
     this.#say({ state: "CONNECTED", reason: "", connectionId: connection_id, userId: user_id, ...expires });
-    for (const frame of this.#waiting.splice(0)) this.#transport!.send(frame);
+    if (!this.#transport) return;
+    for (const frame of this.#waiting.splice(0)) this.#transport.send(frame);
     this.#planRefresh(token_expires_at);
     if (this.#rung === 0) this.#trialDelay = FIRST_TRIAL_MS;
     else this.#planTrial(this.#trialDelay);
@@ -370,7 +389,9 @@ export class Connection {
     const left = Date.parse(expiresAt ?? "") - this.#environment.now();
     if (Number.isNaN(left)) return;
     if (this.state.tokenExpiresAt !== expiresAt) this.#say({ ...this.state, tokenExpiresAt: expiresAt! });
-    const delay = Math.max(left / 2, left - REFRESH_BEFORE_EXPIRY_MS, LEAST_REFRESH_MS);
+    // This clock is ahead of theirs, so it says nothing.
+    this.#leastRefreshMs = left > 0 ? LEAST_REFRESH_MS : Math.min(this.#leastRefreshMs * 2, MOST_REFRESH_MS);
+    const delay = Math.max(left / 2, left - REFRESH_BEFORE_EXPIRY_MS, this.#leastRefreshMs);
     this.#timers.set("refresh", delay, () => void this.#refresh());
   }
 
@@ -381,7 +402,7 @@ export class Connection {
       if (!token || generation !== this.#generation) return; // the end of the old one says so
       this.#token = token;
       this.#transport!.renew(token);
-      this.#transport!.send({ type: "refresh", token });
+      this.#transport!.send({ type: "refresh", id: "refresh", token });
     } catch (error) {
       if (generation === this.#generation) this.#timers.set("refresh", LEAST_REFRESH_MS, () => void this.#refresh());
     }
@@ -426,6 +447,7 @@ export class Connection {
     this.#trial = undefined;
     this.#timers.clear("trial");
     this.#dropTransport();
+    this.#goingAwayMs = undefined;
     this.#transport = transport;
     this.#rung = rung;
     this.#receive(frame);

@@ -16,6 +16,10 @@ export class Emitter<Signals extends object> {
     return () => handlers.delete(own);
   }
 
+  clear(): void {
+    this.#handlers.clear();
+  }
+
   has(name: keyof Signals): boolean {
     return (this.#handlers.get(name)?.size ?? 0) > 0;
   }

@@ -11,8 +11,6 @@ export interface Environment {
   fetch: typeof fetch;
   /** Absent: event streams and polling remain. */
   WebSocket?: typeof WebSocket | undefined;
-  /** False only if the browser is sure. */
-  isOnline(): boolean;
   /** Says when the network goes and comes, and when the page is looked at or thawed. Returns the end of it. */
   watch(listener: { online(): void; offline(): void; shown(): void }): () => void;
   /** Before the next paint; soon, where nothing is painted. */
@@ -33,7 +31,6 @@ export function browserEnvironment(): Environment {
     get WebSocket() {
       return page.WebSocket;
     },
-    isOnline: () => page.navigator?.onLine !== false,
     watch(listener) {
       if (typeof page.addEventListener !== "function") return () => {};
       const document = page.document as Document | undefined;
@@ -53,8 +50,15 @@ export function browserEnvironment(): Environment {
       };
     },
     beforePaint(action) {
-      if (page.document?.visibilityState === "visible") page.requestAnimationFrame(action);
-      else setTimeout(action, 20);
+      if (page.document?.visibilityState !== "visible") return void setTimeout(action, 20);
+      // A page that is hidden meanwhile is not painted.
+      let done = false;
+      const once = () => {
+        if (!done) action();
+        done = true;
+      };
+      page.requestAnimationFrame(once);
+      setTimeout(once, 200);
     },
     report(error) {
       if (page.reportError) page.reportError(error);

@@ -1,9 +1,12 @@
 // One response of text/event-stream that goes on, and numbered requests for what the page says meanwhile.
 
-import { connectFrame, endOf, post, type End, type Opening, type Transport, type TransportOwner } from "./transport.js";
+import { connectFrame, endOf, isFarewell, post, type End, type Opening, type Transport, type TransportOwner } from "./transport.js";
 import type { ClientFrame, ServerFrame, StreamErrorFrame } from "./wire.js";
 
+const ANSWER_WITHIN_MS = 15_000;
+// Doubled each time, up to this.
 const SAY_AGAIN_AFTER_MS = 500;
+const SAY_AGAIN_AT_MOST_MS = 10_000;
 
 export class EventStreamTransport implements Transport {
   readonly kind = "sse";
@@ -70,7 +73,7 @@ export class EventStreamTransport implements Transport {
     const data = event.split("\n").filter((line) => line.startsWith("data:")).map((line) => line.slice(5));
     if (data.length === 0 || this.#ended) return;
     const frame = JSON.parse(data.join("\n")) as ServerFrame;
-    if (frame.type === "error" && !frame.thread_id) this.#error = frame;
+    if (frame.type === "error" && isFarewell(frame)) this.#error = frame;
     if (frame.type === "connected") {
       this.#connectionId = frame.connection_id;
       void this.#say();
@@ -85,17 +88,20 @@ export class EventStreamTransport implements Transport {
     while (this.#outbox.length > 0 && !this.#ended) {
       const body = { sequence: ++this.#sequence, messages: this.#outbox };
       this.#outbox = [];
-      while (!this.#ended && !(await this.#passOn(body))) {
-        await new Promise<void>((resolve) => this.#opening.environment.setTimeout(resolve, SAY_AGAIN_AFTER_MS));
+      for (let wait = SAY_AGAIN_AFTER_MS; !this.#ended && !(await this.#passOn(body)); wait *= 2) {
+        const ms = Math.min(wait, SAY_AGAIN_AT_MOST_MS);
+        await new Promise<void>((resolve) => this.#opening.environment.setTimeout(resolve, ms));
       }
     }
     this.#saying = false;
   }
 
   async #passOn(body: unknown): Promise<boolean> {
+    const abort = new AbortController();
+    const timer = this.#opening.environment.setTimeout(() => abort.abort(), ANSWER_WITHIN_MS);
     try {
       const path = `connections/${encodeURIComponent(this.#connectionId)}`;
-      const response = await post(this.#opening, this.#token, path, body, this.#abort.signal);
+      const response = await post(this.#opening, this.#token, path, body, abort.signal);
       if (response.ok) return true;
       if (response.status === 429 || response.status >= 500) return false;
       // The gateway knows no such connection any more: what was said is lost with it.
@@ -103,6 +109,8 @@ export class EventStreamTransport implements Transport {
       return true;
     } catch {
       return false;
+    } finally {
+      this.#opening.environment.clearTimeout(timer);
     }
   }
 }

@@ -15,12 +15,12 @@ export interface FollowOptions {
   history?: "compacted" | "full" | undefined;
 }
 
-interface Request {
+interface Request extends FollowOptions {
   id: string;
-  after?: Position | undefined;
-  from?: From | undefined;
   /** The thread is not the user's yet: a second answer follows if it becomes so. */
   claimed?: boolean;
+  /** It went with `connect`, whose id the answer has. */
+  withConnect?: boolean;
 }
 
 function isUnfinished({ after, from }: FollowOptions): boolean {
@@ -54,7 +54,8 @@ export class Feed {
     const { threadId: thread_id, history, request } = this;
     const frame: SubscribeFrame = { type: "subscribe", thread_id };
     if (request) frame.id = request.id;
-    if (history) frame.history = history;
+    const how = request?.history ?? history;
+    if (how) frame.history = how;
     // A thread without events has no epoch yet, and nothing to go on after.
     const after = request?.after ?? (request?.from ? undefined : this.position);
     if (after?.epoch) frame.after = after;
@@ -63,8 +64,8 @@ export class Feed {
   }
 
   /** It is to begin anew, after a place or at one. */
-  ask(id: string, { after, from }: FollowOptions): void {
-    this.request = { id, after, from };
+  ask(id: string, options: FollowOptions): void {
+    this.request = { ...options, id };
   }
 
   /**
@@ -79,15 +80,15 @@ export class Feed {
       this.#forget();
       return "begun";
     }
-    const answers = request && (request.claimed || frame.id === request.id || frame.id === connectId);
+    const answers = request && (request.claimed || frame.id === request.id || (request.withConnect && frame.id === connectId));
     if (answers) this.request = undefined;
     const before = this.position;
     const offset = Math.max(0, (frame.from_offset ?? 1) - 1);
     this.position = { epoch: frame.epoch ?? "", offset };
     if (!this.began || this.began.offset > offset) this.began = this.position;
     if (answers && isUnfinished(request) && this.began.offset < offset && !frame.missed) return "in place";
-    // Asked for by nobody but an older subscription: what was seen stays seen.
-    if (!answers && !frame.missed && before?.epoch === this.position.epoch && before.offset > offset) this.position = before;
+    // Asked for by nobody but an older subscription, or by a poll beside another: what was seen stays seen.
+    if (!answers && before?.epoch === this.position.epoch && before.offset > offset) this.position = before;
     return this.request ? "older" : "begun";
   }
 
@@ -98,17 +99,22 @@ export class Feed {
     return began.epoch ? { after: began } : { from: "start" };
   }
 
-  /** A compacted event of which the end is lost goes whole, and the position is in front of it then. */
-  missed({ epoch = "", from_offset = 1, to_offset = 0, reason, discard_after: kept }: MissedRangeFrame): void {
+  /**
+   * A compacted event of which the end is lost goes whole, and the position is in front of it then. False: it
+   * is known, and what came in its place is here.
+   */
+  missed({ epoch = "", from_offset = 1, to_offset = 0, reason, discard_after: kept }: MissedRangeFrame): boolean {
+    if (kept !== undefined && this.position?.epoch === epoch && kept < this.position.offset) return false;
     this.position = { epoch, offset: kept ?? to_offset };
     if (reason === "deleted") this.#merged = [];
     // Who begins there is to hear of it too.
     const begin = kept ?? from_offset - 1;
     if (!this.began || this.began.offset > begin) this.began = { epoch, offset: begin };
-    if (kept === undefined) return;
+    if (kept === undefined) return true;
     const cut = this.#merged.find(([first, last]) => first <= kept && kept < last);
     this.#merged = this.#merged.filter(([, last]) => last <= kept);
     if (cut) this.position = { epoch, offset: cut[0] - 1 };
+    return true;
   }
 
   /** Whether the event is the next one; "again" after a gap, which the protocol rules out. */

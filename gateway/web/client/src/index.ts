@@ -7,6 +7,7 @@ export { browserEnvironment } from "./environment.js";
 export type { Environment } from "./environment.js";
 export { ClarionError } from "./error.js";
 export type { FollowOptions, From } from "./feed.js";
+export { emptyThread } from "./state.js";
 export type {
   Failure,
   FailureEvent,

@@ -1,12 +1,12 @@
 // Requests that wait for something to say. Each one says how far the page is; between them the service
 // keeps the connection's place.
 
-import { connectFrame, endOf, post, type End, type Opening, type Transport, type TransportOwner } from "./transport.js";
+import { connectFrame, endOf, isFarewell, post, type End, type Opening, type Transport, type TransportOwner } from "./transport.js";
 import type { ClientFrame, ConnectedFrame, ServerFrame } from "./wire.js";
 
 const WAIT_SECONDS = 25;
 const GIVE_UP_AFTER_MS = (WAIT_SECONDS + 15) * 1000;
-// The first answer comes at once, and an overtaken one too.
+// The first answer comes at once.
 const SHORT_WAIT_MS = 15_000;
 // So soon after an answer the page has shown what was in it, and its acks go with the next request.
 const PAUSE_MS = 30;
@@ -53,7 +53,7 @@ export class PollingTransport implements Transport {
       // What to follow each request says anew.
       this.#forget(frame.all ? "" : frame.thread_id!);
     } else {
-      if (frame.type === "unsubscribe") this.#forget(frame.all ? "" : frame.thread_id!);
+      if (frame.type === "unsubscribe") this.#unsubscribed(frame.all ? "" : frame.thread_id!);
       this.#outbox.push(frame);
     }
     // A request that waits is answered at once when another one comes.
@@ -74,6 +74,13 @@ export class PollingTransport implements Transport {
     if (this.#ended) return;
     this.close();
     this.#owner.onEnd(end);
+  }
+
+  #unsubscribed(thread: string): void {
+    this.#forget(thread);
+    if (thread !== "") return;
+    const named = new Set(this.#owner.subscriptions().map(({ thread_id }) => thread_id));
+    for (const told of this.#memory.told) if (!named.has(told)) this.#memory.told.delete(told);
   }
 
   #forget(thread: string): void {
@@ -140,7 +147,8 @@ export class PollingTransport implements Transport {
       ...(toldAll && { all: true }),
       messages: [connectFrame({ ...this.#opening, subscribe: [] }), ...subscribe, ...said],
       positions,
-      wait: WAIT_SECONDS,
+      // A connection that goes on says so at once.
+      wait: connected && !this.#greeted ? 0 : WAIT_SECONDS,
     };
   }
 
@@ -166,11 +174,16 @@ export class PollingTransport implements Transport {
       this.#asked.delete(frame.all ? "" : frame.thread_id!);
     } else if (frame.type === "error") {
       if (frame.thread_id) {
-        this.#asked.delete(frame.thread_id);
+        // With retry_after_ms the client asks again when it is time.
+        if (!frame.retry_after_ms) this.#asked.delete(frame.thread_id);
         if (frame.code === "NOT_FOUND") this.#memory.told.delete(frame.thread_id);
-      } else if (!frame.id) {
+      } else if (isFarewell(frame)) {
         this.#last = { code: 4000, error: frame };
+      } else if (!frame.id) {
+        this.#forget(""); // all threads are followed no longer
       }
+    } else if (frame.type === "refreshed") {
+      this.#memory.connected = { ...this.#memory.connected!, ...(frame.token_expires_at && { token_expires_at: frame.token_expires_at }) };
     } else if (frame.type === "going_away") {
       this.#last = { code: 1001 };
     }

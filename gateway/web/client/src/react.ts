@@ -2,12 +2,7 @@
 
 import { createContext, createElement, useCallback, useContext, useEffect, useMemo, useRef, useSyncExternalStore, type ReactNode } from "react";
 
-import type { Client } from "./client.js";
-import type { ConnectionState } from "./connection.js";
-import { ClarionError } from "./error.js";
-import { StateFold, type ThreadState } from "./state.js";
-import type { ThreadOptions } from "./thread.js";
-import type { ClarionEvent } from "./wire.js";
+import { ClarionError, emptyThread, type ClarionEvent, type Client, type ConnectionState, type ThreadOptions, type ThreadState } from "./index.js";
 
 const ClarionContext = createContext<Client | null>(null);
 
@@ -27,8 +22,11 @@ export function useClarion(): Client {
 export function useConnection(): ConnectionState {
   const client = useClarion();
   const subscribe = useCallback((changed: () => void) => client.on("connection", changed), [client]);
-  const get = () => client.connection;
-  return useSyncExternalStore(subscribe, get, get);
+  return useSyncExternalStore(
+    subscribe,
+    () => client.connection,
+    () => NOT_YET,
+  );
 }
 
 export interface UseThread {
@@ -60,14 +58,14 @@ export function useThread(id: string, options?: ThreadOptions): UseThread {
     [thread],
   );
   // On a server, and while a page that came from there is taken over.
-  const nothing = useMemo(() => new StateFold(id).snapshot(), [id]);
+  const nothing = useMemo(() => emptyThread(id), [id]);
   const state = useSyncExternalStore(
     subscribe,
     () => thread.snapshot,
     () => nothing,
   );
   useEffect(() => {
-    if (state.position) reader.current?.shown(state.position.offset);
+    if (state.position) reader.current?.shown(state.position);
   }, [state]);
   const events = state.position ? thread.shownEvents : NO_EVENTS;
   const older = useCallback((limit?: number) => thread.older(limit), [thread]);
@@ -75,6 +73,8 @@ export function useThread(id: string, options?: ThreadOptions): UseThread {
   return { state, events, connection, error, older };
 }
 
+// On a server, and while a page that came from there is taken over.
+const NOT_YET: ConnectionState = { state: "DISCONNECTED", transport: "websocket", reason: "" };
 const NO_EVENTS: readonly ClarionEvent[] = [];
 
 function errorOf(error: ThreadState["error"], connection: ConnectionState): ClarionError | null {

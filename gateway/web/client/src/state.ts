@@ -155,16 +155,6 @@ interface EventEntry {
 const RECENT = 256;
 const RECENT_EVENTS = 8;
 
-const FAILURES = new Set<string>([
-  "agent_error",
-  "circuit_breaker_triggered",
-  "partial_result_preserved",
-  "graceful_degradation",
-  "recovery_attempt",
-  "resource_cleanup",
-  "system_recovered",
-]);
-
 // A run as it is worked on; `shown` is its last snapshot, none if something changed since.
 interface Draft {
   run: Omit<Run, "items">;
@@ -407,7 +397,7 @@ export class StateFold {
     run.lastOffset = event.offset;
     switch (event.type) {
       case "agent_started":
-        Object.assign(run, startOf(event));
+        Object.assign(run, { whole: true }, fieldsOf(event, RUN_FIELDS));
         return;
       case "agent_thinking":
       case "agent_message_delta":
@@ -467,7 +457,7 @@ export class StateFold {
       `tool ${toolCallId}`,
       () => ({ kind: "tool", runId, toolCallId, name: "tool", status: "running", startedAt }),
       (tool) => {
-        const next = { ...tool, ...toolPart(event) };
+        const next: Tool = { ...tool, ...fieldsOf(event, TOOL_FIELDS) };
         // What it said on its way is over.
         if (event.type === "tool_completed" && event.message === undefined) delete next.message;
         return next;
@@ -483,6 +473,11 @@ export class StateFold {
   }
 }
 
+/** A thread of which nothing is known yet: what a page shows at first, or on a server. */
+export function emptyThread(threadId: string): ThreadState {
+  return new StateFold(threadId).snapshot();
+}
+
 function endOf(entry: Entry): number {
   return "event" in entry ? entry.event.offset : entry.end;
 }
@@ -495,40 +490,34 @@ function firstOf(event: ClarionEvent): number {
   return event.first_offset ?? event.offset;
 }
 
+// What says something to the user is one of the seven.
 function isFailure(event: ClarionEvent): event is FailureEvent {
-  return FAILURES.has(event.type);
+  return "user_message" in event;
 }
 
-function startOf(event: AgentStartedEvent): Partial<Run> {
-  return {
-    whole: true,
-    startedAt: event.timestamp,
-    ...(event.input !== undefined && { input: event.input }),
-    ...(event.parent_run_id !== undefined && { parentRunId: event.parent_run_id }),
-    ...(event.parent_tool_call_id !== undefined && { parentToolCallId: event.parent_tool_call_id }),
-    ...(event.retry_of_run_id !== undefined && { retryOfRunId: event.retry_of_run_id }),
-  };
-}
+// What the snapshots call the fields of events; those that an event does not have are left as they are.
+const RUN_FIELDS = {
+  timestamp: "startedAt",
+  input: "input",
+  parent_run_id: "parentRunId",
+  parent_tool_call_id: "parentToolCallId",
+  retry_of_run_id: "retryOfRunId",
+} satisfies Partial<Record<keyof AgentStartedEvent, keyof Run>>;
 
-function toolPart(event: EventOf<"tool_executing" | "tool_progress" | "tool_completed">): Partial<Tool> {
-  const part: Partial<Tool> = {};
-  if (event.type === "tool_executing") {
-    part.name = event.tool_name;
-    part.arguments = event.arguments;
-    return part;
-  }
-  if (event.message !== undefined) part.message = event.message;
-  if (event.type === "tool_progress") {
-    part.progress = event.progress;
-    if (event.total !== undefined) part.total = event.total;
-    return part;
-  }
-  part.name = event.tool_name;
-  part.status = event.status;
-  part.durationMs = event.duration_ms;
-  if (event.result !== undefined) part.result = event.result;
-  if (event.error_type !== undefined) part.errorType = event.error_type;
-  return part;
+const TOOL_FIELDS = {
+  tool_name: "name",
+  arguments: "arguments",
+  progress: "progress",
+  total: "total",
+  message: "message",
+  result: "result",
+  status: "status",
+  error_type: "errorType",
+  duration_ms: "durationMs",
+} satisfies Record<string, keyof Tool>;
+
+function fieldsOf(event: object, names: Record<string, string>): object {
+  return Object.fromEntries(Object.entries(event).flatMap(([field, value]) => (names[field] ? [[names[field], value]] : [])));
 }
 
 /** As the service would compact them: deltas of one message, run, agent and role. */

@@ -63,7 +63,9 @@ interface Reader {
 
 export class Thread {
   readonly id: string;
-  readonly options: ThreadOptions;
+  options: ThreadOptions;
+  /** Since close(), until it is asked for again. */
+  closed = false;
 
   readonly #host: ThreadHost;
   readonly #emitter: Emitter<Handled>;
@@ -73,10 +75,14 @@ export class Thread {
   readonly #iterations = new Set<Iteration>();
   // They are one reader together.
   #handlers: { readonly mark: Watermark; readonly leave: () => void; count: number } | undefined;
-  #users = 0;
+  readonly #users = new Set<object>();
   #held = false;
   #followed = false;
   #begun = false;
+  // The last event that handlers and iterations were given: what comes again up to there is for the state only.
+  #given = 0;
+  // Something came while nobody used it.
+  #behind = false;
   #paintPlanned = false;
   #loading: Promise<boolean> | undefined;
 
@@ -85,7 +91,7 @@ export class Thread {
     this.id = id;
     this.options = options;
     this.#host = host;
-    this.#emitter = new Emitter<Handled>((error) => host.report(error));
+    this.#emitter = new Emitter<Handled>(host.report);
     this.#fold = new StateFold(id);
   }
 
@@ -136,7 +142,9 @@ export class Thread {
 
   /** Everything up to this event or position has been processed. */
   ack(at: ClarionEvent | Position | number): void {
-    this.#host.ack(this, typeof at === "number" ? at : at.offset);
+    if (typeof at === "number") return this.#host.ack(this, at);
+    // A position of another epoch may not be what it was.
+    if (!("epoch" in at) || at.epoch === this.snapshot.position?.epoch) this.#host.ack(this, at.offset);
   }
 
   /** Loads what came before what is here. Resolves to whether there is more. */
@@ -145,15 +153,19 @@ export class Thread {
     return this.#loading;
   }
 
-  /** Follows it no longer, and forgets what is known of it. */
+  /** Follows it no longer, takes the handlers away, ends the iterations, and forgets what is known of it. */
   close(): void {
     this.#host.notLater(this.#lingering);
     for (const iteration of [...this.#iterations]) iteration.finish();
     this.#host.forget(this);
-    this.#held = false;
-    this.#followed = false;
-    this.#begun = false;
-    this.#fold.clear();
+    this.closed = true;
+    this.#held = this.#followed = this.#behind = false;
+    this.#forget();
+    this.#emitter.emit("state", this.#fold.snapshot());
+    this.#emitter.clear();
+    this.#readers.clear();
+    this.#users.clear();
+    this.#handlers = undefined;
   }
 
   // --- For hooks ---
@@ -168,12 +180,13 @@ export class Thread {
   }
 
   /** Who shows the thread says how far. */
-  reader(changed: () => void): { shown(offset: number): void; close(): void } {
+  reader(changed: () => void): { shown(position: Position): void; close(): void } {
     const reader = new Mark(this.#fold.last);
     const leave = this.#read(reader);
     const off = this.#emitter.on("state", changed);
     return {
-      shown: (offset) => {
+      shown: ({ epoch, offset }) => {
+        if (epoch !== this.snapshot.position?.epoch) return; // of what was rolled back, perhaps
         reader.done = Math.max(reader.done, offset);
         this.#host.processed(this);
       },
@@ -194,41 +207,61 @@ export class Thread {
     return least;
   }
 
+  // A thread that nobody uses takes nothing; who uses it next gets it from there.
+  #idle(): boolean {
+    this.#behind ||= !this.#used;
+    return this.#behind;
+  }
+
+  reopen(options: ThreadOptions): void {
+    this.closed = false;
+    this.options = options;
+  }
+
+  /** The service has added it to the connection: also one that was the user's before, and then was not. */
+  bound(): void {
+    if (this.#used) this.#follow();
+  }
+
   subscribed(frame: SubscribedFrame): void {
+    if (this.#idle()) return;
+    if (frame.claim) this.#forget();
     this.#fold.subscribed(frame);
+    if (frame.missed || !this.#begun) this.#backTo((frame.from_offset ?? 1) - 1);
     this.#begun = !frame.claim;
-    this.#backTo((frame.from_offset ?? 1) - 1);
     this.#changed();
   }
 
   event(event: ClarionEvent): void {
-    const before = (event.first_offset ?? event.offset) - 1;
+    if (this.#idle()) return;
     this.#fold.event(event);
-    const results = [...this.#emitter.emit(event.type, event as never), ...this.#emitter.emit("event", event)];
-    this.#handlers?.mark.take(
-      before,
-      event.offset,
-      results,
-      () => this.#host.processed(this),
-      (error) => this.#host.report(error),
-    );
-    for (const iteration of [...this.#iterations]) iteration.push(event);
+    if (event.offset > this.#given) this.#give(event);
     this.#host.processed(this);
     this.#changed();
   }
 
+  #give(event: ClarionEvent): void {
+    this.#given = event.offset;
+    const before = (event.first_offset ?? event.offset) - 1;
+    const results = [...this.#emitter.emit(event.type, event as never), ...this.#emitter.emit("event", event)];
+    this.#handlers?.mark.take(before, event.offset, results);
+    for (const iteration of [...this.#iterations]) iteration.push(event);
+  }
+
   /** How far the thread is here afterwards. */
   missed(frame: MissedRangeFrame): number {
+    if (this.#idle()) return Infinity;
     this.#fold.missed(frame);
-    const { last } = this.#fold;
-    this.#backTo(last);
-    this.#handlers?.mark.skipTo(last);
+    const kept = frame.discard_after ?? this.#fold.last;
+    this.#backTo(kept);
+    this.#handlers?.mark.skipTo(kept);
     this.#emitter.emit("missed", frame);
     this.#changed();
-    return last;
+    return this.#fold.last;
   }
 
   caughtUp(): void {
+    if (this.#idle()) return;
     this.#fold.caughtUp();
     const { position } = this.#fold.snapshot();
     if (position) this.#emitter.emit("caught_up", position);
@@ -237,6 +270,8 @@ export class Thread {
 
   failed(frame: StreamErrorFrame): void {
     this.#followed = false;
+    // What is gone is not shown.
+    if (frame.code === "NOT_FOUND") this.#forget();
     this.#fold.failed(frame);
     const error = new ClarionError(frame);
     this.#emitter.emit("error", error);
@@ -249,7 +284,7 @@ export class Thread {
   #onEvents<K extends keyof Handled>(name: K, handler: (value: Handled[K]) => unknown): () => void {
     let handlers = this.#handlers;
     if (!handlers) {
-      const mark = new Watermark(this.#fold.last);
+      const mark = this.#watermark(this.#fold.last);
       handlers = this.#handlers = { mark, count: 0, leave: this.#read(mark) };
     }
     const { leave } = handlers;
@@ -259,7 +294,7 @@ export class Thread {
       off();
       handlers.count -= 1;
       if (handlers.count > 0) return;
-      this.#handlers = undefined;
+      if (this.#handlers === handlers) this.#handlers = undefined;
       leave();
     };
   }
@@ -274,7 +309,7 @@ export class Thread {
   }
 
   #onState(handler: (state: ThreadState) => unknown): () => void {
-    const mark = new Watermark(this.#fold.last);
+    const mark = this.#watermark(0); // nothing was shown yet
     const leave = this.#read(mark);
     const show = (state: ThreadState) => {
       const before = mark.done;
@@ -286,7 +321,7 @@ export class Thread {
         return; // the next state is another chance
       }
       const last = state.position?.offset ?? 0;
-      mark.take(before, last, [result], () => this.#host.processed(this), (error) => this.#host.report(error));
+      mark.take(before, last, [result]);
       this.#host.processed(this);
     };
     const off = this.#emitter.on("state", show);
@@ -295,6 +330,10 @@ export class Thread {
       off();
       leave();
     };
+  }
+
+  #watermark(last: number): Watermark {
+    return new Watermark(last, () => this.#host.processed(this), this.#host.report);
   }
 
   #hold(): void {
@@ -313,16 +352,20 @@ export class Thread {
   }
 
   #use(): () => void {
-    this.#users += 1;
+    const user = {};
+    this.#users.add(user);
     this.#follow();
     return () => {
-      this.#users -= 1;
-      if (this.#users > 0 || this.#held) return;
+      if (!this.#users.delete(user) || this.#used) return;
       this.#host.later(this.#lingering, LINGER_MS, () => {
         this.#followed = false;
         this.#host.unfollow(this);
       });
     };
+  }
+
+  get #used(): boolean {
+    return this.#users.size > 0 || this.#held;
   }
 
   get #lingering(): string {
@@ -331,12 +374,20 @@ export class Thread {
 
   #follow(): void {
     this.#host.notLater(this.#lingering);
-    if (this.#followed) return;
+    if (this.#followed && !this.#behind) return;
     this.#followed = true;
+    this.#behind = false;
     this.#host.follow(this, this.#begun);
   }
 
+  #forget(): void {
+    this.#begun = false;
+    this.#fold.clear();
+    this.#backTo(0);
+  }
+
   #backTo(last: number): void {
+    this.#given = Math.min(this.#given, last);
     for (const reader of this.#readers) reader.backTo(last);
   }
 
@@ -379,9 +430,10 @@ class Iteration implements AsyncIterator<ClarionEvent, void>, AsyncIterable<Clar
   readonly #threadId: string;
   readonly #moved: () => void;
   readonly #leave: () => void;
-  #waiting: ClarionEvent[] = [];
+  // What can be drawn together stays apart until it is given, since its end may be rolled back.
+  #waiting: ClarionEvent[][] = [];
   #given: ClarionEvent | undefined;
-  #asked: { resolve(result: IteratorResult<ClarionEvent, void>): void; reject(error: unknown): void } | undefined;
+  readonly #asked: { resolve(result: IteratorResult<ClarionEvent, void>): void; reject(error: unknown): void }[] = [];
   #end: { error?: unknown } | undefined;
 
   constructor(done: number, threadId: string, moved: () => void, leave: () => void) {
@@ -401,14 +453,18 @@ class Iteration implements AsyncIterator<ClarionEvent, void>, AsyncIterable<Clar
       this.#given = undefined;
       this.#moved();
     }
-    const event = this.#waiting.shift();
-    if (event) return Promise.resolve({ done: false, value: (this.#given = event) });
+    const events = this.#waiting.shift();
+    if (events) {
+      this.#given = events.reduce((all, next) => mergedOf(all, next) ?? next);
+      return Promise.resolve({ done: false, value: this.#given });
+    }
     if (this.#end) {
+      this.#leave();
       const { error } = this.#end;
       this.#end = {};
       return error === undefined ? Promise.resolve({ done: true, value: undefined }) : Promise.reject(error);
     }
-    return new Promise((resolve, reject) => (this.#asked = { resolve, reject }));
+    return new Promise((resolve, reject) => this.#asked.push({ resolve, reject }));
   }
 
   return(): Promise<IteratorResult<ClarionEvent, void>> {
@@ -419,16 +475,14 @@ class Iteration implements AsyncIterator<ClarionEvent, void>, AsyncIterable<Clar
 
   push(event: ClarionEvent): void {
     if (this.#end) return;
-    const asked = this.#asked;
+    const asked = this.#asked.shift();
     if (asked) {
-      this.#asked = undefined;
       asked.resolve({ done: false, value: (this.#given = event) });
       return;
     }
-    const last = this.#waiting.length - 1;
-    const merged = last >= 0 ? mergedOf(this.#waiting[last]!, event) : undefined;
-    if (merged) this.#waiting[last] = merged;
-    else this.#waiting.push(event);
+    const last = this.#waiting[this.#waiting.length - 1];
+    if (last && mergedOf(last[last.length - 1]!, event)) last.push(event);
+    else this.#waiting.push([event]);
     if (this.#waiting.length <= MAX_WAITING) return;
     const message = `${MAX_WAITING} events wait for the iteration`;
     this.finish(new ClarionError({ code: "BUFFER_OVERFLOW", message, thread_id: this.#threadId }));
@@ -437,18 +491,20 @@ class Iteration implements AsyncIterator<ClarionEvent, void>, AsyncIterable<Clar
   finish(error?: unknown): void {
     if (this.#end) return;
     this.#end = { error };
-    this.#leave();
-    const asked = this.#asked;
-    this.#asked = undefined;
-    if (!asked) return;
-    this.#end = {};
-    if (error === undefined) asked.resolve({ done: true, value: undefined });
-    else asked.reject(error);
+    // What waits is still to be processed.
+    if (this.#waiting.length === 0) this.#leave();
+    for (const { resolve, reject } of this.#asked.splice(0)) {
+      if (this.#end.error === undefined) resolve({ done: true, value: undefined });
+      else reject(error);
+      this.#end = {};
+    }
   }
 
   // What waits of it goes too.
   backTo(last: number): void {
     this.done = Math.min(this.done, last);
-    this.#waiting = this.#waiting.filter(({ offset }) => offset <= last);
+    if (this.#given && this.#given.offset > last) this.#given = undefined;
+    const kept = this.#waiting.map((events) => events.filter(({ offset }) => offset <= last));
+    this.#waiting = kept.filter((events) => events.length > 0);
   }
 }

@@ -55,6 +55,12 @@ export function connectFrame({ client, subscribe }: Opening): Omit<ConnectFrame,
   return { type: "connect", id: CONNECT_ID, protocol: PROTOCOL, client, subscribe: wanted };
 }
 
+/** Whether the connection ends with it. An answer has an id; that all threads are followed no longer may be
+ * tried again after a while, but on this connection. */
+export function isFarewell({ id, thread_id, reconnect, retry_after_ms }: StreamErrorFrame): boolean {
+  return !id && !thread_id && (reconnect === true || !retry_after_ms);
+}
+
 /** A request that carries the token. Rejects when nothing answers. */
 export function post(opening: Opening, token: string, path: string, body: unknown, signal: AbortSignal): Promise<Response> {
   return opening.environment.fetch(new URL(path, opening.base), {

@@ -8,9 +8,14 @@ export class Watermark {
   #open: { before: number; left: number }[] = [];
   // A handler failed: what it was given, and all behind it, stays unprocessed.
   #stuckBefore = Infinity;
+  readonly #moved: () => void;
+  readonly #failed: (error: unknown) => void;
 
-  constructor(last: number) {
+  /** `moved`: `done` may be higher now. `failed`: a promise was rejected. */
+  constructor(last: number, moved: () => void, failed: (error: unknown) => void) {
     this.#last = last;
+    this.#moved = moved;
+    this.#failed = failed;
   }
 
   get done(): number {
@@ -18,7 +23,7 @@ export class Watermark {
   }
 
   /** Handlers were given what is behind `before` up to `last`, and returned this; promises count when they settle. */
-  take(before: number, last: number, results: unknown[], moved: () => void, failed: (error: unknown) => void): void {
+  take(before: number, last: number, results: unknown[]): void {
     if (this.#stuckBefore !== Infinity) return;
     this.#last = last;
     if (results.includes(FAILED)) {
@@ -34,11 +39,12 @@ export class Watermark {
         () => {
           entry.left -= 1;
           while (this.#open[0]?.left === 0) this.#open.shift();
-          moved();
+          this.#moved();
         },
         (error: unknown) => {
-          this.#stuckBefore = Math.min(this.#stuckBefore, before);
-          failed(error);
+          // Of what was rolled back nothing is held.
+          if (this.#open.includes(entry)) this.#stuckBefore = Math.min(this.#stuckBefore, before);
+          this.#failed(error);
         },
       );
     }

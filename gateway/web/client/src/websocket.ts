@@ -1,6 +1,6 @@
 // A WebSocket of subprotocol clarion.v1.json: a frame is a text message.
 
-import { connectFrame, type End, type Opening, type Transport, type TransportOwner } from "./transport.js";
+import { connectFrame, isFarewell, type End, type Opening, type Transport, type TransportOwner } from "./transport.js";
 import type { ClientFrame, ServerFrame, StreamErrorFrame } from "./wire.js";
 
 const SUBPROTOCOL = "clarion.v1.json";
@@ -19,12 +19,12 @@ export class WebSocketTransport implements Transport {
     socket.onopen = () => this.send({ ...connectFrame(opening), token: opening.token });
     socket.onmessage = ({ data }) => {
       const frame = JSON.parse(data as string) as ServerFrame;
-      if (frame.type === "error" && !frame.thread_id) this.#error = frame;
+      if (frame.type === "error" && isFarewell(frame)) this.#error = frame;
       owner.onFrame(frame);
     };
     socket.onclose = ({ code, reason }) => {
       const end: End = code === 1006 ? {} : { code, reason };
-      if (this.#error && code >= 4000) end.error = this.#error;
+      if (this.#error && (code >= 4000 || this.#error.reconnect)) end.error = this.#error;
       owner.onEnd(end);
     };
   }

@@ -129,6 +129,21 @@ describe("coming back", () => {
     expect(world.sockets).toHaveLength(1);
   });
 
+  it("not before retry_after_ms, however often the page is looked at", async () => {
+    const world = new World();
+    world.client().open();
+    const socket = await world.connected();
+    socket.say({ type: "error", code: "RATE_LIMITED", reconnect: true, retry_after_ms: 7000 });
+    socket.drop(4429);
+    await world.notice("shown");
+    await world.notice("online");
+    await world.advance(6_999);
+    expect(world.sockets).toHaveLength(0);
+    expect(world.state).toMatchObject({ state: "DISCONNECTED", code: "RATE_LIMITED", retryAt: world.now + 1 });
+    await world.advance(1);
+    expect(world.sockets).toHaveLength(1);
+  });
+
   it("begins its waits anew after a connection that lived", async () => {
     const world = new World();
     world.chance = 1;
@@ -220,7 +235,7 @@ describe("tokens", () => {
     await pings(8);
     expect(socket.count("refresh")).toBe(0);
     await pings(1);
-    expect(socket.last("refresh")).toEqual({ type: "refresh", token: "t2" });
+    expect(socket.last("refresh")).toMatchObject({ type: "refresh", token: "t2" });
     socket.say({ type: "refreshed", token_expires_at: "2026-01-01T00:20:00Z" });
     expect(world.state).toMatchObject({ state: "CONNECTED", tokenExpiresAt: "2026-01-01T00:20:00Z" });
     await pings(5);
@@ -232,11 +247,31 @@ describe("tokens", () => {
     world.client({ transports: ["websocket"] }).open();
     const ended = { token_expires_at: "2025-12-31T23:59:50Z" };
     const socket = await world.connected(ended);
-    for (let i = 0; i < 4; i += 1) {
+    for (const seconds of [10, 20, 40]) {
+      socket.say({ type: "ping" });
+      const before = socket.count("refresh");
+      await world.advance(seconds * 1000 - 1);
+      expect(socket.count("refresh")).toBe(before);
+      await world.advance(1);
+      expect(socket.count("refresh")).toBe(before + 1);
       socket.say({ type: "refreshed", ...ended });
-      await world.advance(5_000);
     }
-    expect(socket.count("refresh")).toBe(4);
+  });
+
+  it("two that are refused in a row, the first soon after it was new, ask nobody to sign in", async () => {
+    const world = new World();
+    world.client({ transports: ["websocket"] }).open();
+    (await world.connected()).drop(4401);
+    await settled();
+    (await world.connected()).drop(1006);
+    await world.advance(300);
+    const next = await world.socket();
+    next.open();
+    next.drop(4401); // the cached one, before anything was said
+    await settled();
+    expect(world.tokens).toEqual([false, true, false, true]);
+    await world.connected();
+    expect(world.state.state).toBe("CONNECTED");
   });
 
   it("nobody is signed in: says so, and waits for the page", async () => {
@@ -267,6 +302,33 @@ describe("tokens", () => {
     expect(world.state).toMatchObject({ state: "DISCONNECTED", reason: "No token: the session server is away" });
     await world.advance(0);
     await world.connected();
+  });
+
+  it("a page that does not say one is asked again, and somebody is told", async () => {
+    const world = new World();
+    const late: ((token: string) => void)[] = [];
+    world.client({ token: () => new Promise((resolve) => late.push(resolve)) }).open();
+    await world.advance(30_000);
+    expect(world.states.map(({ reason }) => reason)).toContain("No token: the page did not say one.");
+    expect(late).toHaveLength(2);
+    late[0]!("too late");
+    late[1]!("t");
+    expect((await world.connected()).last("connect")!.token).toBe("t");
+    expect(world.sockets).toHaveLength(0);
+  });
+
+  it("ones that count for a moment only are not asked for without a pause", async () => {
+    const world = new World();
+    world.chance = 1;
+    world.client({ transports: ["websocket"] }).open();
+    for (const wait of [250, 500, 1000]) {
+      (await world.connected()).drop(4401);
+      await settled();
+      (await world.connected()).drop(4401); // the new one
+      await settled();
+      expect(world.state).toMatchObject({ state: "DISCONNECTED", retryAt: world.now + wait });
+      await world.advance(wait);
+    }
   });
 
   it("a fixed one cannot be renewed: its end asks somebody to sign in", async () => {

@@ -422,9 +422,10 @@ describe("coming and going", () => {
 
   it("a thread that is followed again goes on where it was", async () => {
     const page = new Page();
-    page.thread().on("event", () => {})();
+    const off = page.thread().on("event", () => {});
     page.socket = await page.world.connected();
     page.socket.say(subscribed({ id: "connect" }), event(1));
+    off();
     await page.world.advance(1_000);
     expect(page.socket.count("unsubscribe")).toBe(1);
     page.thread().on("event", ({ offset }) => page.offsets.push(offset));
@@ -432,6 +433,23 @@ describe("coming and going", () => {
     page.socket.say(subscribed({ id: page.socket.last("subscribe")!.id!, from_offset: 2 }), event(2));
     expect(page.offsets).toEqual([2]);
     expect(page.thread().events().map(({ offset }) => offset)).toEqual([1, 2]);
+  });
+
+  it("what comes between two handlers is given to the second, and not acknowledged before", async () => {
+    const page = new Page();
+    const off = page.thread().on("event", () => {});
+    page.socket = await page.world.connected();
+    page.socket.say(subscribed({ id: "connect" }), event(1));
+    off();
+    page.socket.say(event(2), event(3));
+    page.thread().on("event", ({ offset }) => page.offsets.push(offset));
+    const { id, after } = page.socket.last("subscribe")!;
+    expect(after).toEqual({ epoch: "e", offset: 1 });
+    page.socket.say(event(4)); // under way
+    expect(await page.acked()).toBe(1);
+    page.socket.say(subscribed({ id: id!, from_offset: 2 }), event(2), event(3), event(4));
+    expect(page.offsets).toEqual([2, 3, 4]);
+    expect(await page.acked()).toBe(4);
   });
 
   it("close() forgets: the next one begins as the first did", async () => {
@@ -442,6 +460,33 @@ describe("coming and going", () => {
     expect(page.socket.last("ack")).toMatchObject({ offset: 1 });
     page.thread({ from: "start" }).on("event", () => {});
     expect(page.socket.last("subscribe")).toMatchObject({ thread_id: "t", from: "start" });
+  });
+
+  it("a thread that was closed takes nothing from the next one of its name", async () => {
+    const page = new Page();
+    const off = page.thread().on("event", () => {});
+    page.socket = await page.world.connected();
+    page.socket.say(subscribed({ id: "connect" }), event(1));
+    page.thread().close();
+    page.thread().on("event", ({ offset }) => page.offsets.push(offset));
+    page.socket.say(subscribed({ id: page.socket.last("subscribe")!.id! }));
+    off();
+    await page.world.advance(5_000);
+    page.socket.say(event(1));
+    expect(page.offsets).toEqual([1]);
+    expect(page.socket.count("unsubscribe")).toBe(1);
+  });
+
+  it("what was done while a thread is asked for again is acknowledged", async () => {
+    const page = new Page();
+    let finish = () => {};
+    page.thread().on("event", () => new Promise<void>((resolve) => (finish = resolve)));
+    page.socket = await page.world.connected();
+    page.socket.say(subscribed({ id: "connect" }), event(1), event(3));
+    finish();
+    await settled();
+    page.socket.say(subscribed({ id: page.socket.last("subscribe")!.id!, from_offset: 2 }), caughtUp(1));
+    expect(await page.acked()).toBe(1);
   });
 
   it("a page that kept its own state goes on after it", async () => {

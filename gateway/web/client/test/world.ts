@@ -127,7 +127,6 @@ export class ScriptedRequest {
 export class World {
   now = Date.parse("2026-01-01T00:00:00Z");
   chance = 0;
-  online = true;
   readonly reported: unknown[] = [];
   readonly states: ConnectionState[] = [];
   readonly requests: ScriptedRequest[] = [];
@@ -157,7 +156,6 @@ export class World {
         this.requests.push(request);
       })) as typeof fetch,
     WebSocket: this.#socketType(),
-    isOnline: () => this.online,
     watch: (listener) => {
       this.#watchers.add(listener);
       return () => this.#watchers.delete(listener);
