@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 
-import { Clarion, runTests } from "../clients/program.mjs";
+import { Clarion, run, runTests } from "../clients/program.mjs";
 import { ask, binaries, browser, fresh, PHONE, Visitor } from "./visitor.mjs";
 
 const QUESTION = "How is an event accepted before it is committed to the log?";
@@ -186,6 +186,51 @@ const tests = [
     await page.click("#sign-in-dev-button");
     await page.waitForSelector('#connection[data-state="CONNECTED"]');
     await page.close();
+  }],
+
+  ["a thread that is deleted leaves the list, and what is shown of it goes", async () => {
+    const [user, gone, kept] = [fresh("user"), fresh("gone"), fresh("kept")];
+    for (const thread of [kept, gone]) {
+      await clarion.python("publish", "--user", user, "--thread", thread, "--run", fresh("run"), "--start", "--count", "2");
+    }
+    const visitor = await Visitor.arrive(clarion, user);
+    await visitor.choose(gone);
+    await visitor.run(1, "running");
+    const deleted = await run(clarion.ctl, ["--service", clarion.service, "delete-thread", gone, "--user", user, "--yes"]);
+    assert.equal(deleted.code, 0, deleted.err);
+    await visitor.page.waitForSelector(`#thread-list [data-thread-id="${gone}"]`, { state: "detached" });
+    await visitor.page.waitForSelector("#thread-error", { state: "visible" });
+    assert.equal((await visitor.page.$$(".run")).length, 0);
+    await visitor.choose(kept);
+    await visitor.run(1, "running");
+    assert.equal(await visitor.page.isVisible("#thread-error"), false);
+    await visitor.leave();
+  }],
+
+  ["what was asked for before somebody signed out is shown to nobody", async () => {
+    const [first, second, thread] = [fresh("user"), fresh("user"), fresh("thread")];
+    await clarion.python("publish", "--user", first, "--thread", thread, "--run", fresh("run"), "--start", "--count", "2");
+    const context = await browser.newContext();
+    const visitor = await Visitor.open(clarion, context);
+    const { page } = visitor;
+    let answer;
+    const held = new Promise((resolve) => { answer = resolve; });
+    await page.route("**/v1/threads?*", async (route) => {
+      const response = await route.fetch();
+      await held;
+      await route.fulfill({ response });
+    }, { times: 1 });
+    await page.fill("#sign-in-user", first);
+    const [request] = await Promise.all([page.waitForRequest("**/v1/threads?*"), page.click("#sign-in-dev-button")]);
+    await page.click("#sign-out");
+    await page.fill("#sign-in-user", second);
+    await page.click("#sign-in-dev-button");
+    await visitor.connected();
+    answer();
+    await (await request.response()).finished();
+    await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve))));
+    assert.equal((await page.$$("#thread-list li")).length, 0);
+    await visitor.leave();
   }],
 
   ["signing out forgets everything", async () => {

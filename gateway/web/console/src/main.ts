@@ -40,7 +40,6 @@ function enter(): void {
   chosen = threadInAddress() !== null;
   leaveAll = client.all({ ack: "manual" });
   select(threadInAddress());
-  void loadThreads();
   planDraw();
 }
 
@@ -48,7 +47,7 @@ async function loadThreads(): Promise<void> {
   try {
     await threads.load();
   } catch {
-    // The list fills by what is followed; the connection says what is wrong.
+    // Again with the next connection, and what is followed fills the list too.
   }
 }
 
@@ -66,7 +65,7 @@ function signOut(reason: string): void {
   leaveAll();
   threadView.show(null);
   client.close();
-  threads.byId.clear();
+  threads.clear();
   threadList.clear();
   setText($("user"), "");
   showProblem("");
@@ -79,7 +78,10 @@ function signOut(reason: string): void {
 client.on("connection", (state: ConnectionState) => {
   connectionView.draw(state);
   if (state.userId) setText($("user"), state.userId);
-  if (state.state === "CONNECTED") showProblem("");
+  if (state.state === "CONNECTED") {
+    showProblem("");
+    if (!threads.loaded) void loadThreads();
+  }
   if (state.needsToken && auth.signedIn) signOut(auth.refusal || state.reason);
 });
 client.on("subscribed", (frame) => {
@@ -181,6 +183,8 @@ function wireTrouble(): void {
 function wire(): void {
   wireSignIn();
   wireTrouble();
+  // Also the one that is shown already.
+  $("thread-list").addEventListener("click", () => (chosen = true));
   window.addEventListener("hashchange", () => {
     if (!auth.signedIn) return;
     chosen = threadInAddress() !== null;

@@ -34,6 +34,11 @@ export class ThreadList {
       drawRow(row, thread, thread.id === shownId, now);
       if (this.#list.children[index] !== row.item) this.#list.insertBefore(row.item, this.#list.children[index] ?? null);
     });
+    for (const [threadId, { item }] of this.#rows) {
+      if (threads.byId.has(threadId)) continue;
+      item.remove();
+      this.#rows.delete(threadId);
+    }
     // A row that moves loses the focus.
     if (focused instanceof HTMLElement && focused !== document.activeElement && this.#list.contains(focused)) focused.focus();
     $("threads-empty").hidden = sorted.length > 0;

@@ -26,9 +26,13 @@ const PEEKS_AT_A_TIME = 4;
 
 export class Threads {
   readonly byId = new Map<string, ListedThread>();
+  /** The service's list is here. */
+  loaded = false;
   #peeks: string[] = [];
   #peeked = 0;
   #peeking = 0;
+  // What was asked for before the list was cleared is another user's.
+  #generation = 0;
   readonly #client: Client;
   readonly #changed: () => void;
 
@@ -41,9 +45,21 @@ export class Threads {
     return this.byId.get(threadId ?? "");
   }
 
+  /** Forgets all of them, also those that are being asked for. */
+  clear(): void {
+    this.#generation += 1;
+    this.byId.clear();
+    this.loaded = false;
+    this.#peeks = [];
+    this.#peeked = this.#peeking = 0;
+  }
+
   /** The list as the service has it: what is unread, and what goes on. */
   async load(): Promise<void> {
+    const generation = this.#generation;
     const { threads } = await this.#client.threads({ limit: 200 });
+    if (generation !== this.#generation) return;
+    this.loaded = true;
     for (const summary of threads) this.#summary(summary);
     this.#changed();
     this.#peekNext();
@@ -66,7 +82,9 @@ export class Threads {
   #peekNext(): void {
     while (this.#peeking < PEEKS_AT_A_TIME && this.#peeks.length > 0) {
       this.#peeking += 1;
+      const generation = this.#generation;
       void this.#peek(this.#peeks.shift()!).finally(() => {
+        if (generation !== this.#generation) return;
         this.#peeking -= 1;
         this.#peekNext();
       });
@@ -74,7 +92,8 @@ export class Threads {
   }
 
   async #peek(threadId: string): Promise<void> {
-    const thread = this.join(threadId);
+    const thread = this.byId.get(threadId);
+    if (!thread) return; // deleted meanwhile
     try {
       const first = await this.#client.history(threadId, { limit: 1 });
       for (const event of first.events) this.#title(thread, event);
