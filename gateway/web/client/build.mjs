@@ -5,7 +5,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 
-import { build } from "esbuild";
+import { build, transform } from "esbuild";
 import { minify } from "terser";
 
 const here = path.dirname(fileURLToPath(import.meta.url));
@@ -25,7 +25,18 @@ export async function buildClient(out) {
       external,
       logLevel: "warning",
     });
-    const { code } = await minify(outputFiles[0].text, { module: true, ecma: 2020, compress: { passes: 3, pure_getters: true, unsafe_arrows: true } });
+    // Private fields, which have short names by now, as properties that constructors set: a bundler whose
+    // target knows no fields would make a WeakMap of each, and a page load a quarter more.
+    const { code: plain } = await transform(outputFiles[0].text.replace(/\b#/g, " _").replace(/#(?=\w)/g, "_"), {
+      loader: "ts",
+      target: "es2022",
+      tsconfigRaw: { compilerOptions: { useDefineForClassFields: false } },
+    });
+    const { code } = await minify(plain, {
+      module: true,
+      ecma: 2020,
+      compress: { passes: 3, pure_getters: true, unsafe_arrows: true },
+    });
     fs.writeFileSync(path.join(out, `${name}.js`), code);
   }
 }

@@ -76,7 +76,8 @@ function typeOf(field) {
   return /^JSON text/.test(words(field.comment)) ? "Json" : "string";
 }
 
-function fields(type, isOptional) {
+// `said` by pages: what is undefined is left out.
+function fields(type, isOptional, said = false) {
   for (const field of type.fieldsArray) {
     if (field.resolvedType?.name === "FailureInfo") continue; // flat: the interface extends it
     const spelled = SPELLED.get(`${type.name}.${field.name}`);
@@ -86,7 +87,8 @@ function fields(type, isOptional) {
     let value = spelled ?? typeOf(field);
     if (list && value.includes("|")) value = `(${value})`;
     comment(field.comment, "  ");
-    say(`  ${field.name}${optional}: ${value}${list}${field.name === "estimated_recovery_time" ? " | null" : ""};`);
+    const more = field.name === "estimated_recovery_time" ? " | null" : optional && said ? " | undefined" : "";
+    say(`  ${field.name}${optional}: ${value}${list}${more};`);
   }
 }
 
@@ -158,10 +160,10 @@ for (const [side, union] of [["Client", unions.Client], ["Server", unions.Server
     comment(type.comment);
     say(`export interface ${name} {`, `  type: ${JSON.stringify(member.name)};`);
     comment(side === "Client" ? "Echoed in the answer." : "Of the frame that this one answers.", "  ");
-    say("  id?: string;");
+    say("  id?: string | undefined;");
     const nested = new Map([["Subscribe", 'Omit<SubscribeFrame, "type" | "id">']]);
     const before = lines.length;
-    fields(type, frame(type));
+    fields(type, frame(type), side === "Client");
     for (let i = before; i < lines.length; i += 1) {
       for (const [from, to] of nested) lines[i] = lines[i].replace(`: ${from}[]`, `: ${to}[]`);
     }

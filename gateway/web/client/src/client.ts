@@ -9,13 +9,14 @@
 // Only a roll-back lowers them, all of them in one step; and while a thread is asked for again, what comes is
 // what an older subscription had under way: it moves the position alone, and nothing is acknowledged.
 
-import { Connection, type ConnectionState, type TokenSource } from "./connection.js";
+import { Connection, type ConnectionState, type Query, type TokenSource } from "./connection.js";
 import { Emitter } from "./emitter.js";
 import { browserEnvironment, Timers, type Environment } from "./environment.js";
 import { ClarionError } from "./error.js";
 import { Feed } from "./feed.js";
 import { Thread, type ThreadHost, type ThreadOptions } from "./thread.js";
 import { CONNECT_ID, endOf, isFarewell, type End, type TransportKind } from "./transport.js";
+import { backoffMs } from "./verdict.js";
 import { Watermark } from "./watermark.js";
 import type {
   ClarionEvent,
@@ -81,6 +82,10 @@ export interface EventPage {
 const ACK_EVERY_MS = 200;
 // Threads that nobody uses; of more, the state is forgotten.
 const MAX_RESTING = 32;
+// Threads that were refused for the moment, as those beyond what the gateway allows a connection, are asked
+// for again so many at a time.
+const MAX_AGAIN = 16;
+const AGAIN_AFTER_MS = 1_000; // the rest, at least
 // At once; the gateway takes 200 frames a second on average.
 const MAX_ACKS = 30;
 const MAX_POSITIONS = 1024; // of one `connect`: stream.proto
@@ -92,8 +97,6 @@ interface Followed {
   thread: Thread | undefined;
   /** What the client's own "event" handlers have processed. */
   readonly mark: Watermark;
-  /** The last event that they were given. */
-  given: number;
   /** What is to be acknowledged, and the id it was last said with; undefined: not said yet. */
   ack: (Position & { id?: string | undefined }) | undefined;
   /** What was answered. */
@@ -108,6 +111,9 @@ export class Client {
   // Most recently active last.
   readonly #followed = new Map<string, Followed>();
   readonly #threads = new Map<string, Thread>();
+  // Are asked for again; and how often in a row that was refused too.
+  readonly #refused = new Set<Feed>();
+  #refusals = 0;
   // Nobody uses them, but they go on where they were if somebody does; the one that rests longest is first.
   readonly #resting = new Set<Thread>();
   readonly #host: ThreadHost;
@@ -185,14 +191,15 @@ export class Client {
   }
 
   /** A page of the user's threads, most recently active first. */
-  async threads(options: { limit?: number; pageToken?: string } = {}): Promise<{ threads: ThreadSummary[]; nextPageToken?: string }> {
-    const query: Record<string, string | number> = { limit: options.limit ?? 100 };
-    if (options.pageToken) query["page_token"] = options.pageToken;
+  async threads(
+    options: { limit?: number | undefined; pageToken?: string | undefined } = {},
+  ): Promise<{ threads: ThreadSummary[]; nextPageToken?: string | undefined }> {
+    const query = { limit: options.limit ?? 100, page_token: options.pageToken };
     const { threads, next_page_token } = (await this.#ask("threads", query)) as {
       threads: ThreadSummary[];
       next_page_token?: string;
     };
-    return next_page_token === undefined ? { threads } : { threads, nextPageToken: next_page_token };
+    return { threads, nextPageToken: next_page_token };
   }
 
   /** A page of a thread's events that are kept, without following it: from the first on, or before an offset. */
@@ -224,7 +231,7 @@ export class Client {
   #record(threadId: string): Followed {
     let followed = this.#followed.get(threadId);
     if (!followed) {
-      followed = { feed: new Feed(threadId), thread: undefined, mark: new Watermark(0, () => this.#processed(threadId), this.#report), given: 0, ack: undefined, acked: undefined };
+      followed = { feed: new Feed(threadId), thread: undefined, mark: new Watermark(0, () => this.#processed(threadId), this.#report), ack: undefined, acked: undefined };
       this.#followed.set(threadId, followed);
     }
     return followed;
@@ -241,7 +248,7 @@ export class Client {
     const at = resume ? thread.snapshot.position : null;
     // The client's handlers may have heard a part of what comes; of events drawn together they could not be
     // told the rest alone.
-    const apart = followed.given > 0 && this.#emitter.has("event") ? "full" : undefined;
+    const apart = followed.mark.given > 0 && this.#emitter.has("event") ? "full" : undefined;
     feed.ask(this.#id(), { ...(at?.epoch ? { after: at } : feed.firstPlace({ after, from })), history: apart });
     this.#connection.open();
     this.#connection.send(feed.subscription());
@@ -273,7 +280,7 @@ export class Client {
       .filter(({ feed }) => feed.position?.epoch)
       .slice(-MAX_POSITIONS)
       .map(({ feed }) => ({ thread_id: feed.threadId, ...feed.position! }));
-    return { type: "subscribe", id, all: true, ...(after.length > 0 && { after }), ...(history && { history }) };
+    return { type: "subscribe", id, all: true, after: after.length > 0 ? after : undefined, history };
   }
 
   #subscriptions(): SubscribeFrame[] {
@@ -305,6 +312,7 @@ export class Client {
   #receive(frame: ServerFrame): void {
     switch (frame.type) {
       case "connected":
+        this.#refused.clear(); // `connect` named them all
         this.#unsaid();
         break;
       case "bound":
@@ -313,6 +321,9 @@ export class Client {
         break;
       case "subscribed":
         this.#subscribed(frame);
+        break;
+      case "unsubscribed":
+        if (this.#refused.size > 0) this.#againAfter(0); // there may be room now
         break;
       case "caught_up":
         this.#caughtUp(frame.thread_id);
@@ -338,6 +349,7 @@ export class Client {
     const followed = this.#record(frame.thread_id);
     const { feed, thread, mark } = followed;
     const before = feed.position;
+    this.#refusals = 0;
     const verdict = feed.subscribed(frame, CONNECT_ID);
     if (verdict === "in place") {
       feed.ask(this.#id(), feed.firstPlace({}));
@@ -346,7 +358,6 @@ export class Client {
     if (verdict === "begun" && (frame.claim || feed.position !== before)) thread?.subscribed(this.#asSeen(frame, feed));
     if (frame.claim && !feed.named) this.#followed.delete(frame.thread_id);
     if (frame.missed || frame.claim) mark.backTo(feed.position?.offset ?? 0);
-    if (frame.missed || frame.claim) followed.given = Math.min(followed.given, feed.position?.offset ?? 0);
     this.#emitter.emit("subscribed", frame);
   }
 
@@ -371,7 +382,6 @@ export class Client {
     const kept = discard_after ?? to_offset;
     mark.backTo(kept);
     mark.skipTo(kept);
-    followed.given = Math.min(followed.given, kept);
     const last = Math.min(feed.position!.offset, thread && !feed.request ? thread.missed(frame) : Infinity);
     this.#emitter.emit("missed", frame);
     if (frame.reason === "deleted" || last >= kept) return;
@@ -393,8 +403,8 @@ export class Client {
     // To the end: it is the most recently active one now.
     this.#followed.delete(event.thread_id);
     this.#followed.set(event.thread_id, followed);
-    if (event.offset > followed.given) {
-      followed.given = event.offset;
+    if (event.offset > mark.given) {
+      mark.given = event.offset;
       const results = this.#emitter.emit("event", event);
       mark.take((event.first_offset ?? event.offset) - 1, event.offset, results);
     }
@@ -436,15 +446,26 @@ export class Client {
       // What was followed comes back by itself; what was only asked for does not.
       if (!feed.named || !(feed.request || code === "RATE_LIMITED")) return;
       feed.request ??= { id: this.#id(), after: feed.position ?? undefined };
-      this.#timers.set(`again ${threadId}`, retry_after_ms, () => {
-        if (feed.named && feed.request) this.#connection.send(feed.subscription());
-      });
+      this.#refused.add(feed);
+      thread?.refused(frame);
+      if (!this.#timers.has("again")) this.#againAfter(retry_after_ms);
       return;
     }
     feed.named = false;
     feed.request = undefined;
     thread?.failed(frame);
     if (code === "NOT_FOUND") this.#followed.delete(threadId);
+  }
+
+  #againAfter(leastMs: number): void {
+    this.#timers.set("again", leastMs && backoffMs(this.#refusals++, leastMs, this.#environment), () => {
+      let left = MAX_AGAIN;
+      for (const feed of this.#refused) {
+        if (left-- === 0) return this.#againAfter(AGAIN_AFTER_MS);
+        this.#refused.delete(feed);
+        if (feed.named && feed.request) this.#connection.send(feed.subscription());
+      }
+    });
   }
 
   // --- Acks ---
@@ -511,11 +532,17 @@ export class Client {
 
   // --- Questions ---
 
-  async #ask(path: string, query: Record<string, string | number>): Promise<unknown> {
-    const response = await this.#connection.ask(path, query).catch((failure: unknown) => ({ reason: String(failure) }));
-    if ("ok" in response && response.ok) return response.json();
-    const { error, reason = "" }: End = "ok" in response ? await endOf(response) : response;
-    throw new ClarionError(error ?? { code: "GATEWAY_UNAVAILABLE", message: reason });
+  async #ask(path: string, query: Query): Promise<unknown> {
+    let end: Pick<End, "error" | "reason">;
+    try {
+      const response = await this.#connection.ask(path, query);
+      if (response.ok) return await response.json();
+      end = await endOf(response);
+    } catch (error) {
+      if (error instanceof ClarionError) throw error;
+      end = { reason: String(error) };
+    }
+    throw new ClarionError(end.error ?? { code: "GATEWAY_UNAVAILABLE", message: end.reason ?? "" });
   }
 
   #id(): string {

@@ -2,6 +2,7 @@
 // with a valid token, and back by itself whenever it ends. Knows nothing of threads.
 
 import { Timers, type Environment } from "./environment.js";
+import { ClarionError } from "./error.js";
 import { EventStreamTransport } from "./event_stream.js";
 import { PollingTransport, PollMemory } from "./polling.js";
 import { type End, type Opening, type Transport, type TransportKind, type TransportOwner } from "./transport.js";
@@ -18,7 +19,7 @@ export interface ConnectionState {
   /** For people: why it is not CONNECTED. */
   reason: string;
   /** One of Clarion's reasons (README, Errors), if there was one. */
-  code?: string;
+  code?: string | undefined;
   /** When it is tried again, milliseconds since 1970. */
   retryAt?: number;
   /** ERROR for want of a token that counts: somebody has to sign in. */
@@ -26,7 +27,7 @@ export interface ConnectionState {
   userId?: string;
   connectionId?: string;
   /** RFC 3339. */
-  tokenExpiresAt?: string;
+  tokenExpiresAt?: string | undefined;
 }
 
 export interface TokenRequest {
@@ -37,6 +38,9 @@ export interface TokenRequest {
 /** The JSON Web Token; null or undefined: nobody is signed in. */
 export type TokenSource = string | ((request: TokenRequest) => Token | Promise<Token>);
 type Token = string | null | undefined;
+
+/** What is undefined is left out. */
+export type Query = Record<string, string | number | undefined>;
 
 export interface ConnectionOptions {
   base: URL;
@@ -164,15 +168,16 @@ export class Connection {
   }
 
   /** A question over HTTP, with the user's token; once more with a new one, if that was refused. */
-  async ask(path: string, query: Record<string, string | number>): Promise<Response> {
+  async ask(path: string, query: Query): Promise<Response> {
     const url = new URL(path, this.#options.base);
-    for (const [name, value] of Object.entries(query)) url.searchParams.set(name, String(value));
-    const get = () => this.#environment.fetch(url, { headers: { Authorization: `Bearer ${this.#token}` }, cache: "no-store" });
-    if (!this.#token) this.#token = (await this.#getToken(false)) ?? "";
-    const response = await get();
-    if (response.status !== 401) return response;
-    this.#token = (await this.#getToken(true)) ?? "";
-    return get();
+    for (const [name, value] of Object.entries(query)) if (value !== undefined) url.searchParams.set(name, String(value));
+    for (let fresh = false; ; fresh = true) {
+      if (!this.#token || fresh) this.#token = (await this.#getToken(fresh)) ?? "";
+      if (!this.#token) throw new ClarionError({ code: "UNAUTHENTICATED", message: "No token: nobody is signed in." });
+      const headers = { Authorization: `Bearer ${this.#token}` };
+      const response = await this.#environment.fetch(url, { headers, cache: "no-store" });
+      if (fresh || response.status !== 401) return response;
+    }
   }
 
   // --- Beginning ---
@@ -266,7 +271,7 @@ export class Connection {
   #ended(end: End): void {
     const verdict = verdictOf(end);
     const { reason, code } = verdict;
-    const why = code === undefined ? {} : { code };
+    const why = { code };
     if (verdict.then === "stay_away") return this.#giveUp(reason, why);
     if (verdict.then === "come_back") return this.#comeBack(reason, this.#goingAwayMs ?? verdict.afterMs, why);
     // Once with a new token; a refusal of that one is final, but one that counted for a moment is not.
@@ -364,8 +369,8 @@ export class Connection {
     this.#proven.add(this.#kind);
     this.#heartbeatMs = heartbeat_ms || 25_000;
     if (this.#kind !== "polling") this.#pollMemory = new PollMemory();
-    const expires = token_expires_at === undefined ? {} : { tokenExpiresAt: token_expires_at };
-    this.#say({ state: "CONNECTED", reason: "", connectionId: connection_id, userId: user_id, ...expires });
+    const tokenExpiresAt = token_expires_at;
+    this.#say({ state: "CONNECTED", reason: "", connectionId: connection_id, userId: user_id, tokenExpiresAt });
     if (!this.#transport) return;
     for (const frame of this.#waiting.splice(0)) this.#transport.send(frame);
     this.#planRefresh(token_expires_at);
@@ -388,7 +393,7 @@ export class Connection {
   #planRefresh(expiresAt: string | undefined): void {
     const left = Date.parse(expiresAt ?? "") - this.#environment.now();
     if (Number.isNaN(left)) return;
-    if (this.state.tokenExpiresAt !== expiresAt) this.#say({ ...this.state, tokenExpiresAt: expiresAt! });
+    if (this.state.tokenExpiresAt !== expiresAt) this.#say({ ...this.state, tokenExpiresAt: expiresAt });
     // This clock is ahead of theirs, so it says nothing.
     this.#leastRefreshMs = left > 0 ? LEAST_REFRESH_MS : Math.min(this.#leastRefreshMs * 2, MOST_REFRESH_MS);
     const delay = Math.max(left / 2, left - REFRESH_BEFORE_EXPIRY_MS, this.#leastRefreshMs);

@@ -52,15 +52,17 @@ export class Feed {
   /** What to say on a new connection to go on; undefined: its place says it all. */
   subscription(): SubscribeFrame {
     const { threadId: thread_id, history, request } = this;
-    const frame: SubscribeFrame = { type: "subscribe", thread_id };
-    if (request) frame.id = request.id;
-    const how = request?.history ?? history;
-    if (how) frame.history = how;
     // A thread without events has no epoch yet, and nothing to go on after.
-    const after = request?.after ?? (request?.from ? undefined : this.position);
-    if (after?.epoch) frame.after = after;
-    else if (request?.from) frame.from = request.from;
-    return frame;
+    const place = request?.after ?? (request?.from ? undefined : this.position);
+    const after = place?.epoch ? place : undefined;
+    return {
+      type: "subscribe",
+      thread_id,
+      id: request?.id,
+      history: request?.history ?? history,
+      after,
+      from: after ? undefined : request?.from,
+    };
   }
 
   /** It is to begin anew, after a place or at one. */

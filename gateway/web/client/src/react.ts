@@ -47,8 +47,9 @@ export interface UseThread {
 export function useThread(id: string, options?: ThreadOptions): UseThread {
   const client = useClarion();
   const connection = useConnection();
-  // The thread is the client's: options count when it is first named.
-  const thread = useMemo(() => client.thread(id, options), [client, id]);
+  // The thread is the client's: options count when it is first named. A server names none, since nobody would
+  // ever take it away again; there only the snapshot for servers is asked for.
+  const thread = useMemo(() => (onServer() ? null : client.thread(id, options))!, [client, id]);
   const reader = useRef<ReturnType<typeof thread.reader> | null>(null);
   const subscribe = useCallback(
     (changed: () => void) => {
@@ -71,6 +72,10 @@ export function useThread(id: string, options?: ThreadOptions): UseThread {
   const older = useCallback((limit?: number) => thread.older(limit), [thread]);
   const error = useMemo(() => errorOf(state.error, connection), [state.error, connection]);
   return { state, events, connection, error, older };
+}
+
+function onServer(): boolean {
+  return typeof window === "undefined";
 }
 
 // On a server, and while a page that came from there is taken over.

@@ -128,7 +128,7 @@ export interface ThreadState {
   degradations: readonly Failure[];
   /** Every range that is missing, in order. */
   missed: readonly Missed[];
-  /** Why the thread is followed no longer. */
+  /** Why the thread is not followed; with retry_after_ms it is asked for again. */
   error: StreamErrorFrame | null;
 }
 

@@ -25,7 +25,7 @@ export interface ThreadSignals {
   missed: MissedRangeFrame;
   /** Everything up to when it was subscribed to is here. */
   caught_up: Position;
-  /** It is followed no longer. */
+  /** It is not followed; with retryAfterMs for the moment. */
   error: ClarionError;
 }
 
@@ -272,11 +272,17 @@ export class Thread {
     this.#followed = false;
     // What is gone is not shown.
     if (frame.code === "NOT_FOUND") this.#forget();
+    const error = this.refused(frame);
+    for (const iteration of [...this.#iterations]) iteration.finish(error);
+  }
+
+  /** For the moment: the client asks again. */
+  refused(frame: StreamErrorFrame): ClarionError {
     this.#fold.failed(frame);
     const error = new ClarionError(frame);
     this.#emitter.emit("error", error);
-    for (const iteration of [...this.#iterations]) iteration.finish(error);
     this.#changed();
+    return error;
   }
 
   // --- Inside ---
@@ -432,6 +438,7 @@ class Iteration implements AsyncIterator<ClarionEvent, void>, AsyncIterable<Clar
   readonly #leave: () => void;
   // What can be drawn together stays apart until it is given, since its end may be rolled back.
   #waiting: ClarionEvent[][] = [];
+  #count = 0; // of the events in it
   #given: ClarionEvent | undefined;
   readonly #asked: { resolve(result: IteratorResult<ClarionEvent, void>): void; reject(error: unknown): void }[] = [];
   #end: { error?: unknown } | undefined;
@@ -455,6 +462,7 @@ class Iteration implements AsyncIterator<ClarionEvent, void>, AsyncIterable<Clar
     }
     const events = this.#waiting.shift();
     if (events) {
+      this.#count -= events.length;
       this.#given = events.reduce((all, next) => mergedOf(all, next) ?? next);
       return Promise.resolve({ done: false, value: this.#given });
     }
@@ -483,7 +491,8 @@ class Iteration implements AsyncIterator<ClarionEvent, void>, AsyncIterable<Clar
     const last = this.#waiting[this.#waiting.length - 1];
     if (last && mergedOf(last[last.length - 1]!, event)) last.push(event);
     else this.#waiting.push([event]);
-    if (this.#waiting.length <= MAX_WAITING) return;
+    this.#count += 1;
+    if (this.#count <= MAX_WAITING) return;
     const message = `${MAX_WAITING} events wait for the iteration`;
     this.finish(new ClarionError({ code: "BUFFER_OVERFLOW", message, thread_id: this.#threadId }));
   }
@@ -506,5 +515,6 @@ class Iteration implements AsyncIterator<ClarionEvent, void>, AsyncIterable<Clar
     if (this.#given && this.#given.offset > last) this.#given = undefined;
     const kept = this.#waiting.map((events) => events.filter(({ offset }) => offset <= last));
     this.#waiting = kept.filter((events) => events.length > 0);
+    this.#count = this.#waiting.flat().length;
   }
 }

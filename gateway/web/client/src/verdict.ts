@@ -13,7 +13,7 @@ export interface Verdict {
   /** For people. */
   reason: string;
   /** One of Clarion's reasons, if it gave one. */
-  code?: string;
+  code: string | undefined;
 }
 
 const BACKOFF_BASE_MS = 250;
@@ -21,14 +21,13 @@ const BACKOFF_CAP_MS = 20_000;
 const LEAST_DELAY_MS: { [code: number]: number } = { 1001: 100, 4429: 5000, 4500: 1000, 4503: 1000 };
 
 export function verdictOf({ code = 1006, reason, error }: End): Verdict {
-  const verdict: Verdict = {
-    then: comesBack(code, error && error.reconnect === true),
+  const renew = code === 4401 || error?.code === "UNAUTHENTICATED";
+  return {
+    then: renew ? "new_token" : comesBack(code, error && error.reconnect === true),
     afterMs: error?.retry_after_ms ?? LEAST_DELAY_MS[code] ?? 0,
     reason: error?.user_message || error?.message || reason || wordsFor(code),
+    code: error?.code,
   };
-  if (code === 4401 || error?.code === "UNAUTHENTICATED") verdict.then = "new_token";
-  if (error) verdict.code = error.code;
-  return verdict;
 }
 
 function comesBack(code: number, said: boolean | undefined): Verdict["then"] {

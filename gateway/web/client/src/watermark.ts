@@ -3,6 +3,8 @@
 import { FAILED } from "./emitter.js";
 
 export class Watermark {
+  /** The last event that its handlers were given. */
+  given = 0;
   #last: number;
   // What is being processed, in order, with what was done before it.
   #open: { before: number; left: number }[] = [];
@@ -52,6 +54,7 @@ export class Watermark {
 
   /** What was behind `last` never happened, or comes again. */
   backTo(last: number): void {
+    this.given = Math.min(this.given, last);
     this.#last = Math.min(this.#last, last);
     this.#open = this.#open.filter(({ before }) => before < last);
     if (this.#stuckBefore >= last) this.#stuckBefore = Infinity;

@@ -22,6 +22,7 @@ export class WebSocketTransport implements Transport {
       if (frame.type === "error" && isFarewell(frame)) this.#error = frame;
       owner.onFrame(frame);
     };
+    socket.onerror = () => {}; // its end says it; some libraries throw what nobody listens to
     socket.onclose = ({ code, reason }) => {
       const end: End = code === 1006 ? {} : { code, reason };
       if (this.#error && (code >= 4000 || this.#error.reconnect)) end.error = this.#error;

@@ -1,4 +1,4 @@
-// Corners: what a reader who tried to refute the client came upon.
+// Corners: rare orders of frames, failures and calls, each of which went wrong once or could.
 
 import { describe, expect, it, vi } from "vitest";
 import type { ClarionEvent } from "../src/index.js";
@@ -94,6 +94,7 @@ describe("sse", () => {
     for (let i = 0; i < 60; i += 1) { await stream.say({ type: "ping" }); await world.advance(20_000); }
     expect(world.requests.length).toBeGreaterThan(0);
   });
+
   it("503 for what the page says is not asked twice a second for ever", async () => {
     const world = new World();
     const client = world.client({ transports: ["sse"] });
@@ -121,6 +122,7 @@ describe("websocket", () => {
     socket.drop(1006);
     expect(world.state.retryAt! - world.now).toBeGreaterThanOrEqual(7000);
   });
+
   it("all() that was restored and then refused comes back", async () => {
     const world = new World();
     const client = world.client({ transports: ws });
@@ -131,6 +133,7 @@ describe("websocket", () => {
     for (let i = 0; i < 10; i += 1) { socket.say({ type: "ping" }); await world.advance(20_000); }
     expect(world.sockets.length + socket.count("subscribe")).toBeGreaterThan(0);
   });
+
   it("looking at the page does not break retry_after_ms", async () => {
     const world = new World();
     world.client({ transports: ws }).open();
@@ -140,6 +143,7 @@ describe("websocket", () => {
     await world.notice("shown");
     expect(world.sockets).toHaveLength(0);
   });
+
   it("going_away of the old transport is forgotten after a move", async () => {
     const world = new World();
     const client = world.client();
@@ -155,6 +159,7 @@ describe("websocket", () => {
     socket.drop(1006);
     expect(world.state.retryAt! - world.now).toBeLessThan(9_000);
   });
+
   it("4401 after each `connected` is not a loop without waits", async () => {
     const world = new World();
     world.chance = 1;
@@ -170,6 +175,7 @@ describe("websocket", () => {
     }
     expect(rounds).toBeLessThan(5); // no time has passed
   });
+
   it("close() inside the CONNECTED handler ends everything", async () => {
     const world = new World();
     const client = world.client({ transports: ws });
@@ -184,6 +190,7 @@ describe("websocket", () => {
     await world.advance(600_000);
     expect(world.tokens.length).toBe(before);
   });
+
   it("close() inside the CONNECTED handler on a lower rung: no trial", async () => {
     const world = new World();
     const client = world.client({});
@@ -195,6 +202,7 @@ describe("websocket", () => {
     await world.advance(20_000);
     expect(world.sockets).toHaveLength(0);
   });
+
   it("a token source that hangs", async () => {
     const world = new World();
     let calls = 0;
@@ -205,6 +213,7 @@ describe("websocket", () => {
     await world.notice("online");
     expect(calls).toBeGreaterThan(1);
   });
+
   it("many acks at once", async () => {
     const world = new World();
     const client = world.client({ transports: ws });
@@ -229,6 +238,7 @@ describe("acks", () => {
     await world.advance(200);
     expect(socket.last("ack")).toBeUndefined();
   });
+
   it("client handlers count without all() too", async () => {
     const world = new World();
     const client = world.client({ transports: ws });
@@ -239,6 +249,7 @@ describe("acks", () => {
     await world.advance(200);
     expect(socket.last("ack")).toBeUndefined();
   });
+
   it("an iteration's event of before a roll-back does not acknowledge the new one in its place", async () => {
     const world = new World();
     const client = world.client({ transports: ws });
@@ -254,6 +265,7 @@ describe("acks", () => {
     await world.advance(200);
     expect(socket.last("ack")?.epoch === "f" ? socket.last("ack")!.offset : 0).toBeLessThan(2);
   });
+
   it("ack by hand of a position of another epoch", async () => {
     const world = new World();
     const client = world.client({ transports: ws });
@@ -267,6 +279,7 @@ describe("acks", () => {
     await world.advance(200);
     expect(socket.last("ack")).toBeUndefined();
   });
+
   it("React's shown() with a state of before a roll-back", async () => {
     const world = new World();
     const client = world.client({ transports: ws });
@@ -280,6 +293,7 @@ describe("acks", () => {
     await world.advance(200);
     expect(socket.last("ack")?.offset ?? 0).toBeLessThan(2);
   });
+
   it("a stale rejection does not stop acks for ever", async () => {
     const world = new World();
     const client = world.client({ transports: ws });
@@ -295,6 +309,7 @@ describe("acks", () => {
     await world.advance(200);
     expect(socket.last("ack")?.offset).toBe(4);
   });
+
   it("a state handler that failed keeps what it was to show from being acknowledged", async () => {
     const world = new World();
     const client = world.client({ transports: ws });
@@ -309,6 +324,7 @@ describe("acks", () => {
     await world.advance(200);
     expect(socket.last("ack")).toBeUndefined();
   });
+
   it("an ack that became ready while the place was being settled is said", async () => {
     const world = new World();
     const client = world.client({ transports: ws });
@@ -324,6 +340,7 @@ describe("acks", () => {
     await world.advance(10_000);
     expect(socket.last("ack")?.offset).toBe(1);
   });
+
   it("all(): a re-ask that the connection's end cut off does not stop acks", async () => {
     const world = new World();
     const client = world.client({ transports: ws });
@@ -339,6 +356,7 @@ describe("acks", () => {
     await world.advance(10_000);
     expect(socket.last("ack")?.offset).toBe(3);
   });
+
   it("BUFFER_OVERFLOW: what the iteration still hands out is not acknowledged by others", async () => {
     const world = new World();
     const client = world.client({ transports: ws });
@@ -369,6 +387,7 @@ describe("threads", () => {
     await world.advance(2_000);
     expect(socket.count("unsubscribe")).toBe(1); // that of close()
   });
+
   it("an iteration loses nothing of merged deltas by a roll-back", async () => {
     const world = new World();
     const client = world.client({ transports: ws });
@@ -386,6 +405,7 @@ describe("threads", () => {
     await world.advance(200);
     expect([text.join(""), socket.last("ack")?.offset]).toEqual(["abX", 3]);
   });
+
   it("the answer to `connect` is not taken for that of another subscribe", async () => {
     const world = new World();
     const client = world.client({ transports: ws });
@@ -401,6 +421,7 @@ describe("threads", () => {
     socket.say(subscribed({ id: id! }), event(1), event(2), event(3), event(4));
     expect(seen).toEqual([1, 2, 3, 4]);
   });
+
   it("NOT_FOUND alone takes away what was shown", async () => {
     const world = new World();
     const client = world.client({ transports: ws });
@@ -411,6 +432,7 @@ describe("threads", () => {
     socket.say({ type: "error", thread_id: "t", code: "NOT_FOUND", message: "deleted" });
     expect(thread.snapshot.messages).toEqual([]);
   });
+
   it("two calls of next() are both answered", async () => {
     const world = new World();
     const client = world.client({ transports: ws });
@@ -423,6 +445,7 @@ describe("threads", () => {
     await settled();
     expect(got).toEqual([1, 2]);
   });
+
   it("a handler that closes the thread hears no more, and nothing is kept", async () => {
     const world = new World();
     const client = world.client({ transports: ws });
@@ -435,6 +458,7 @@ describe("threads", () => {
     socket.say(subscribed({ id: "connect" }), event(1));
     expect([seen, thread.events().length]).toEqual([[], 0]);
   });
+
   it("handlers hear no delta twice when the end of a long message is rolled back", async () => {
     const world = new World();
     const thread = world.client({ transports: ws }).thread("t");
@@ -454,6 +478,7 @@ describe("threads", () => {
     await world.advance(200);
     expect(socket.last("ack")).toMatchObject({ epoch: "f", offset: 502 });
   });
+
   it("the client's handlers hear no text twice when a thread is opened while it streams", async () => {
     const world = new World();
     const client = world.client({ transports: ws });
@@ -469,6 +494,7 @@ describe("threads", () => {
     socket.say(subscribed({ id: id! }), delta(1, "a"), delta(2, "b"), delta(3, "c"));
     expect([texts.join(""), thread.snapshot.messages[0]!.text]).toEqual(["abc", "abc"]);
   });
+
   it("a roll-back that two polls told is one", async () => {
     const world = new World();
     const client = world.client({ transports: ["polling"] });
@@ -490,6 +516,7 @@ describe("threads", () => {
     expect(seen).toEqual(["x1", "x2", "missed", "new", "x3"]);
     expect(thread.state().missed.length).toBe(1);
   });
+
   it("a thread that was the user's no longer, and is again, goes on by itself", async () => {
     const world = new World();
     const thread = world.client({ transports: ws }).thread("t");
@@ -501,6 +528,7 @@ describe("threads", () => {
     socket.say(subscribed({ id: socket.last("subscribe")!.id!, epoch: "f" }), event(1, { event_id: "new" }));
     expect(seen).toEqual(["x1", "new"]);
   });
+
   it("of threads that nobody uses only so many keep their state", async () => {
     const world = new World();
     const client = world.client({ transports: ws });
@@ -523,6 +551,7 @@ describe("threads", () => {
     threads[39]!.on("event", () => {});
     expect(socket.last("subscribe")).toMatchObject({ thread_id: "t39", after: { epoch: "e", offset: 1 } });
   });
+
   it("a thread is one object, also after close() of the client", async () => {
     const world = new World();
     const client = world.client({ transports: ws });
@@ -536,6 +565,7 @@ describe("threads", () => {
     (await world.connected()).say(subscribed({ id: "connect" }), event(1));
     expect(seen).toEqual([1]);
   });
+
   it("history() without a connection to be had says ClarionError", async () => {
     const world = new World();
     const client = world.client({ transports: ws });
@@ -551,6 +581,7 @@ describe("environment", () => {
     const { connect } = await import("../src/index.js");
     expect(() => connect({ token: "x" })).not.toThrow();
   });
+
   it("a page that is hidden between planning and painting is painted all the same", async () => {
     const { browserEnvironment } = await import("../src/index.js");
     vi.useFakeTimers();

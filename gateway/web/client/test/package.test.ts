@@ -21,7 +21,7 @@ async function bundle(code: string): Promise<string> {
     bundle: true,
     minify: true,
     format: "esm",
-    target: "es2022",
+    target: "es2020",
     external: ["react"],
     tsconfigRaw: {}, // as outside of this folder: the package, not its sources
     write: false,
@@ -43,11 +43,11 @@ describe("the package", () => {
     expect(bytes).toBeLessThan(LIMIT_BYTES);
   });
 
-  it("is less than that in a bundle, and the hook adds little", async () => {
+  it("is as small in a bundle for older browsers, and the hook adds little", async () => {
     const client = zipped(await bundle('import { connect } from "clarion-client"; console.log(connect);'));
     const both = zipped(await bundle('import { connect } from "clarion-client"; import { useThread } from "clarion-client/react"; console.log(connect, useThread);'));
     console.log(`bundled: ${client} bytes gzipped, with the hook ${both}`);
-    expect(client).toBeLessThan(LIMIT_BYTES);
+    expect(client).toBeLessThan(1.03 * zipped(fs.readFileSync(path.join(dist, "index.js"))));
     expect(both - client).toBeLessThan(1024);
   });
 

@@ -388,10 +388,10 @@ describe("iteration", () => {
     const iterator = page.thread()[Symbol.asyncIterator]();
     page.socket = await page.world.connected();
     page.socket.say(subscribed({ id: "connect" }));
-    for (let offset = 1; offset <= 20_000; offset += 1) page.socket.say(delta(offset, "x"));
-    expect((await iterator.next()).value).toMatchObject({ first_offset: 1, offset: 20_000 });
-    for (let offset = 20_001; offset <= 30_001; offset += 1) page.socket.say(event(offset));
-    for (let taken = 0; taken < 10_001; taken += 1) await iterator.next();
+    for (let offset = 1; offset <= 10_000; offset += 1) page.socket.say(delta(offset, "x"));
+    expect((await iterator.next()).value).toMatchObject({ first_offset: 1, offset: 10_000 });
+    for (let offset = 10_001; offset <= 20_001; offset += 1) page.socket.say(delta(offset, "y"));
+    expect((await iterator.next()).value).toMatchObject({ first_offset: 10_001, offset: 20_001 });
     await expect(iterator.next()).rejects.toMatchObject({ code: "BUFFER_OVERFLOW", threadId: "t" });
   });
 
@@ -501,7 +501,8 @@ describe("coming and going", () => {
     const errors = vi.fn();
     page.thread().on("error", errors);
     page.socket.say({ type: "error", thread_id: "t", code: "LOG_UNAVAILABLE", retry_after_ms: 2_000 });
-    expect(errors).not.toHaveBeenCalled();
+    expect(errors).toHaveBeenCalledExactlyOnceWith(expect.objectContaining({ code: "LOG_UNAVAILABLE", retryAfterMs: 2_000 }));
+    errors.mockClear();
     expect(page.errors).toMatchObject([{ code: "LOG_UNAVAILABLE", retryAfterMs: 2_000 }]);
     await page.world.advance(2_000);
     expect(page.socket.last("subscribe")).toMatchObject({ thread_id: "t" });
@@ -510,6 +511,40 @@ describe("coming and going", () => {
     expect(page.thread().snapshot.error).toMatchObject({ code: "RATE_LIMITED" });
     await page.reconnect();
     expect(page.socket.said[0]).toMatchObject({ subscribe: [] });
+  });
+
+  it("threads beyond what a connection may follow say so, and are asked for again a few at a time", async () => {
+    const { world, client } = new Page();
+    world.chance = 0.5;
+    const threads = Array.from({ length: 50 }, (_, n) => client.thread(`t${n}`));
+    for (const thread of threads) thread.on("event", () => {});
+    const socket = await world.connected();
+    const refuse = (thread_id: string) => socket.say({ type: "error", thread_id, code: "RATE_LIMITED", retry_after_ms: 1_000 });
+    for (const { id } of threads) refuse(id);
+    expect(threads[49]!.snapshot.error).toMatchObject({ code: "RATE_LIMITED" });
+    const requests = () => socket.said.filter((frame) => frame.type === "subscribe");
+    const asked = () => requests().map(({ thread_id }) => thread_id!);
+    let answered = 0;
+    const pauses: number[] = [];
+    for (let second = 0, before = 0; second < 120; second += 1) {
+      await world.advance(1_000);
+      socket.say({ type: "ping" });
+      const again = asked().slice(answered);
+      answered += again.length;
+      expect(again.length).toBeLessThanOrEqual(16);
+      if (again.length > 0) pauses.push(second - before), (before = second);
+      again.forEach(refuse);
+    }
+    expect(new Set(asked()).size).toBe(50);
+    expect(pauses.length).toBeLessThan(60); // they grow
+    // As soon as there may be room.
+    socket.say({ type: "unsubscribed", thread_id: "elsewhere" });
+    await world.advance(0);
+    const next = asked().slice(answered);
+    expect(next.length).toBe(16);
+    const { id } = requests().filter(({ thread_id }) => thread_id === next[0]).pop()!;
+    socket.say(subscribed({ thread_id: next[0]!, id: id! }));
+    expect(client.thread(next[0]!).snapshot).toMatchObject({ error: null, position: { offset: 0 } });
   });
 
   it("a thread that is not the user's waits until it is", async () => {

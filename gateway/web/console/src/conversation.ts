@@ -4,7 +4,7 @@
 import type { Failure, Message, Missed, Other, Run, RunItem, Step, ThreadState, Tool } from "clarion-client";
 
 import { el, growText, setAttribute, setText } from "./dom.js";
-import { briefly, clock, compactJson, duration, lastLine, prettyJson, questionOf } from "./format.js";
+import { briefly, clock, compactJson, duration, lastLine, moment, prettyJson, questionOf } from "./format.js";
 import { Prose } from "./prose.js";
 
 const REASONS = {
@@ -315,7 +315,7 @@ function stepDrawing({ name }: Step): Drawing<Step> {
 export function failureNote({ event }: Failure): HTMLElement {
   const facts: string[] = [];
   if (event.type === "recovery_attempt") facts.push(`Attempt ${event.attempt} of ${event.max_attempts}`);
-  if (event.type === "circuit_breaker_triggered") facts.push(`Try again in ${duration(event.retry_after_seconds * 1000)}`);
+  if (event.type === "circuit_breaker_triggered") facts.push(`Try again after ${after(event, event.retry_after_seconds)}`);
   const tone = toneOf(event.type);
   if (tone !== "good" && event.retry_possible) facts.push("You can try again");
   if (tone !== "good" && event.is_recoverable) facts.push("This usually mends itself");
@@ -342,8 +342,14 @@ export function failureLine({ event }: Failure): HTMLElement {
   );
 }
 
-function expectedBack({ estimated_recovery_time: seconds }: Failure["event"]): string[] {
-  return typeof seconds === "number" ? [`Expected back in about ${duration(seconds * 1000)}`] : [];
+function expectedBack(event: Failure["event"]): string[] {
+  const { estimated_recovery_time: seconds } = event;
+  return typeof seconds === "number" ? [`Expected back at about ${after(event, seconds)}`] : [];
+}
+
+// Counted from when it happened, not from when it is read.
+function after({ timestamp }: Failure["event"], seconds: number): string {
+  return moment(Date.parse(timestamp) + seconds * 1000);
 }
 
 function toneOf(type: Failure["event"]["type"]): string {

@@ -38,6 +38,13 @@ export function clock(timestamp: string | number | undefined): string {
   return date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 }
 
+/** A time of day; with the day, if it is another than today's. */
+export function moment(at: number): string {
+  const day = (time: number) => new Date(time).toDateString();
+  const date = day(at) === day(Date.now()) ? "" : `${new Date(at).toLocaleDateString()} `;
+  return date + clock(at);
+}
+
 /** The question, if the input has something like one. */
 export function questionOf(input: Json | undefined): string {
   if (typeof input === "string") return input;

@@ -168,6 +168,15 @@ function wireSignIn(): void {
 }
 
 function wireTrouble(): void {
+  const menu = $<HTMLDetailsElement>("trouble");
+  document.addEventListener("keydown", ({ key }) => {
+    if (key !== "Escape" || !menu.open) return;
+    menu.open = false;
+    menu.querySelector("summary")!.focus();
+  });
+  document.addEventListener("pointerdown", ({ target }) => {
+    if (!menu.contains(target as Node)) menu.open = false;
+  });
   const toggle = (id: string, action: (on: boolean) => void) =>
     $<HTMLInputElement>(id).addEventListener("change", (event) => action((event.target as HTMLInputElement).checked));
   $("trouble-drop").addEventListener("click", () => trouble.dropConnection());

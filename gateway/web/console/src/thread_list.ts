@@ -16,17 +16,24 @@ interface Row {
 export class ThreadList {
   readonly #list = $("thread-list");
   #rows = new Map<string, Row>();
+  readonly #visible = new Set<string>();
+  readonly #observer = new IntersectionObserver((entries) => this.#look(entries));
+  #threads: Threads | undefined;
 
   constructor() {
     this.#list.addEventListener("keydown", (event) => this.#move(event));
   }
 
   clear(): void {
+    this.#observer.disconnect();
+    this.#visible.clear();
     this.#rows.clear();
     this.#list.replaceChildren();
   }
 
   draw(threads: Threads, shownId: string | null, now: number): void {
+    this.#threads = threads;
+    for (const threadId of this.#visible) threads.peek(threadId);
     const sorted = threads.sorted();
     const focused = document.activeElement;
     sorted.forEach((thread, index) => {
@@ -37,6 +44,8 @@ export class ThreadList {
     for (const [threadId, { item }] of this.#rows) {
       if (threads.byId.has(threadId)) continue;
       item.remove();
+      this.#observer.unobserve(item);
+      this.#visible.delete(threadId);
       this.#rows.delete(threadId);
     }
     // A row that moves loses the focus.
@@ -52,7 +61,17 @@ export class ThreadList {
     const link = el("a", { href: addressOf(threadId), "data-thread-id": threadId }, el("span.dot", { "aria-hidden": "true" }), title, time, activity, unread);
     const row = { item: el("li", {}, link), link, title, activity, time, unread };
     this.#rows.set(threadId, row);
+    this.#observer.observe(row.item);
     return row;
+  }
+
+  #look(entries: IntersectionObserverEntry[]): void {
+    for (const { target, isIntersecting } of entries) {
+      const { threadId } = target.querySelector("a")!.dataset;
+      if (isIntersecting) this.#visible.add(threadId!);
+      else this.#visible.delete(threadId!);
+      if (isIntersecting) this.#threads?.peek(threadId!);
+    }
   }
 
   // Up and down, first and last.

@@ -114,8 +114,11 @@ export class ThreadView {
     const last = degradations[degradations.length - 1];
     if (last === this.#banner) return;
     this.#banner = last;
+    const top = this.#scroller.getBoundingClientRect().top;
     $("degradation").hidden = last === undefined;
     $("degradation").replaceChildren(...(last ? [failureLine(last)] : []));
+    // What somebody reads further up stays where it is.
+    this.#scroller.scrollTop += this.#scroller.getBoundingClientRect().top - top;
   }
 
   // In front of what is here, which stays where the reader sees it.

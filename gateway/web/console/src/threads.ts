@@ -18,10 +18,13 @@ export interface ListedThread {
   last: number;
   read: number;
   activeRuns: Set<string>;
+  /** What it is about was asked for. */
+  peeked: boolean;
 }
 
-// Of so many threads what they are about is asked for.
-const PEEKS = 60;
+const PAGE = 200;
+// The list ends there, with those that were active last.
+const MOST_LISTED = 2_000;
 const PEEKS_AT_A_TIME = 4;
 
 export class Threads {
@@ -29,7 +32,6 @@ export class Threads {
   /** The service's list is here. */
   loaded = false;
   #peeks: string[] = [];
-  #peeked = 0;
   #peeking = 0;
   // What was asked for before the list was cleared is another user's.
   #generation = 0;
@@ -51,17 +53,29 @@ export class Threads {
     this.byId.clear();
     this.loaded = false;
     this.#peeks = [];
-    this.#peeked = this.#peeking = 0;
+    this.#peeking = 0;
   }
 
   /** The list as the service has it: what is unread, and what goes on. */
   async load(): Promise<void> {
     const generation = this.#generation;
-    const { threads } = await this.#client.threads({ limit: 200 });
-    if (generation !== this.#generation) return;
-    this.loaded = true;
-    for (const summary of threads) this.#summary(summary);
-    this.#changed();
+    let pageToken: string | undefined;
+    do {
+      const page = await this.#client.threads({ limit: PAGE, pageToken });
+      if (generation !== this.#generation) return;
+      this.loaded = true;
+      for (const summary of page.threads) this.#summary(summary);
+      this.#changed();
+      pageToken = page.nextPageToken;
+    } while (pageToken && this.byId.size < MOST_LISTED);
+  }
+
+  /** Somebody sees it: asks what it is about, once. */
+  peek(threadId: string): void {
+    const thread = this.byId.get(threadId);
+    if (!thread || thread.peeked || thread.last <= 0) return;
+    thread.peeked = true;
+    this.#peeks.push(threadId);
     this.#peekNext();
   }
 
@@ -72,10 +86,6 @@ export class Threads {
     thread.last = Math.max(thread.last, last.offset);
     thread.read = Math.max(thread.read, acknowledged, floor - 1);
     for (const { run_id } of active_runs) thread.activeRuns.add(run_id);
-    if (last.offset > 0 && this.#peeked < PEEKS) {
-      this.#peeked += 1;
-      this.#peeks.push(thread_id);
-    }
   }
 
   // The first question, and what happened last.
@@ -109,7 +119,7 @@ export class Threads {
   join(threadId: string): ListedThread {
     let thread = this.byId.get(threadId);
     if (!thread) {
-      thread = { id: threadId, at: 0, startedAt: 0, title: "", titleOffset: Infinity, activity: "", last: 0, read: -1, activeRuns: new Set() };
+      thread = { id: threadId, at: 0, startedAt: 0, title: "", titleOffset: Infinity, activity: "", last: 0, read: -1, activeRuns: new Set(), peeked: false };
       this.byId.set(threadId, thread);
     }
     return thread;
