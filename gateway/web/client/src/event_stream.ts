@@ -64,8 +64,8 @@ export class EventStreamTransport implements Transport {
       }
       // An `error` before the end says what the close code of a WebSocket would have said.
       this.#end(this.#error ? { code: 4000, error: this.#error } : {});
-    } catch (error) {
-      this.#end({ reason: String(error), unreachable: !this.#connectionId });
+    } catch {
+      this.#end({ unreachable: !this.#connectionId });
     }
   }
 

@@ -6,8 +6,6 @@ import type { ClientFrame, ConnectedFrame, ServerFrame } from "./wire.js";
 
 const WAIT_SECONDS = 25;
 const GIVE_UP_AFTER_MS = (WAIT_SECONDS + 15) * 1000;
-// The first answer comes at once.
-const SHORT_WAIT_MS = 15_000;
 // So soon after an answer the page has shown what was in it, and its acks go with the next request.
 const PAUSE_MS = 30;
 
@@ -109,9 +107,8 @@ export class PollingTransport implements Transport {
     this.#outbox = [];
     const abort = new AbortController();
     this.#aborts.add(abort);
-    const first = !this.#begun;
     this.#begun = true;
-    const timer = environment.setTimeout(() => abort.abort(), first ? SHORT_WAIT_MS : GIVE_UP_AFTER_MS);
+    const timer = environment.setTimeout(() => abort.abort(), GIVE_UP_AFTER_MS);
     let end: End | undefined;
     try {
       const response = await post(this.#opening, this.#token, "poll", this.#body(said), abort.signal);
@@ -122,8 +119,8 @@ export class PollingTransport implements Transport {
       } else {
         end = await endOf(response);
       }
-    } catch (error) {
-      end = { reason: String(error), unreachable: true };
+    } catch {
+      end = { unreachable: true };
     }
     environment.clearTimeout(timer);
     this.#aborts.delete(abort);

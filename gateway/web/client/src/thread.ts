@@ -294,6 +294,7 @@ export class Thread {
       handlers = this.#handlers = { mark, count: 0, leave: this.#read(mark) };
     }
     const { leave } = handlers;
+    this.#follow(); // it may have ended since the first of them came
     handlers.count += 1;
     const off = this.#emitter.on(name, handler);
     return () => {

@@ -159,6 +159,19 @@ describe("coming back", () => {
     expect(world.state.retryAt! - world.now).toBe(250);
   });
 
+  it("does not take a connection that lived for a moment for one that works", async () => {
+    const world = new World();
+    world.chance = 1;
+    world.client({ transports: ["websocket"] }).open();
+    for (const wait of [250, 500, 1000]) {
+      const socket = await world.connected();
+      await world.advance(1_000);
+      socket.drop();
+      expect(world.state.retryAt! - world.now).toBe(wait);
+      await world.advance(wait);
+    }
+  });
+
   it("stays away when it is told to, says why, and comes back when the page asks", async () => {
     const world = new World();
     const client = world.client();
@@ -187,6 +200,23 @@ describe("coming back", () => {
     const second = await world.socket();
     second.open();
     expect(second.last("connect")!.subscribe).toEqual([{ all: true }]);
+  });
+
+  it("after close() with neither the token nor the connection of before", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["polling"] });
+    client.open();
+    await world.advance(0);
+    await (await world.request("/v1/poll")).answer({ connection_id: "c1", frames: [connectedFrame()] });
+    client.close();
+    world.token = "of another user";
+    void client.threads().catch(() => {});
+    expect((await world.request("/v1/threads")).token).toBe("of another user");
+    client.open();
+    await world.advance(0);
+    const poll = await world.request("/v1/poll");
+    expect(poll.token).toBe("of another user");
+    expect(poll.body).not.toHaveProperty("connection_id");
   });
 
   // The table of the gateway is the rule; the client knows only the statuses.
@@ -256,6 +286,69 @@ describe("tokens", () => {
       expect(socket.count("refresh")).toBe(before + 1);
       socket.say({ type: "refreshed", ...ended });
     }
+  });
+
+  it("one that lasts longer than any timer is not renewed at once", async () => {
+    const world = new World();
+    const { setTimeout } = world.environment;
+    // As browsers do: what does not fit into 31 bits comes at once.
+    world.environment.setTimeout = (action, ms) => setTimeout(action, ms < 2 ** 31 ? ms : 0);
+    world.client({ transports: ["websocket"] }).open();
+    const socket = await world.connected({ token_expires_at: "2028-01-01T00:00:00Z" });
+    await world.advance(60_000);
+    expect(world.state.state).toBe("CONNECTED");
+    expect([world.tokens, socket.count("refresh")]).toEqual([[false], 0]);
+  });
+
+  it("a source that fails to renew one is asked again while the old one counts", async () => {
+    const world = new World();
+    let failures = 0;
+    const token = ({ fresh }: { fresh: boolean }) => {
+      if (!fresh) return "t1";
+      failures += 1;
+      if (failures === 1) throw new Error("the session server is away");
+      return "t2";
+    };
+    world.client({ transports: ["websocket"], token }).open();
+    const socket = await world.connected({ token_expires_at: "2026-01-01T00:01:00Z" });
+    await world.advance(30_000);
+    expect([failures, socket.count("refresh")]).toEqual([1, 0]);
+    socket.say({ type: "ping" });
+    await world.advance(25_000);
+    expect(socket.last("refresh")).toMatchObject({ token: "t2" });
+    expect(world.state.state).toBe("CONNECTED");
+  });
+
+  it("a new one that comes late is not said on the next connection", async () => {
+    const world = new World();
+    let late = (_: string) => {};
+    const token = ({ fresh }: { fresh: boolean }) => (fresh ? new Promise<string>((resolve) => (late = resolve)) : "t1");
+    world.client({ transports: ["websocket"], token }).open();
+    const first = await world.connected({ token_expires_at: "2026-01-01T00:01:00Z" });
+    await world.advance(30_000);
+    first.drop();
+    await world.advance(0);
+    const second = await world.connected();
+    late("of the connection before");
+    await settled();
+    expect(second.count("refresh")).toBe(0);
+  });
+
+  it("nor is it used after close()", async () => {
+    const world = new World();
+    let late = (_: string) => {};
+    let user = "a";
+    const token = ({ fresh }: { fresh: boolean }) => (fresh ? new Promise<string>((resolve) => (late = resolve)) : user);
+    const client = world.client({ transports: ["websocket"], token });
+    client.open();
+    await world.connected({ token_expires_at: "2026-01-01T00:01:00Z" });
+    await world.advance(30_000);
+    client.close();
+    late("a, renewed");
+    await settled();
+    user = "b";
+    void client.threads().catch(() => {});
+    expect((await world.request("/v1/threads")).token).toBe("b");
   });
 
   it("two that are refused in a row, the first soon after it was new, ask nobody to sign in", async () => {
@@ -386,6 +479,30 @@ describe("life signs", () => {
     expect(world.sockets).toHaveLength(0);
     await world.notice("online");
     await world.connected();
+  });
+
+  it("offline may be wrong: it is tried all the same, but seldom", async () => {
+    const world = new World();
+    world.chance = 1;
+    world.client({ transports: ["websocket"] }).open();
+    await world.connected();
+    await world.notice("offline");
+    await world.advance(4_000);
+    expect(world.sockets).toHaveLength(0);
+    await world.advance(6_000);
+    await world.connected();
+    expect(world.state.state).toBe("CONNECTED");
+  });
+
+  it("offline does not end the wait for somebody to sign in", async () => {
+    const world = new World();
+    world.client().open();
+    (await world.connected()).drop(4403);
+    expect(world.state.state).toBe("ERROR");
+    await world.notice("offline");
+    await world.advance(3_600_000);
+    expect(world.state.state).toBe("ERROR");
+    expect(world.sockets).toHaveLength(0);
   });
 
   it("a page that is looked at does not wait", async () => {

@@ -102,6 +102,29 @@ describe("useThread", () => {
     expect(renders[renders.length - 1]!.error).toMatchObject({ code: "UNAUTHENTICATED", userMessage: "Please sign in again." });
   });
 
+  it("says why a thread is followed no longer", async () => {
+    const client = world.client({ transports: ["websocket"] });
+    await show(client, createElement(Answer, { id: "t" }));
+    const socket = await act(() => world.connected());
+    socket.say(subscribed({ id: "connect" }), { type: "error", thread_id: "t", code: "NOT_FOUND", user_message: "It is gone." });
+    await paint();
+    expect(renders[renders.length - 1]!.error).toMatchObject({ code: "NOT_FOUND", userMessage: "It is gone.", threadId: "t" });
+  });
+
+  it("takes a page over as it came, and shows then what is here already", async () => {
+    const client = world.client({ transports: ["websocket"] });
+    client.thread("t").state();
+    (await world.connected()).say(subscribed({ id: "connect" }), delta(1, "Hello"));
+    const page = createElement(ClarionProvider, { client }, createElement(Answer, { id: "t" }));
+    act(() => root.unmount());
+    element.innerHTML = "<p></p>"; // the server knew nothing
+    const complaints: unknown[] = [];
+    await act(async () => {
+      root = hydrateRoot(element, page, { onRecoverableError: (error) => complaints.push(error) });
+    });
+    expect([element.textContent, complaints]).toEqual(["Hello", []]);
+  });
+
   it("renders on a server without a connection, and is taken over without a word", async () => {
     const client = world.client({ transports: ["websocket"] });
     const page = createElement(ClarionProvider, { client }, createElement(Answer, { id: "t" }));

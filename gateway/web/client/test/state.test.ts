@@ -57,16 +57,27 @@ describe("a run", () => {
     expect(state.errors).toMatchObject([{ runId: "r", event: { user_message: "Sorry.", error_type: "llm_timeout" } }]);
   });
 
-  it("goes without something until that is back, or it ends", () => {
+  describe("goes without something", () => {
     const without = (offset: number, capability: string) => event(offset, { type: "graceful_degradation", capability, level: "off", ...failure });
     const back = (offset: number, recovered: string[]) => event(offset, { type: "system_recovered", recovered, downtime_seconds: 1, ...failure });
-    const state = fold(started(1), without(2, "search"), without(3, "memory"));
-    const open = () => state.snapshot().degradations.map(({ event: { type }, event: e }) => (type === "graceful_degradation" && "capability" in e ? e.capability : ""));
-    expect(open()).toEqual(["search", "memory"]);
-    state.event(back(4, ["search"]));
-    expect(open()).toEqual(["memory"]);
-    state.event(event(5, { type: "agent_completed", outcome: "success" }));
-    expect(open()).toEqual([]);
+    const missing = (state: StateFold) => state.snapshot().degradations.map(({ event: { type }, event: e }) => (type === "graceful_degradation" && "capability" in e ? e.capability : ""));
+
+    it("until that is back, or it ends", () => {
+      const state = fold(started(1), without(2, "search"), without(3, "memory"));
+      expect(missing(state)).toEqual(["search", "memory"]);
+      state.event(back(4, ["search"]));
+      expect(missing(state)).toEqual(["memory"]);
+      state.event(event(5, { type: "agent_completed", outcome: "success" }));
+      expect(missing(state)).toEqual([]);
+    });
+
+    it("until everything is back", () => {
+      expect(missing(fold(started(1), without(2, "search"), without(3, "memory"), back(4, [])))).toEqual([]);
+    });
+
+    it("again, though it was back before", () => {
+      expect(missing(fold(started(1), without(2, "search"), back(3, ["search"]), without(4, "search")))).toEqual(["search"]);
+    });
   });
 
   it("keeps events of types that nobody here knows", () => {

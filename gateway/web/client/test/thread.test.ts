@@ -59,6 +59,15 @@ describe("order", () => {
     expect(page.errors.map(({ code }) => code)).toEqual(["GAP"]);
   });
 
+  it("a repeat changes nothing of what the thread looks like", async () => {
+    const page = await Page.follow();
+    const frames: string[] = [];
+    page.client.on("frame", ({ type }) => frames.push(type));
+    page.socket.say(subscribed({ id: "connect" }), delta(1, "Hello"), delta(1, "Hello"), delta(2, "."));
+    expect(page.thread().state().messages).toMatchObject([{ text: "Hello." }]);
+    expect(frames).toEqual(["subscribed", "agent_message_delta", "agent_message_delta"]);
+  });
+
   it("a compacted event continues at its first offset", async () => {
     const page = await Page.follow();
     page.socket.say(subscribed({ id: "connect" }), event(4, { first_offset: 1 }), event(5));
@@ -101,6 +110,18 @@ describe("order", () => {
     for (let n = 1; n <= 200; n += 1) socket.say(event(2 * n, { first_offset: 2 * n - 1 }));
     socket.say(subscribed({ epoch: "f", from_offset: 4, missed: true }), rolledBack(3, 400));
     expect(socket.last("subscribe")!.after).toEqual({ epoch: "f", offset: 0 }); // before the event that holds 3
+  });
+
+  it("of what was deleted nothing is asked for again when the thread has begun anew", async () => {
+    const page = new Page();
+    page.client.all();
+    const socket = await page.world.connected();
+    socket.say(subscribed(), event(4, { first_offset: 1 }), event(9, { first_offset: 5 }));
+    socket.say(missed(1, 9, { reason: "deleted" }), subscribed({ epoch: "f" }));
+    for (let offset = 1; offset <= 9; offset += 1) socket.say(event(offset));
+    socket.say(subscribed({ epoch: "g", from_offset: 8, missed: true }), rolledBack(7, 9, "g"), event(8));
+    expect(socket.count("subscribe")).toBe(0);
+    expect(page.errors).toEqual([]);
   });
 
   it("a new epoch goes on where the old one ended", async () => {
@@ -157,6 +178,21 @@ describe("all threads", () => {
     expect(seen).toEqual(["t", "t1", "t2", "u", "u1", "t", "page1", "page2", "t3", "page3"]);
     end();
     expect(socket.last("unsubscribe")).toEqual({ type: "unsubscribe", all: true });
+  });
+
+  it("when they end, a thread that is followed by its name is followed all the same", async () => {
+    const page = new Page();
+    const end = page.client.all({ ack: "manual" });
+    page.thread().on("event", ({ offset }) => page.offsets.push(offset));
+    const socket = await page.world.connected();
+    socket.say(subscribed({ id: "connect" }), event(1), subscribed({ thread_id: "u" }));
+    end();
+    expect(socket.said.slice(-2)).toMatchObject([
+      { type: "unsubscribe", all: true },
+      { type: "subscribe", thread_id: "t", after: { epoch: "e", offset: 1 } },
+    ]);
+    socket.say(subscribed({ from_offset: 2 }), event(2));
+    expect(page.offsets).toEqual([1, 2]);
   });
 
   it("a thread that was joined while it was asked for misses nothing of what came meanwhile", async () => {
@@ -263,6 +299,62 @@ describe("acks", () => {
     expect(await page.acked()).toBe(2);
   });
 
+  it("by hand are said again if they came before the thread was followed on a new connection", async () => {
+    const page = await Page.follow({ ack: "manual" });
+    page.socket.say(subscribed({ id: "connect" }), event(1));
+    page.thread().ack(1);
+    await page.reconnect();
+    expect(await page.acked()).toBe(1);
+    page.socket.say({ type: "error", id: page.socket.last("ack")!.id, thread_id: "t", code: "NOT_FOUND" });
+    page.socket.say(subscribed({ id: "connect", from_offset: 2 }), caughtUp(1));
+    expect(await page.acked()).toBe(1);
+    expect(page.socket.count("ack")).toBe(2);
+    expect(page.errors).toEqual([]);
+  });
+
+  it("go on after a roll-back of the event whose handler failed", async () => {
+    const page = new Page();
+    let failed = false;
+    page.thread().on("event", ({ offset }) => {
+      if (offset !== 2 || failed) return;
+      failed = true;
+      throw new Error("oh");
+    });
+    page.socket = await page.world.connected();
+    page.socket.say(subscribed({ id: "connect" }), event(1), event(2));
+    expect(await page.acked()).toBe(1);
+    page.socket.say(subscribed({ epoch: "f", from_offset: 2, missed: true }), rolledBack(1, 2), event(2), event(3));
+    expect(await page.acked()).toBe(3);
+    expect(page.socket.last("ack")!.epoch).toBe("f");
+  });
+
+  it("of what comes in place of a rolled-back tail wait until handlers have heard it", async () => {
+    const page = await Page.follow();
+    const { socket } = page;
+    socket.say(subscribed({ id: "connect" }), event(1), event(2), event(3));
+    expect(await page.acked()).toBe(3);
+    socket.say({ type: "acked", id: socket.last("ack")!.id, thread_id: "t", offset: 3 });
+    socket.say(event(5)); // a gap: asked for again
+    const { id } = socket.last("subscribe")!;
+    const again = [rolledBack(1, 3), event(2), event(3)];
+    socket.say(subscribed({ epoch: "f", from_offset: 2, missed: true }), ...again); // by the older subscription
+    await page.world.advance(1_000);
+    expect([page.offsets, socket.last("ack")!.epoch]).toEqual([[1, 2, 3], "e"]);
+    socket.say(subscribed({ id: id!, epoch: "f", from_offset: 2, missed: true }), ...again);
+    expect(page.offsets).toEqual([1, 2, 3, 2, 3]);
+    expect(await page.acked()).toBe(3);
+    expect(socket.last("ack")!.epoch).toBe("f");
+  });
+
+  it("of the client's handlers pass over what is missing", async () => {
+    const page = new Page();
+    page.client.on("event", () => {});
+    page.client.all();
+    page.socket = await page.world.connected();
+    page.socket.say(subscribed({ missed: true }), missed(1, 9), caughtUp(9));
+    expect(await page.acked()).toBe(9);
+  });
+
   it("are not sent for who only hears of errors", async () => {
     const page = new Page();
     page.thread().on("error", () => {});
@@ -322,6 +414,19 @@ describe("acks", () => {
     await page.world.paint();
     expect(shown).toEqual([3]); // once for all of it
     expect(await page.acked()).toBe(3);
+  });
+
+  it("of state handlers that come late too: they are shown what is there already", async () => {
+    const page = new Page();
+    page.thread().state();
+    page.socket = await page.world.connected();
+    page.socket.say(subscribed({ id: "connect" }), event(1));
+    await page.world.paint();
+    const shown: number[] = [];
+    page.thread().on("state", ({ position }) => shown.push(position!.offset));
+    await page.world.paint();
+    expect(shown).toEqual([1]);
+    expect(await page.acked()).toBe(1);
   });
 });
 
@@ -383,6 +488,16 @@ describe("iteration", () => {
     expect(page.socket.last("unsubscribe")).toEqual({ type: "unsubscribe", thread_id: "t" });
   });
 
+  it("that is left while events wait for it leaves them, and follows no longer", async () => {
+    const page = new Page();
+    const result = await iterate(page, 1);
+    page.socket.say(subscribed({ id: "connect" }), event(1), event(2), event(3));
+    await settled();
+    expect(result).toMatchObject({ seen: [{ offset: 1 }], ended: true });
+    await page.world.advance(1_000);
+    expect(page.socket.last("unsubscribe")).toEqual({ type: "unsubscribe", thread_id: "t" });
+  });
+
   it("draws waiting deltas together, and says when too much waits", async () => {
     const page = new Page();
     const iterator = page.thread()[Symbol.asyncIterator]();
@@ -406,6 +521,18 @@ describe("iteration", () => {
 });
 
 describe("coming and going", () => {
+  it("the same handler may be added twice, and is taken away one by one", async () => {
+    const page = new Page();
+    const handler = ({ offset }: ClarionEvent) => page.offsets.push(offset);
+    page.thread().on("event", handler);
+    const off = page.thread().on("event", handler);
+    page.socket = await page.world.connected();
+    page.socket.say(subscribed({ id: "connect" }), event(1));
+    off();
+    page.socket.say(event(2));
+    expect(page.offsets).toEqual([1, 1, 2]);
+  });
+
   it("a handler that is taken away and one that comes soon are one following", async () => {
     const page = new Page();
     const off = page.thread().on("event", () => {});
@@ -547,6 +674,33 @@ describe("coming and going", () => {
     expect(client.thread(next[0]!).snapshot).toMatchObject({ error: null, position: { offset: 0 } });
   });
 
+  it("a thread that goes on too fast for the service says so, and is asked for again where it was", async () => {
+    const page = await Page.follow();
+    const { socket } = page;
+    socket.say(subscribed({ id: "connect" }), event(1), { type: "error", thread_id: "t", code: "RATE_LIMITED", retry_after_ms: 2_000 });
+    expect(page.errors).toMatchObject([{ code: "RATE_LIMITED", retryAfterMs: 2_000 }]);
+    for (let half = 0; half < 20; half += 1) {
+      await page.world.advance(30_000);
+      socket.say({ type: "ping" });
+    }
+    expect(page.world.state.state).toBe("CONNECTED");
+    const { id, after } = socket.last("subscribe")!;
+    expect(after).toEqual({ epoch: "e", offset: 1 });
+    socket.say(subscribed({ id: id!, from_offset: 2 }), event(2));
+    expect(page.offsets).toEqual([1, 2]);
+  });
+
+  it("a thread that was taken from the user and comes back begins anew", async () => {
+    const page = await Page.follow();
+    page.socket.say(subscribed({ id: "connect" }), event(1));
+    page.socket.say(subscribed({ claim: true, epoch: "", from_offset: 0 }));
+    expect(page.thread().state()).toMatchObject({ claim: true, runs: [] });
+    page.socket.say(subscribed(), event(1), event(2));
+    expect(page.offsets).toEqual([1, 1, 2]);
+    expect(page.thread().events().map(({ offset }) => offset)).toEqual([1, 2]);
+    expect(page.errors).toEqual([]);
+  });
+
   it("a thread that is not the user's waits until it is", async () => {
     const page = await Page.follow();
     page.socket.say(subscribed({ id: "connect", claim: true, epoch: "", from_offset: 0 }));
@@ -554,6 +708,13 @@ describe("coming and going", () => {
     page.socket.say(subscribed(), event(1));
     expect(page.offsets).toEqual([1]);
     expect(page.thread().state()).toMatchObject({ claim: false, position: { epoch: "e", offset: 1 } });
+  });
+
+  it("one more handler follows a thread again that has ended", async () => {
+    const page = await Page.follow();
+    page.socket.say(subscribed({ id: "connect" }), event(1), { type: "error", thread_id: "t", code: "NOT_FOUND", message: "deleted" });
+    page.thread().on("custom", () => {});
+    expect(page.socket.last("subscribe")).toMatchObject({ thread_id: "t" });
   });
 
   it("a thread that is deleted is empty, and says why", async () => {
@@ -596,6 +757,43 @@ describe("older events", () => {
     expect(page.thread().state()).toMatchObject({ hasOlder: false, blocks: [{ kind: "missed", toOffset: 7 }, { kind: "run" }] });
     expect(await page.thread().older()).toBe(false);
     expect(page.world.requests).toHaveLength(0);
+  });
+
+  it("of a thread that was deleted meanwhile are not shown", async () => {
+    const page = await midway();
+    const more = page.thread().older();
+    const request = await page.world.request();
+    page.socket.say(missed(1, 11, { reason: "deleted" }), { type: "error", thread_id: "t", code: "NOT_FOUND", message: "deleted" });
+    await request.answer({ events: [event(9), event(10)], missed: [], last: {}, next: null });
+    expect(await more).toBe(false);
+    expect(page.thread().snapshot).toMatchObject({ blocks: [], position: null });
+  });
+
+  it("do not fit in front of a thread that goes on somewhere else by now", async () => {
+    const page = await midway();
+    const more = page.thread().older();
+    const request = await page.world.request();
+    page.socket.say(subscribed({ from_offset: 21 }), event(21));
+    await request.answer({ events: [event(9), event(10)], missed: [], last: {}, next: null });
+    expect(await more).toBe(true); // by the next call
+    expect(page.thread().events().map(({ offset }) => offset)).toEqual([21]);
+  });
+
+  it("show no run that ended long ago as running", async () => {
+    const page = await Page.follow();
+    page.socket.say(subscribed({ id: "connect", from_offset: 11, last_offset: 11, active_runs: [] }), event(11), caughtUp(11));
+    expect(page.thread().state().runs.map(({ state }) => state)).toEqual(["ended"]);
+    const more = page.thread().older();
+    const events = [event(9, { run_id: "s", type: "agent_started" }), event(10, { run_id: "s" })];
+    await (await page.world.request()).answer({ events, missed: [missed(1, 8)], last: {}, next: null });
+    await more;
+    expect(page.thread().state().runs.map(({ runId, state }) => [runId, state])).toEqual([["s", "ended"], ["r", "ended"]]);
+  });
+
+  it("are asked for by the thread's id, whatever is in it", async () => {
+    const page = new Page();
+    void page.client.history("a/b?c#d").catch(() => {});
+    await page.world.request("/v1/threads/a%2Fb%3Fc%23d/events");
   });
 
   it("that cannot be read say why; a refused token is replaced once", async () => {

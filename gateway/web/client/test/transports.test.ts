@@ -71,6 +71,16 @@ describe("event streams", () => {
     expect(world.state).toMatchObject({ state: "DISCONNECTED", reason: "Slowly.", retryAt: world.now + 3000 });
   });
 
+  it("end with a refused token: a new one is got at once", async () => {
+    const world = new World();
+    world.client({ transports: ["sse"] }).open();
+    const request = await streaming(world);
+    await request.say({ type: "error", code: "UNAUTHENTICATED", reconnect: true, message: "the token has ended" });
+    await request.end();
+    expect((await world.request("/v1/stream")).token).toBe("t2");
+    expect(world.tokens).toEqual([false, true]);
+  });
+
   it("that are refused say why", async () => {
     const world = new World();
     world.client({ transports: ["sse"] }).open();
@@ -137,6 +147,60 @@ describe("polls", () => {
     expect(third.body.positions).toMatchObject([{ thread_id: "t", offset: 3 }]);
     await world.advance(100);
     expect(world.requests).toHaveLength(0); // one at a time again
+  });
+
+  it("are heard in the order in which they were asked", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["polling"] });
+    const offsets: number[] = [];
+    const errors: string[] = [];
+    client.on("error", ({ code }) => errors.push(code));
+    client.thread("t").on("event", ({ offset }) => offsets.push(offset));
+    const first = await polling(world);
+    await first.answer({ connection_id: "c1", frames: [connectedFrame(), subscribed({ id: first.body.messages[1].id }), event(1)] });
+    const waiting = await polling(world);
+    client.thread("u").on("event", () => {});
+    await world.advance(0);
+    const second = await world.request("/v1/poll");
+    await second.answer({ connection_id: "c1", frames: [event(3)] });
+    expect(offsets).toEqual([1]);
+    await waiting.answer({ connection_id: "c1", frames: [event(2)] });
+    expect([offsets, errors]).toEqual([[1, 2, 3], []]);
+  });
+
+  it("ask again for a thread that was refused, though the connection was lost meanwhile", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["polling"] });
+    const off = client.thread("t").on("event", () => {});
+    const first = await polling(world);
+    await first.answer({ connection_id: "c1", frames: [connectedFrame(), subscribed({ id: first.body.messages[1].id }), event(1)] });
+    await (await polling(world)).answer({ connection_id: "c1", frames: [{ type: "error", thread_id: "t", code: "NOT_FOUND" }] });
+    await (await polling(world)).fail();
+    expect(world.state.state).toBe("DISCONNECTED");
+    off();
+    client.thread("t").on("event", () => {});
+    const next = await polling(world);
+    expect(next.body.positions).toEqual([]);
+    expect(next.body.messages.slice(1)).toMatchObject([{ type: "subscribe", thread_id: "t" }]);
+  });
+
+  it("after another transport are a connection of their own", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["websocket", "polling"] });
+    client.thread("t").on("event", () => {});
+    (await world.socket()).drop();
+    const first = await polling(world);
+    await first.answer({ connection_id: "c1", frames: [connectedFrame(), subscribed({ id: first.body.messages[1].id }), event(1)] });
+    await world.advance(10_000);
+    (await world.connected({ connection_id: "c2" })).drop(); // it had taken over
+    world.requests.length = 0;
+    for (let time = 0; time < 2; time += 1) {
+      await world.advance(0);
+      (await world.socket()).drop();
+    }
+    const next = await polling(world);
+    expect(next.body).not.toHaveProperty("connection_id");
+    expect(next.body.messages.slice(1)).toMatchObject([{ type: "subscribe", thread_id: "t", after: { epoch: "e", offset: 1 } }]);
   });
 
   it("of which one is lost go on as the same connection, and say it again", async () => {
@@ -258,6 +322,17 @@ describe("which transport", () => {
     expect(world.state.transport).toBe("websocket");
   });
 
+  it("a proxy that has no gateway behind it says nothing against event streams", async () => {
+    const world = new World();
+    world.client().open();
+    (await world.socket()).drop();
+    await (await world.request("/v1/stream")).answer({}, 502);
+    expect(world.state.state).toBe("DISCONNECTED");
+    await world.advance(0);
+    await world.connected();
+    expect(world.requests).toHaveLength(0);
+  });
+
   it("one that has worked gets another chance first", async () => {
     const world = new World();
     world.chance = 1;
@@ -340,6 +415,25 @@ describe("back to a better transport", () => {
     await world.advance(8_000);
     expect(socket.gone).toBe(true);
     expect(stream.aborted).toBe(false);
+  });
+
+  it("a trial that was given up and ends late does not end the next one", async () => {
+    const world = new World();
+    world.client().open();
+    (await world.socket()).drop();
+    await (await world.request("/v1/stream")).answer({}, 404);
+    await world.advance(0);
+    await (await world.request("/v1/poll")).answer({ connection_id: "c1", frames: [connectedFrame()] });
+    await world.advance(10_000);
+    await world.request("/v1/poll");
+    const socket = await world.socket();
+    await world.advance(8_000);
+    const stream = await world.request("/v1/stream");
+    socket.drop(); // as browsers say it, some time after close()
+    await settled();
+    expect(stream.aborted).toBe(false);
+    await stream.stream(connectedFrame({ connection_id: "c2" }));
+    expect(world.state).toMatchObject({ state: "CONNECTED", transport: "sse", connectionId: "c2" });
   });
 
   it("from polls the event stream is next, if the WebSocket is still broken", async () => {
