@@ -2,9 +2,10 @@
 // compared with the log, event by event, so that "nothing missing, nothing twice" is checked and not seen.
 
 import assert from "node:assert/strict";
+import path from "node:path";
 
 import { Clarion, run, runTests } from "../clients/program.mjs";
-import { ask, binaries, browser, fresh, PHONE, Visitor } from "./visitor.mjs";
+import { ask, binaries, browser, fresh, PHONE, screenshots, Visitor } from "./visitor.mjs";
 
 const QUESTION = "How is an event accepted before it is committed to the log?";
 
@@ -17,7 +18,7 @@ const tests = [
     const { done } = ask(clarion, user, thread, QUESTION);
     await visitor.run(1, "running");
     await visitor.page.waitForSelector(".message pre");
-    await visitor.screenshot("live");
+    await visitor.pictures("live");
     await visitor.run(1, "success");
     await done;
     await visitor.showsTheWholeLog(thread);
@@ -130,7 +131,7 @@ const tests = [
       assert.equal(others[0].first_offset, floor);
       for (const [i, event] of others.slice(1).entries()) assert.equal(event.first_offset, others[i].offset + 1);
       assert.equal(others.at(-1).offset, 61);
-      await visitor.screenshot("missed");
+      await visitor.pictures("missed");
       await visitor.leave();
     } finally {
       await brief.finish(false);
@@ -181,6 +182,7 @@ const tests = [
     await page.fill("#sign-in-user", "_clarion");
     await page.click("#sign-in-dev-button");
     await page.waitForSelector("#sign-in-reason:not([hidden])");
+    await page.screenshot({ path: path.join(screenshots, "refused.png") });
     assert.match(await page.textContent("#sign-in-reason"), /must not be _clarion: that name is reserved/);
     await page.fill("#sign-in-user", fresh("user"));
     await page.click("#sign-in-dev-button");

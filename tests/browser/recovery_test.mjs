@@ -46,7 +46,7 @@ const tests = [
     const story = await Story.begin();
     await clarion.gatewayProgram.stop("SIGKILL");
     await story.visitor.disconnected();
-    await story.visitor.screenshot("disconnected");
+    await story.visitor.pictures("disconnected");
     await story.tell("during");
     await clarion.gatewayProgram.run();
     await story.visitor.connected();
@@ -77,12 +77,13 @@ const tests = [
     proxy.blockWebSocket = true;
     proxy.cut();
     await visitor.connected("sse");
-    await visitor.screenshot("event-stream");
+    await visitor.pictures("event-stream");
     await story.tell("by event stream");
     await visitor.shown(41);
     proxy.holdAnswers = true;
     proxy.cut();
     await visitor.connected("polling");
+    await visitor.pictures("polling");
     await story.tell("by polling");
     await visitor.shown(61);
     proxy.holdAnswers = proxy.blockWebSocket = false;
@@ -96,7 +97,7 @@ const tests = [
     await story.visitor.context.setOffline(true);
     await story.visitor.disconnected();
     await story.visitor.page.waitForFunction(() => /offline/.test(document.querySelector("#connection-reason").textContent));
-    await story.visitor.screenshot("offline");
+    await story.visitor.pictures("offline");
     await story.tell("during");
     await story.visitor.context.setOffline(false);
     await story.visitor.connected();
@@ -175,7 +176,7 @@ const tests = [
     await visitor.connected();
     await page.check("#trouble-websocket");
     await visitor.connected("sse");
-    await visitor.screenshot("trouble");
+    await visitor.pictures("trouble");
     await page.check("#trouble-streams");
     await visitor.connected("polling");
     await Promise.all([page.waitForRequest(/v1\/dev\/token/), page.click("#trouble-expire")]);

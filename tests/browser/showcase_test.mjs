@@ -54,9 +54,11 @@ async function failing(user, thread) {
   await agent.end();
 }
 
-async function looks(visitor, name) {
-  await visitor.page.waitForTimeout(150); // the caret and the clock are not what is compared
-  await visitor.screenshot(name);
+// Up to where the service knows that the user has seen the thread.
+async function acknowledged(user, thread) {
+  const { token } = await (await fetch(new URL(`v1/dev/token?user=${user}`, clarion.page))).json();
+  const answer = await fetch(new URL("v1/threads", clarion.page), { headers: { Authorization: `Bearer ${token}` } });
+  return (await answer.json()).threads.find(({ thread_id }) => thread_id === thread).acknowledged;
 }
 
 const tests = [
@@ -82,10 +84,7 @@ const tests = [
     assert.match(await text("#degradation .facts"), /Expected back at about \d/);
     assert.match(await text('.item:has([data-tool-call-id="seats"]) .tool-message'), /3 of 8 trains checked/);
     assert.equal(await page.$eval('.item:has([data-tool-call-id="seats"]) progress', (bar) => bar.value / bar.max), 3 / 8);
-    await looks(visitor, "showcase");
-    await page.emulateMedia({ colorScheme: "dark" });
-    await looks(visitor, "showcase-dark");
-    await page.emulateMedia({ colorScheme: "light" });
+    await visitor.pictures("showcase");
 
     await agent.say("system_recovered", { recovered: ["maps"], downtime_seconds: 42, ...failure("Maps are back.", "") });
     await page.waitForSelector("#degradation", { state: "hidden" });
@@ -106,12 +105,12 @@ const tests = [
     assert.match(await text('[data-type="circuit_breaker_triggered"] .facts'), /Try again after \d/);
     assert.match(await text('[data-type="agent_error"] .suggested-action'), /Try again in a minute/);
     assert.match(await text('[data-type="partial_result_preserved"] pre'), /a third were about sign-in/);
-    await looks(visitor, "showcase-failed");
+    await visitor.pictures("showcase-failed");
 
     const phone = await Visitor.arrive(clarion, user, { viewport: PHONE, deviceScaleFactor: 2, colorScheme: "dark" });
     await phone.choose(thread);
     await phone.run(1, "interrupted");
-    await looks(phone, "showcase-phone");
+    await phone.screenshot("showcase-end");
     for (const width of [320, 390]) {
       await phone.page.setViewportSize({ width, height: 780 });
       assert.equal(await phone.page.evaluate(() => document.documentElement.scrollWidth), width);
@@ -133,7 +132,7 @@ const tests = [
     const mark = `[data-thread-id="${second}"] .unread:not([hidden])`;
     await visitor.page.waitForFunction((selector) => document.querySelector(selector)?.textContent === "3", mark);
     assert.equal(await visitor.page.getAttribute(mark, "aria-label"), "3 unread");
-    await looks(visitor, "unread");
+    await visitor.pictures("unread");
     await visitor.page.reload(); // the marks are the log's, not the page's
     await visitor.page.waitForFunction((selector) => document.querySelector(selector)?.textContent === "3", mark);
     await visitor.choose(second);
@@ -165,7 +164,7 @@ const tests = [
     await before.choose(thread);
     await before.shown(60 * 18);
     await before.page.waitForFunction(() => document.querySelectorAll("#timeline > .run").length === 60);
-    await before.page.waitForTimeout(500); // until the ack is under way
+    while ((await acknowledged(user, thread)) < 60 * 18);
     await before.leave();
 
     const visitor = await Visitor.arrive(clarion, user);

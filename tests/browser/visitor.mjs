@@ -115,8 +115,20 @@ export class Visitor {
     assert.equal(squeeze(answers), squeeze(wanted));
   }
 
+  // Wide and on a phone, light and dark.
+  async pictures(name) {
+    const { page } = this;
+    for (const [shape, viewport] of [["phone", PHONE], ["wide", WIDE]]) {
+      await page.setViewportSize(viewport);
+      for (const colorScheme of ["dark", "light"]) {
+        await page.emulateMedia({ colorScheme });
+        await this.screenshot(`${name}-${shape}-${colorScheme}`);
+      }
+    }
+  }
+
   screenshot(name) {
-    return this.page.screenshot({ path: path.join(screenshots, `${name}.png`) });
+    return this.page.screenshot({ path: path.join(screenshots, `${name}.png`), animations: "disabled" });
   }
 
   async leave() {

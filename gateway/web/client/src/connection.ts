@@ -383,9 +383,15 @@ export class Connection {
     return this.#kind === "polling" ? Infinity : this.#heartbeatMs * SILENT_HEARTBEATS;
   }
 
+  // A proxy may let an event stream through in blocks, each when it is full.
+  #silent(): void {
+    if (this.#kind === "sse" && this.#rung + 1 < this.#ladder.length) this.#rung += 1;
+    this.#comeBack("The connection went silent.", 0);
+  }
+
   #expectSomething(): void {
     this.#heardAt = this.#environment.now();
-    if (this.live) this.#timers.set("silence", this.#silenceMs, () => this.#comeBack("The connection went silent.", 0));
+    if (this.live) this.#timers.set("silence", this.#silenceMs, () => this.#silent());
   }
 
   // --- Tokens ---

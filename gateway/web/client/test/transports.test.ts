@@ -13,6 +13,17 @@ describe("event streams", () => {
     return request;
   }
 
+  it("one that a proxy lets through in blocks only gives way to polling", async () => {
+    const world = new World();
+    world.client({ transports: ["sse", "polling"] }).open();
+    const stream = await world.request("/v1/stream");
+    stream.stream(connectedFrame());
+    await settled();
+    expect(world.state).toMatchObject({ state: "CONNECTED", transport: "sse" });
+    await world.advance(63_000); // no ping gets through
+    expect(world.state.transport).toBe("polling");
+  });
+
   it("carry the same frames", async () => {
     const world = new World();
     const client = world.client({ transports: ["sse"] });

@@ -315,9 +315,9 @@ function stepDrawing({ name }: Step): Drawing<Step> {
 export function failureNote({ event }: Failure): HTMLElement {
   const facts: string[] = [];
   if (event.type === "recovery_attempt") facts.push(`Attempt ${event.attempt} of ${event.max_attempts}`);
-  if (event.type === "circuit_breaker_triggered") facts.push(`Try again after ${after(event, event.retry_after_seconds)}`);
   const tone = toneOf(event.type);
-  if (tone !== "good" && event.retry_possible) facts.push("You can try again");
+  if (event.type === "circuit_breaker_triggered") facts.push(`Try again after ${after(event, event.retry_after_seconds)}`);
+  else if (tone !== "good" && event.retry_possible) facts.push("You can try again");
   if (tone !== "good" && event.is_recoverable) facts.push("This usually mends itself");
   facts.push(...expectedBack(event));
   return el(
