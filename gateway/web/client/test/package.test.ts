@@ -72,7 +72,7 @@ describe("the package", () => {
     const names = pack!.files.map((file) => file.path).sort();
     const modules = fs.readdirSync(path.join(root, "src")).map((name) => `dist/${name.replace(".ts", ".d.ts")}`);
     const code = ["dist/index.js", "dist/react.js"];
-    expect(names).toEqual(["README.md", "package.json", ...code, ...modules].sort());
+    expect(names).toEqual(["LICENSE", "README.md", "package.json", ...code, ...modules].sort());
   });
 
   it("has types that hold where it is used", () => {
