@@ -27,7 +27,7 @@ export async function buildClient(out) {
     });
     // Private fields, which have short names by now, as properties that constructors set: a bundler whose
     // target knows no fields would make a WeakMap of each, and a page load a quarter more.
-    const { code: plain } = await transform(outputFiles[0].text.replace(/\b#/g, " _").replace(/#(?=\w)/g, "_"), {
+    const { code: plain } = await transform(outputFiles[0].text.replace(/\b#/g, " _").replace(/#(?=[\w$])/g, "_"), {
       loader: "ts",
       target: "es2022",
       tsconfigRaw: { compilerOptions: { useDefineForClassFields: false } },
@@ -35,7 +35,7 @@ export async function buildClient(out) {
     const { code } = await minify(plain, {
       module: true,
       ecma: 2020,
-      compress: { passes: 3, pure_getters: true, unsafe_arrows: true },
+      compress: { passes: 3, pure_getters: true, unsafe_arrows: true, unsafe_methods: true },
     });
     fs.writeFileSync(path.join(out, `${name}.js`), code);
   }

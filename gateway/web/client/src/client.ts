@@ -6,7 +6,7 @@
 //   given            handlers have been called with, each event once; a thread and the client each have theirs
 //   a reader's done  is processed: its handlers have returned, or its state has been shown
 //   ack, acked       was said to the service, and answered
-// Only a roll-back lowers them, all of them in one step; and while a thread is asked for again, what comes is
+// A roll-back lowers all of them in one step, as the end of what is known of a thread does; and while a thread is asked for again, what comes is
 // what an older subscription had under way: it moves the position alone, and nothing is acknowledged.
 
 import { Connection, type ConnectionState, type Query, type TokenSource } from "./connection.js";
@@ -119,6 +119,7 @@ export class Client {
   readonly #host: ThreadHost;
   #all: (AllOptions & { id: string }) | undefined;
   #nextId = 1;
+  #userId: string | undefined;
   readonly #report = (error: unknown) => this.#environment.report(error);
 
   constructor(options: ConnectOptions) {
@@ -185,7 +186,10 @@ export class Client {
       this.#connection.send({ type: "unsubscribe", all: true });
       for (const followed of this.#followed.values()) {
         // Those with a name were followed by it too, as long as nothing was missing; to be sure, anew.
-        if (followed.feed.named) this.#connection.send(followed.feed.subscription());
+        const { feed } = followed;
+        if (!feed.named) continue;
+        feed.ask(this.#id(), { after: feed.position ?? undefined, history: "full" });
+        this.#connection.send(feed.subscription());
       }
     };
   }
@@ -207,9 +211,10 @@ export class Client {
     return (await this.#ask(`threads/${encodeURIComponent(threadId)}/events`, query)) as EventPage;
   }
 
-  /** Connects, if nothing did yet. Following does so by itself. */
+  /** Connects, if nothing did yet, and follows what has handlers. Following does so by itself. */
   open(): void {
     this.#connection.open();
+    for (const thread of this.#threads.values()) thread.again();
   }
 
   /** At once, instead of when it is planned; also after ERROR. */
@@ -217,10 +222,10 @@ export class Client {
     this.#connection.reconnect();
   }
 
-  /** Ends the connection and forgets everything. */
+  /** Ends the connection and forgets everything but the handlers; open() begins anew. */
   close(): void {
     for (const thread of [...this.#threads.values()]) thread.close();
-    this.#all = undefined;
+    this.#all = this.#userId = undefined;
     this.#timers.clearAll();
     this.#followed.clear();
     this.#connection.close();
@@ -237,6 +242,11 @@ export class Client {
     return followed;
   }
 
+  // What comes of a thread that was closed meanwhile is nobody's.
+  #known(threadId = ""): Followed | undefined {
+    return this.#all && threadId ? this.#record(threadId) : this.#followed.get(threadId);
+  }
+
   #follow(thread: Thread, resume: boolean): void {
     const followed = this.#record(thread.id);
     const { feed } = followed;
@@ -245,7 +255,8 @@ export class Client {
     followed.thread = thread;
     feed.named = true;
     feed.history = history;
-    const at = resume ? thread.snapshot.position : null;
+    // What all threads are followed by must not skip anything.
+    const at = resume ? thread.snapshot.position : this.#all && from === "live" ? feed.position : null;
     // The client's handlers may have heard a part of what comes; of events drawn together they could not be
     // told the rest alone.
     const apart = followed.mark.given > 0 && this.#emitter.has("event") ? "full" : undefined;
@@ -312,12 +323,13 @@ export class Client {
   #receive(frame: ServerFrame): void {
     switch (frame.type) {
       case "connected":
+        this.#greet(frame.user_id);
         this.#refused.clear(); // `connect` named them all
         this.#unsaid();
         break;
       case "bound":
         this.#record(frame.thread_id);
-        this.#threads.get(frame.thread_id)?.bound();
+        this.#threads.get(frame.thread_id)?.again();
         break;
       case "subscribed":
         this.#subscribed(frame);
@@ -344,9 +356,21 @@ export class Client {
     this.#emitter.emit("frame", frame);
   }
 
+  // What was another user's is not this one's to see.
+  #greet(userId: string): void {
+    const another = (this.#userId ??= userId) !== userId;
+    this.#userId = userId;
+    if (!another) return;
+    this.#followed.clear();
+    for (const thread of this.#threads.values()) {
+      thread.close();
+      thread.again();
+    }
+  }
+
   #subscribed(frame: SubscribedFrame): void {
-    if (!frame.thread_id) return;
-    const followed = this.#record(frame.thread_id);
+    const followed = this.#known(frame.thread_id);
+    if (!followed || !frame.thread_id) return;
     const { feed, thread, mark } = followed;
     const before = feed.position;
     this.#refusals = 0;
@@ -375,7 +399,8 @@ export class Client {
   }
 
   #missed(frame: MissedRangeFrame): void {
-    const followed = this.#record(frame.thread_id);
+    const followed = this.#known(frame.thread_id);
+    if (!followed) return;
     const { feed, thread, mark } = followed;
     const { epoch = "", discard_after, to_offset = 0 } = frame;
     if (!feed.missed(frame)) return;
@@ -392,7 +417,8 @@ export class Client {
 
   /** False: it is none that the page is to see. */
   #event(event: ClarionEvent): boolean {
-    const followed = this.#record(event.thread_id);
+    const followed = this.#known(event.thread_id);
+    if (!followed) return false;
     const { feed, mark } = followed;
     const verdict = feed.take(event);
     if (verdict === "repeat") return false;
@@ -420,7 +446,7 @@ export class Client {
     const after = feed.position ?? undefined;
     feed.ask(this.#id(), { after });
     this.#connection.send(feed.subscription());
-    const message = `events of ${feed.threadId} were left out after ${after?.offset ?? 0}; asking again`;
+    const message = `a gap after ${after?.offset ?? 0}; asking again`;
     this.#emitter.emit("error", new ClarionError({ code: "GAP", message, thread_id: feed.threadId }));
   }
 
@@ -493,8 +519,8 @@ export class Client {
     this.#ackSoon();
   }
 
-  #ackSoon(ms = ACK_EVERY_MS): void {
-    if (!this.#timers.has("ack")) this.#timers.set("ack", ms, () => this.#sendAcks());
+  #ackSoon(): void {
+    if (!this.#timers.has("ack")) this.#timers.set("ack", ACK_EVERY_MS, () => this.#sendAcks());
   }
 
   #sendAcks(): void {
@@ -524,10 +550,15 @@ export class Client {
   #ackFailed({ id, thread_id: threadId = "", retry_after_ms, code }: StreamErrorFrame): void {
     const followed = this.#followed.get(threadId);
     if (!followed?.ack || followed.ack.id !== id) return;
-    followed.ack.id = undefined;
-    if (retry_after_ms) this.#ackSoon(retry_after_ms);
     // Not followed on this connection yet: `caught_up` says it again. Otherwise it will never count.
-    else if (code !== "NOT_FOUND") followed.ack = undefined;
+    if (code === "NOT_FOUND") followed.ack.id = undefined;
+    else if (!retry_after_ms) followed.ack = undefined;
+    else {
+      this.#timers.set(`ack ${threadId}`, retry_after_ms, () => {
+        if (followed.ack?.id === id) followed.ack!.id = undefined;
+        this.#sendAcks();
+      });
+    }
   }
 
   // --- Questions ---
@@ -557,11 +588,10 @@ export function connect(options: ConnectOptions): Client {
 
 // …/v1/, whether the gateway's address was given with or without the path, as http or as ws.
 function baseOf(url: string | URL | undefined): URL {
-  const page = (globalThis.document as Document | undefined)?.baseURI;
+  const page = globalThis as { document?: Document; location?: Location };
   // On a server nothing connects.
-  const base = new URL(url ?? "/", page ?? "http://localhost");
+  const base = new URL(url ?? "/", (page.document ?? { baseURI: page.location?.href }).baseURI ?? "http://localhost");
   base.protocol = base.protocol.replace(/^ws/, "http");
-  base.search = base.hash = "";
   base.pathname = base.pathname.replace(/(\/v1(\/stream)?)?\/?$/, "/v1/");
   return base;
 }

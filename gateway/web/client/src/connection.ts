@@ -111,6 +111,8 @@ export class Connection {
   #heartbeatMs = 25_000;
   #heardAt = 0;
   #unwatch = () => {};
+  // Closed so often: what was asked before is another user's.
+  #users = 0;
 
   constructor(options: ConnectionOptions, owner: ConnectionOwner) {
     this.#options = options;
@@ -143,13 +145,14 @@ export class Connection {
     this.#drop();
     // The next one may be another user's.
     this.#token = "";
+    this.#users += 1;
     this.#pollMemory = new PollMemory();
     this.#say({ state: "DISCONNECTED", reason: "" });
   }
 
   /** At once, whatever was planned; also out of ERROR, with a new token. */
   reconnect(): void {
-    const fresh = this.state.state === "ERROR";
+    const fresh = this.state.needsToken === true;
     if (!this.#wanted) return this.open();
     if (this.live) return;
     this.#attempt = 0;
@@ -171,10 +174,12 @@ export class Connection {
   async ask(path: string, query: Query): Promise<Response> {
     const url = new URL(path, this.#options.base);
     for (const [name, value] of Object.entries(query)) if (value !== undefined) url.searchParams.set(name, String(value));
+    const user = this.#users;
     for (let fresh = false; ; fresh = true) {
-      if (!this.#token || fresh) this.#token = (await this.#getToken(fresh)) ?? "";
-      if (!this.#token) throw new ClarionError({ code: "UNAUTHENTICATED", message: "No token: nobody is signed in." });
-      const headers = { Authorization: `Bearer ${this.#token}` };
+      const token = (!fresh && this.#token) || (await this.#getToken(fresh));
+      if (user === this.#users) this.#token = token ?? "";
+      if (!token || user !== this.#users) throw new ClarionError({ code: "UNAUTHENTICATED", message: "No token." });
+      const headers = { Authorization: `Bearer ${token}` };
       const response = await this.#environment.fetch(url, { headers, cache: "no-store" });
       if (fresh || response.status !== 401) return response;
     }
@@ -190,7 +195,7 @@ export class Connection {
     this.#drop();
     const generation = this.#generation;
     this.#say({ state: "CONNECTING", reason: "" });
-    this.#timers.set("token", TOKEN_MS, () => this.#comeBack("No token: the page did not say one.", 0));
+    this.#timers.set("token", TOKEN_MS, () => this.#comeBack("No token in time.", 0));
     let token: Token;
     try {
       token = await this.#getToken(fresh);
@@ -229,7 +234,7 @@ export class Connection {
         },
         (end) => {
           if (generation !== this.#generation) return;
-          if (this.live || end.error || end.code) this.#ended(end);
+          if (this.live || end.error || end.code! >= 4000) this.#ended(end);
           else this.#failedToBegin(end);
         },
       );
@@ -265,7 +270,9 @@ export class Connection {
       return this.#comeBack(reason, 0);
     }
     this.#rung += 1;
-    void this.#connect(false);
+    this.#dropTransport();
+    this.#say({ state: "CONNECTING", reason: "" });
+    this.#begin(this.#generation);
   }
 
   #ended(end: End): void {
@@ -370,9 +377,10 @@ export class Connection {
     this.#heartbeatMs = heartbeat_ms || 25_000;
     if (this.#kind !== "polling") this.#pollMemory = new PollMemory();
     const tokenExpiresAt = token_expires_at;
+    // Before anything that is said because of it.
+    for (const frame of this.#waiting.splice(0)) this.#transport!.send(frame);
     this.#say({ state: "CONNECTED", reason: "", connectionId: connection_id, userId: user_id, tokenExpiresAt });
     if (!this.#transport) return;
-    for (const frame of this.#waiting.splice(0)) this.#transport.send(frame);
     this.#planRefresh(token_expires_at);
     if (this.#rung === 0) this.#trialDelay = FIRST_TRIAL_MS;
     else this.#planTrial(this.#trialDelay);

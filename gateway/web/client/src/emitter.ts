@@ -16,18 +16,16 @@ export class Emitter<Signals extends object> {
     return () => handlers.delete(own);
   }
 
-  clear(): void {
-    this.#handlers.clear();
-  }
-
   has(name: keyof Signals): boolean {
     return (this.#handlers.get(name)?.size ?? 0) > 0;
   }
 
-  /** Calls them in the order in which they were added. What each returned; a rejection for what it threw. */
+  /** Calls them in the order in which they were added. What each returned; FAILED for what it threw. */
   emit<K extends keyof Signals>(name: K, value: Signals[K]): unknown[] {
     const results: unknown[] = [];
-    for (const handler of [...(this.#handlers.get(name) ?? [])]) {
+    const handlers = this.#handlers.get(name);
+    for (const handler of [...(handlers ?? [])]) {
+      if (!handlers!.has(handler)) continue; // taken away by one before it
       try {
         results.push(handler(value as never));
       } catch (error) {

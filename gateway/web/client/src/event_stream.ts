@@ -105,7 +105,7 @@ export class EventStreamTransport implements Transport {
       if (response.ok) return true;
       if (response.status === 429 || response.status >= 500) return false;
       // The gateway knows no such connection any more: what was said is lost with it.
-      this.#end({ reason: (await endOf(response)).error?.message ?? "the connection is gone" });
+      this.#end({});
       return true;
     } catch {
       return false;

@@ -49,7 +49,7 @@ export class Feed {
     this.threadId = threadId;
   }
 
-  /** What to say on a new connection to go on; undefined: its place says it all. */
+  /** What to say to follow it, or to go on. */
   subscription(): SubscribeFrame {
     const { threadId: thread_id, history, request } = this;
     // A thread without events has no epoch yet, and nothing to go on after.
@@ -119,12 +119,12 @@ export class Feed {
     return true;
   }
 
-  /** Whether the event is the next one; "again" after a gap, which the protocol rules out. */
+  /** Whether the event is the next one. One that overlaps what is here is asked for again from there on. */
   take(event: ClarionEvent): "next" | "repeat" | "gap" {
     const at = this.position;
     const first = event.first_offset ?? event.offset;
-    if (!at || first > at.offset + 1) return "gap";
-    if (first <= at.offset) return "repeat";
+    if (at && event.offset <= at.offset) return "repeat";
+    if (!at || first !== at.offset + 1) return "gap";
     this.position = { epoch: at.epoch, offset: event.offset };
     if (event.first_offset !== undefined) this.#remember(event.first_offset, event.offset);
     return "next";

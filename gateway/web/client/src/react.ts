@@ -85,5 +85,6 @@ const NO_EVENTS: readonly ClarionEvent[] = [];
 function errorOf(error: ThreadState["error"], connection: ConnectionState): ClarionError | null {
   if (error) return new ClarionError(error);
   if (connection.state !== "ERROR") return null;
-  return new ClarionError({ code: connection.code ?? "UNAUTHENTICATED", user_message: connection.reason });
+  const code = connection.code ?? (connection.needsToken ? "UNAUTHENTICATED" : "GATEWAY_UNAVAILABLE");
+  return new ClarionError({ code, user_message: connection.reason });
 }

@@ -139,6 +139,7 @@ interface MissedEntry {
   missed: MissedRangeFrame;
   /** The last offset behind it. */
   end: number;
+  note?: Missed;
 }
 
 // Deltas of one message make one event. What came last of them is kept as it came, so that an end that
@@ -171,6 +172,7 @@ export class StateFold {
   #blocks: (Draft | Missed)[] = [];
   #runs = new Map<string, Draft>();
   #shown: ThreadState | undefined;
+  #before: object = {};
 
   #epoch = "";
   #last = 0;
@@ -275,8 +277,10 @@ export class StateFold {
   }
 
   snapshot(): ThreadState {
-    this.#shown ??= this.#show();
-    return this.#shown;
+    if (this.#shown) return this.#shown;
+    const shown = this.#show() as ThreadState & Record<string, unknown>;
+    for (const [name, before] of Object.entries(this.#before)) if (sameList(before, shown[name])) shown[name] = before;
+    return (this.#before = this.#shown = shown);
   }
 
   #show(): ThreadState {
@@ -482,8 +486,14 @@ function endOf(entry: Entry): number {
   return "event" in entry ? entry.event.offset : entry.end;
 }
 
-function noteOf({ missed, end }: MissedEntry): Missed {
-  return { kind: "missed", fromOffset: missed.from_offset ?? 1, toOffset: missed.to_offset ?? end, reason: missed.reason };
+function noteOf(entry: MissedEntry): Missed {
+  const { missed, end } = entry;
+  entry.note ??= { kind: "missed", fromOffset: missed.from_offset ?? 1, toOffset: missed.to_offset ?? end, reason: missed.reason };
+  return entry.note;
+}
+
+function sameList(before: unknown, now: unknown): boolean {
+  return Array.isArray(before) && Array.isArray(now) && before.length === now.length && before.every((one, i) => one === now[i]);
 }
 
 function firstOf(event: ClarionEvent): number {

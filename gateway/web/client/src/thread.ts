@@ -4,7 +4,7 @@ import { Emitter } from "./emitter.js";
 import { ClarionError } from "./error.js";
 import type { FollowOptions } from "./feed.js";
 import { mergedOf, StateFold, type Entry, type ThreadState } from "./state.js";
-import { Watermark } from "./watermark.js";
+import { isThenable, Watermark } from "./watermark.js";
 import type { ClarionEvent, EventOf, EventType, MissedRangeFrame, Position, StreamErrorFrame, SubscribedFrame } from "./wire.js";
 
 export interface ThreadOptions extends FollowOptions {
@@ -74,7 +74,8 @@ export class Thread {
   readonly #readers = new Set<Reader>();
   readonly #iterations = new Set<Iteration>();
   // They are one reader together.
-  #handlers: { readonly mark: Watermark; readonly leave: () => void; count: number } | undefined;
+  // Their mark outlives them as long as the thread is followed: who comes next goes on where they were.
+  #handlers: { readonly mark: Watermark; leave: () => void; count: number } | undefined;
   readonly #users = new Set<object>();
   #held = false;
   #followed = false;
@@ -153,7 +154,10 @@ export class Thread {
     return this.#loading;
   }
 
-  /** Follows it no longer, takes the handlers away, ends the iterations, and forgets what is known of it. */
+  /**
+   * Follows it no longer, ends the iterations, and forgets what is known of it. Handlers stay: one more, a hook
+   * or Client.open() follows it anew, for all of them.
+   */
   close(): void {
     this.#host.notLater(this.#lingering);
     for (const iteration of [...this.#iterations]) iteration.finish();
@@ -161,11 +165,7 @@ export class Thread {
     this.closed = true;
     this.#held = this.#followed = this.#behind = false;
     this.#forget();
-    this.#emitter.emit("state", this.#fold.snapshot());
-    this.#emitter.clear();
-    this.#readers.clear();
-    this.#users.clear();
-    this.#handlers = undefined;
+    this.#changed();
   }
 
   // --- For hooks ---
@@ -180,8 +180,13 @@ export class Thread {
   }
 
   /** Who shows the thread says how far. */
-  reader(changed: () => void): { shown(position: Position): void; close(): void } {
-    const reader = new Mark(this.#fold.last);
+  reader(changed: (state: ThreadState) => void): { shown(position: Position): void; close(): void } {
+    const reader = {
+      done: 0, // nothing was shown yet
+      backTo(last: number): void {
+        this.done = Math.min(this.done, last);
+      },
+    };
     const leave = this.#read(reader);
     const off = this.#emitter.on("state", changed);
     return {
@@ -218,8 +223,8 @@ export class Thread {
     this.options = options;
   }
 
-  /** The service has added it to the connection: also one that was the user's before, and then was not. */
-  bound(): void {
+  /** Follows it, if somebody would see it: it was not the user's for a while, or the client was closed. */
+  again(): void {
     if (this.#used) this.#follow();
   }
 
@@ -288,21 +293,17 @@ export class Thread {
   // --- Inside ---
 
   #onEvents<K extends keyof Handled>(name: K, handler: (value: Handled[K]) => unknown): () => void {
-    let handlers = this.#handlers;
-    if (!handlers) {
-      const mark = this.#watermark(this.#fold.last);
-      handlers = this.#handlers = { mark, count: 0, leave: this.#read(mark) };
-    }
-    const { leave } = handlers;
+    const handlers = (this.#handlers ??= {
+      mark: new Watermark(this.#fold.last, () => this.#host.processed(this), this.#host.report),
+      count: 0,
+      leave: () => {},
+    });
+    if (handlers.count++ === 0) handlers.leave = this.#read(handlers.mark);
     this.#follow(); // it may have ended since the first of them came
-    handlers.count += 1;
     const off = this.#emitter.on(name, handler);
     return () => {
       off();
-      handlers.count -= 1;
-      if (handlers.count > 0) return;
-      if (this.#handlers === handlers) this.#handlers = undefined;
-      leave();
+      if (--handlers.count === 0) handlers.leave();
     };
   }
 
@@ -316,31 +317,19 @@ export class Thread {
   }
 
   #onState(handler: (state: ThreadState) => unknown): () => void {
-    const mark = this.#watermark(0); // nothing was shown yet
-    const leave = this.#read(mark);
-    const show = (state: ThreadState) => {
-      const before = mark.done;
-      let result: unknown;
+    const reader = this.reader((state) => {
+      const shown = () => state.position && reader.shown(state.position);
+      // If it fails, the next state is another chance.
       try {
-        result = handler(state);
+        const result = handler(state);
+        if (isThenable(result)) result.then(shown, this.#host.report);
+        else shown();
       } catch (error) {
         this.#host.report(error);
-        return; // the next state is another chance
       }
-      const last = state.position?.offset ?? 0;
-      mark.take(before, last, [result]);
-      this.#host.processed(this);
-    };
-    const off = this.#emitter.on("state", show);
+    });
     if (this.#begun) this.#changed(); // there is something to show already
-    return () => {
-      off();
-      leave();
-    };
-  }
-
-  #watermark(last: number): Watermark {
-    return new Watermark(last, () => this.#host.processed(this), this.#host.report);
+    return reader.close;
   }
 
   #hold(): void {
@@ -366,6 +355,7 @@ export class Thread {
       if (!this.#users.delete(user) || this.#used) return;
       this.#host.later(this.#lingering, LINGER_MS, () => {
         this.#followed = false;
+        this.#handlers = undefined;
         this.#host.unfollow(this);
       });
     };
@@ -417,18 +407,6 @@ export class Thread {
     this.#fold.prepend([...missed, ...page.events.map((event) => ({ event }))]);
     this.#changed();
     return page.events.length > 0 && this.#fold.snapshot().hasOlder;
-  }
-}
-
-class Mark implements Reader {
-  done: number;
-
-  constructor(done: number) {
-    this.done = done;
-  }
-
-  backTo(last: number): void {
-    this.done = Math.min(this.done, last);
   }
 }
 
@@ -485,17 +463,15 @@ class Iteration implements AsyncIterator<ClarionEvent, void>, AsyncIterable<Clar
   push(event: ClarionEvent): void {
     if (this.#end) return;
     const asked = this.#asked.shift();
-    if (asked) {
-      asked.resolve({ done: false, value: (this.#given = event) });
-      return;
+    if (asked) return asked.resolve({ done: false, value: (this.#given = event) });
+    if (this.#count === MAX_WAITING) {
+      const message = `${MAX_WAITING} events wait for the iteration`;
+      return this.finish(new ClarionError({ code: "BUFFER_OVERFLOW", message, thread_id: this.#threadId }));
     }
+    this.#count += 1;
     const last = this.#waiting[this.#waiting.length - 1];
     if (last && mergedOf(last[last.length - 1]!, event)) last.push(event);
     else this.#waiting.push([event]);
-    this.#count += 1;
-    if (this.#count <= MAX_WAITING) return;
-    const message = `${MAX_WAITING} events wait for the iteration`;
-    this.finish(new ClarionError({ code: "BUFFER_OVERFLOW", message, thread_id: this.#threadId }));
   }
 
   finish(error?: unknown): void {

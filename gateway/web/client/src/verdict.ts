@@ -23,7 +23,7 @@ const LEAST_DELAY_MS: { [code: number]: number } = { 1001: 100, 4429: 5000, 4500
 export function verdictOf({ code = 1006, reason, error }: End): Verdict {
   const renew = code === 4401 || error?.code === "UNAUTHENTICATED";
   return {
-    then: renew ? "new_token" : comesBack(code, error && error.reconnect === true),
+    then: renew ? "new_token" : comesBack(code, error && !!error.reconnect),
     afterMs: error?.retry_after_ms ?? LEAST_DELAY_MS[code] ?? 0,
     reason: error?.user_message || error?.message || reason || wordsFor(code),
     code: error?.code,

@@ -402,7 +402,7 @@ describe("tokens", () => {
     const late: ((token: string) => void)[] = [];
     world.client({ token: () => new Promise((resolve) => late.push(resolve)) }).open();
     await world.advance(30_000);
-    expect(world.states.map(({ reason }) => reason)).toContain("No token: the page did not say one.");
+    expect(world.states.map(({ reason }) => reason)).toContain("No token in time.");
     expect(late).toHaveLength(2);
     late[0]!("too late");
     late[1]!("t");

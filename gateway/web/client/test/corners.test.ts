@@ -598,3 +598,227 @@ describe("environment", () => {
     expect(painted).toBe(true);
   });
 });
+
+describe("closing, handlers and users", () => {
+  it("an event under way when its thread is closed follows it no more", async () => {
+    const world = new World();
+    const client = world.client({ transports: ws });
+    const errors: string[] = [];
+    client.on("error", ({ code }) => errors.push(code));
+    client.thread("t").on("event", () => {});
+    const socket = await world.connected();
+    socket.say(subscribed({ id: "connect" }), event(1));
+    client.thread("t").close();
+    expect(socket.count("unsubscribe")).toBe(1);
+    socket.say(event(2)); // was under way
+    expect([socket.count("subscribe"), errors]).toEqual([0, []]);
+  });
+
+  it("a handler in place of one that is not done yet acknowledges nothing for it", async () => {
+    const world = new World();
+    const client = world.client({ transports: ws });
+    const thread = client.thread("t");
+    const off = thread.on("event", () => new Promise(() => {})); // never settles
+    const socket = await world.connected();
+    socket.say(subscribed({ id: "connect" }), event(1), event(2));
+    off();
+    thread.on("event", () => {}); // React effect with a new handler
+    socket.say(event(3));
+    await world.advance(200);
+    expect(socket.last("ack")).toBeUndefined();
+  });
+
+  it("a handler in place of one that failed acknowledges nothing for it", async () => {
+    const world = new World();
+    const client = world.client({ transports: ws });
+    const thread = client.thread("t");
+    const off = thread.on("event", ({ offset }) => { if (offset === 2) throw new Error("oh"); });
+    const socket = await world.connected();
+    socket.say(subscribed({ id: "connect" }), event(1), event(2));
+    off();
+    thread.on("event", () => {});
+    socket.say(event(3));
+    await world.advance(200);
+    expect(socket.last("ack")?.offset ?? 0).toBeLessThan(2);
+  });
+
+  it("a state handler that fails gets another chance with the next state, whether it throws or rejects", async () => {
+    const run = async (fail: () => unknown) => {
+      const world = new World();
+      const client = world.client({ transports: ws });
+      let n = 0;
+      client.thread("t").on("state", () => (++n === 1 ? fail() : undefined));
+      const socket = await world.connected();
+      socket.say(subscribed({ id: "connect" }), event(1));
+      await world.paint();
+      socket.say(event(2));
+      await world.paint();
+      await world.advance(200);
+      return socket.last("ack")?.offset;
+    };
+    const threw = await run(() => { throw new Error("x"); });
+    const rejected = await run(() => Promise.reject(new Error("x")));
+    expect([threw, rejected]).toEqual([2, 2]);
+  });
+
+  it("what was said while it connected goes out before what is said because it is connected", async () => {
+    const world = new World();
+    const client = world.client({ transports: ws });
+    const thread = client.thread("t");
+    const off = thread.on("event", () => {});
+    client.on("connection", ({ state }) => { if (state === "CONNECTED") thread.on("event", () => {}); });
+    const socket = await world.socket();
+    socket.open();
+    off();
+    await world.advance(1_000); // lingered: unsubscribe waits
+    socket.say(connectedFrame());
+    const order = socket.said.filter(({ type }) => type !== "connect").map(({ type }) => type);
+    expect(order[order.length - 1]).toBe("subscribe");
+  });
+
+  it("reconnect() out of an ERROR that was not about the token keeps a fixed one", async () => {
+    const world = new World();
+    const client = world.client({ token: "fixed", transports: ws });
+    client.open();
+    (await world.connected()).drop(4403);
+    expect(world.state.state).toBe("ERROR");
+    client.reconnect();
+    await settled();
+    expect([world.sockets.length, world.state.needsToken]).toEqual([1, undefined]);
+  });
+
+  it("a token that comes after close() is nobody's", async () => {
+    const world = new World();
+    const resolves: ((t: string) => void)[] = [];
+    const client = world.client({ token: () => new Promise<string>((r) => resolves.push(r)) });
+    void client.threads().catch(() => {});
+    client.close(); // A signs out
+    resolves[0]!("A");
+    await settled();
+    const afterClose = world.requests.splice(0).map(({ token }) => token);
+    void client.threads().catch(() => {}); // B
+    await settled();
+    resolves[1]?.("B");
+    await settled();
+    expect([afterClose, world.requests.map(({ token }) => token)]).toEqual([[], ["B"]]);
+  });
+
+  it("a handler that another took away is not called", async () => {
+    const world = new World();
+    const client = world.client({ transports: ws });
+    let called = 0;
+    let off = () => {};
+    client.thread("t").on("event", () => off());
+    off = client.thread("t").on("event", () => { called += 1; });
+    const socket = await world.connected();
+    socket.say(subscribed({ id: "connect" }), event(1));
+    expect(called).toBe(0);
+  });
+
+  it("close() of a thread leaves a hook alive for the next who follows it", async () => {
+    const world = new World();
+    const client = world.client({ transports: ws });
+    let changes = 0;
+    client.thread("t").reader(() => { changes += 1; }); // useThread in one component
+    const socket = await world.connected();
+    socket.say(subscribed({ id: "connect" }), event(1));
+    await world.paint();
+    client.thread("t").close(); // another part of the page
+    const before = changes;
+    client.thread("t").on("event", () => {}); // and opens it again
+    socket.say(subscribed({ id: socket.last("subscribe")!.id! }), event(1), event(2));
+    await world.paint();
+    expect(changes).toBeGreaterThan(before);
+  });
+
+  it("retry_after_ms of one thread's ack does not hold another's back", async () => {
+    const world = new World();
+    const client = world.client({ transports: ws });
+    client.thread("t").on("event", () => {});
+    client.thread("u").on("event", () => {});
+    const socket = await world.connected();
+    socket.say(subscribed({ id: "connect" }), subscribed({ id: "connect", thread_id: "u" }), event(1));
+    await world.advance(200);
+    socket.say({ type: "error", id: socket.last("ack")!.id, thread_id: "t", code: "LOG_UNAVAILABLE", retry_after_ms: 60_000 });
+    socket.say(event(1, { thread_id: "u" }));
+    await world.advance(5_000);
+    expect(socket.last("ack")!.thread_id).toBe("u");
+  });
+
+  it("in a worker the gateway is where its script came from", async () => {
+    (globalThis as any).location = new URL("https://app.example/worker.js");
+    const world = new World();
+    world.client({ url: undefined as unknown as string }).open();
+    const socket = await world.socket();
+    delete (globalThis as any).location;
+    expect(socket.url.href).toBe("wss://app.example/v1/stream");
+  });
+
+  it.each([1000, 1001, 1005, 1011, 1014])("an upgrade that a proxy takes and then closes with %i falls back", async (code) => {
+    const world = new World();
+    world.client().open();
+    let streams = 0;
+    let sockets = 0;
+    for (let i = 0; i < 40; i += 1) {
+      await world.advance(300);
+      streams += world.requests.splice(0).length;
+      const socket = world.sockets.shift();
+      if (!socket) continue;
+      sockets += 1;
+      socket.open();
+      socket.drop(code);
+    }
+    expect({ sockets, fellBack: streams > 0 }).toMatchObject({ fellBack: true });
+  });
+
+  it("the place of a thread that is followed by its name when all() ends misses nothing", async () => {
+    const world = new World();
+    const client = world.client({ transports: ws });
+    client.thread("t").on("event", () => {});
+    const end = client.all();
+    const socket = await world.connected();
+    socket.say(subscribed({ id: "connect" }), delta(1, "a"));
+    end(); // asks for it again after 1
+    socket.say(delta(2, "b")); // under way
+    socket.say(subscribed({ id: socket.last("subscribe")!.id!, from_offset: 2 }), delta(3, "bc", { first_offset: 2 }));
+    expect(client.thread("t").state().messages[0]!.text).toBe("abc");
+  });
+
+  it("events drawn together that overlap what is here are asked for again from there", async () => {
+    const world = new World();
+    const client = world.client({ transports: ws });
+    client.thread("t").on("event", () => {});
+    const socket = await world.connected();
+    socket.say(subscribed({ id: "connect" }), delta(1, "a"), delta(2, "b"), delta(3, "bc", { first_offset: 2 }));
+    const { id, after } = socket.last("subscribe")!;
+    expect(after).toEqual({ epoch: "e", offset: 2 });
+    socket.say(subscribed({ id: id!, from_offset: 3 }), delta(3, "c"));
+    expect(client.thread("t").state().messages[0]!.text).toBe("abc");
+  });
+
+  it("a thread from live on takes nothing from the client's handlers", async () => {
+    const world = new World();
+    const client = world.client({ transports: ws });
+    client.on("event", () => {});
+    client.all();
+    const socket = await world.connected();
+    socket.say(subscribed({ last_offset: 3 }), event(1)); // 2 and 3 are still to come
+    client.thread("t", { from: "live" }).on("event", () => {});
+    expect(socket.last("subscribe")).toMatchObject({ thread_id: "t", after: { epoch: "e", offset: 1 } });
+  });
+
+  it("a token of another user shows nothing of the first one's", async () => {
+    const world = new World();
+    const client = world.client({ transports: ws });
+    const thread = client.thread("t");
+    thread.on("state", () => {});
+    const socket = await world.connected();
+    socket.say(subscribed({ id: "connect" }), delta(1, "secret"));
+    socket.drop();
+    await world.advance(300);
+    const next = await world.connected({ user_id: "another" });
+    expect(thread.snapshot.messages).toEqual([]);
+    expect(next.last("subscribe")).toMatchObject({ thread_id: "t" });
+    expect(next.last("subscribe")!.after).toBeUndefined();
+  });
+});

@@ -146,4 +146,27 @@ describe("useThread", () => {
   it("without a provider says what is missing", () => {
     expect(() => renderToString(createElement(Answer, { id: "t" }))).toThrow("There is no <ClarionProvider> above this component.");
   });
+
+  it("names no token as the reason where none was given", async () => {
+    await show(world.client({ transports: ["websocket"] }), createElement(Answer, { id: "t" }));
+    const socket = await act(() => world.connected());
+    await act(async () => socket.drop(4403));
+    expect(renders[renders.length - 1]).toMatchObject({ connection: { state: "ERROR" }, error: { code: "GATEWAY_UNAVAILABLE" } });
+  });
+
+  it("goes on when the client is opened again after close()", async () => {
+    const client = world.client({ transports: ["websocket"] });
+    await show(client, createElement(Answer, { id: "t" }));
+    const socket = await act(() => world.connected());
+    await act(async () => socket.say(subscribed({ id: "connect" }), delta(1, "one")));
+    await paint();
+    await act(async () => client.close());
+    await paint();
+    expect(element.textContent).toBe("");
+    await act(async () => client.open());
+    const next = await act(() => world.connected());
+    await act(async () => next.say(subscribed({ id: "connect" }), delta(1, "two")));
+    await paint();
+    expect(element.textContent).toBe("two");
+  });
 });

@@ -183,4 +183,18 @@ describe("a snapshot", () => {
     expect(after.messages[0]!.text).toBe("x");
     expect(state.snapshot().messages[0]!.text).toBe("xy");
   });
+
+  it("shares the lists in which nothing changed, and the notes in them", () => {
+    const state = new StateFold("t");
+    state.subscribed(subscribed({ from_offset: 5, missed: true }));
+    state.missed(lost(missed(1, 4)));
+    state.event(delta(5, "x"));
+    const before = state.snapshot();
+    state.event(event(6, { type: "tool_executing", tool_call_id: "c", tool_name: "g", arguments: {} }));
+    const after = state.snapshot();
+    expect(after.messages).toBe(before.messages);
+    expect(after.missed).toBe(before.missed);
+    expect(after.blocks[0]).toBe(after.missed[0]);
+    expect(after.tools).not.toBe(before.tools);
+  });
 });

@@ -69,7 +69,8 @@ export class Auth {
     const left = Date.parse(session.expires_at ?? "") - Date.now();
     if (!fresh && session.token && left > LEAST_LIFE_MS) return session.token;
     const made = await this.#fetchToken(session.user);
-    if (!made?.token) return null;
+    // Whoever asked for it may have left meanwhile.
+    if (!made?.token || this.#session !== session) return null;
     this.#save({ user: session.user, ...made });
     return made.token;
   }

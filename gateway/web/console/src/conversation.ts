@@ -60,7 +60,7 @@ export class Conversation {
   }
 
   #drawBlocks({ blocks, runs }: ThreadState): void {
-    const known = new Set(runs.map((run) => run.runId));
+    const known = new Map(runs.map((run) => [run.runId, run]));
     let at = this.#root.firstElementChild;
     const place = (element: HTMLElement) => {
       if (at === element) at = at.nextElementSibling;
@@ -72,11 +72,13 @@ export class Conversation {
         continue;
       }
       const drawing = this.#run(block);
-      const nested = block.parentRunId !== undefined && block.parentRunId !== block.runId && known.has(block.parentRunId);
       // What a run called stands inside it, behind the call.
-      const parent = nested ? this.#runs.get(block.parentRunId!) : undefined;
-      if (parent) parent.nest(drawing.element, block.parentToolCallId);
-      else place(drawing.element);
+      const parent = isNested(block, known) ? this.#runs.get(block.parentRunId!) : undefined;
+      if (!parent) place(drawing.element);
+      else {
+        if (at === drawing.element) at = at.nextElementSibling; // stood alone until its parent came
+        parent.nest(drawing.element, block.parentToolCallId);
+      }
       drawing.update(block, parent !== undefined);
     }
     while (at) {
@@ -102,6 +104,16 @@ export class Conversation {
     if (!note) this.#notes.set(missed, (note = missedNote(missed)));
     return note;
   }
+}
+
+// Unless its parents are not here, or go round in a circle.
+function isNested(run: Run, known: ReadonlyMap<string, Run>): boolean {
+  const seen = new Set<string>();
+  for (let at: Run | undefined = run; at?.parentRunId !== undefined; at = known.get(at.parentRunId)) {
+    if (seen.has(at.runId)) return false;
+    seen.add(at.runId);
+  }
+  return run.parentRunId !== undefined && known.has(run.parentRunId);
 }
 
 class RunDrawing {

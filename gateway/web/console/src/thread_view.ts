@@ -22,7 +22,8 @@ export class ThreadView {
   #leave = () => {};
   #raw = false;
   #following = true;
-  #loading = false;
+  // Of older events of the thread that is shown.
+  #loading: Thread | null = null;
   #failed: string | null = null;
   #banner: unknown;
 
@@ -55,6 +56,7 @@ export class ThreadView {
     this.#events.clear();
     this.#following = true;
     this.#failed = null;
+    this.#loading = null;
     this.#thread = threadId === null ? null : this.#client.thread(threadId);
     $("thread-empty").hidden = this.#thread !== null;
     $("thread-body").hidden = this.#thread === null;
@@ -124,19 +126,31 @@ export class ThreadView {
   // In front of what is here, which stays where the reader sees it.
   async #older(): Promise<void> {
     const thread = this.#thread;
-    if (!thread || this.#loading || this.#failed !== null) return;
-    this.#loading = true;
+    if (!thread || this.#loading === thread || this.#failed !== null) return;
+    this.#loading = thread;
+    let failed: string | null = null;
     try {
       await thread.older(PAGE);
     } catch (error) {
-      this.#failed = error instanceof Error ? error.message : String(error);
-      setTimeout(() => (this.#failed = null), 5_000);
+      failed = error instanceof Error ? error.message : String(error);
     }
-    this.#loading = false;
+    if (this.#loading === thread) this.#loading = null;
     if (thread !== this.#thread) return;
+    if (failed !== null) this.#fail(failed);
     // The browser keeps what the reader sees in place, but not at the very top.
     if (!this.#following && this.#scroller.scrollTop === 0) this.#scroller.scrollTop = 1;
     this.#draw(thread.snapshot);
+  }
+
+  // For a while; then it may be tried again.
+  #fail(reason: string): void {
+    const thread = this.#thread;
+    this.#failed = reason;
+    setTimeout(() => {
+      if (thread !== this.#thread || this.#failed !== reason) return;
+      this.#failed = null;
+      if (thread) this.#draw(thread.snapshot);
+    }, 5_000);
   }
 
   #showRaw(on: boolean): void {

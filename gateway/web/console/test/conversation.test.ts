@@ -1,0 +1,58 @@
+// @vitest-environment jsdom
+// A thread as a conversation.
+
+import type { Run, ThreadState } from "clarion-client";
+import { emptyThread } from "clarion-client";
+import { beforeEach, describe, expect, it } from "vitest";
+
+import { Conversation } from "../src/conversation.js";
+
+let root: HTMLElement;
+let conversation: Conversation;
+
+beforeEach(() => {
+  root = document.createElement("div");
+  conversation = new Conversation(root);
+});
+
+function run(runId: string, more: Partial<Run> = {}): Run {
+  return {
+    kind: "run", runId, agentName: runId, state: "running", whole: true, startedAt: "2026-01-01T00:00:00Z", firstOffset: 1,
+    lastOffset: 1, items: [], usage: [], interrupts: [], ...more,
+  };
+}
+
+function draw(...runs: Run[]): void {
+  const state: ThreadState = { ...emptyThread("t"), blocks: runs, runs };
+  conversation.draw(state);
+}
+
+const within = (element: Element): string[] => [...element.querySelectorAll<HTMLElement>(".run")].map((one) => one.dataset["runId"]!);
+const top = () => [...root.children].map((one) => (one as HTMLElement).dataset["runId"]);
+
+describe("runs", () => {
+  it("that others called stand inside those", () => {
+    draw(run("a"), run("b", { parentRunId: "a" }), run("c", { parentRunId: "b" }), run("d"));
+    expect([top(), within(root)]).toEqual([["a", "d"], ["a", "b", "c", "d"]]);
+  });
+
+  it("move into the run that called them when that is loaded later", () => {
+    const child = run("b", { parentRunId: "a" });
+    draw(child, run("c"));
+    expect(top()).toEqual(["b", "c"]);
+    draw(run("a"), child, run("c"));
+    expect([top(), within(root.firstElementChild!)]).toEqual([["a", "c"], ["b"]]);
+  });
+
+  it("that name each other as parents stand beside each other", () => {
+    draw(run("a", { parentRunId: "b" }), run("b", { parentRunId: "a" }), run("c", { parentRunId: "c" }));
+    draw(run("a", { parentRunId: "b" }), run("b", { parentRunId: "a" }), run("c", { parentRunId: "c" }));
+    expect(top()).toEqual(["a", "b", "c"]);
+  });
+
+  it("that are gone are taken away", () => {
+    draw(run("a"), run("b"));
+    draw(run("b"));
+    expect(top()).toEqual(["b"]);
+  });
+});
