@@ -37,7 +37,8 @@ export async function buildClient(out) {
       ecma: 2020,
       compress: { passes: 3, pure_getters: true, unsafe_arrows: true, unsafe_methods: true },
     });
-    fs.writeFileSync(path.join(out, `${name}.js`), code);
+    // Where components render on servers by default, the hook is for the others.
+    fs.writeFileSync(path.join(out, `${name}.js`), name === "react" ? `"use client";${code}` : code);
   }
 }
 

@@ -31,15 +31,15 @@ import type {
 
 export interface ConnectOptions {
   /** Where the gateway is; absent: where the page came from. */
-  url?: string | URL;
+  url?: string | URL | undefined;
   /** The user's JSON Web Token, or what gets one; asked again when one is refused or about to end. */
   token: TokenSource;
   /** What this client is called in the service's lists. */
-  client?: string;
+  client?: string | undefined;
   /** Which to use, the best first. */
-  transports?: readonly TransportKind[];
+  transports?: readonly TransportKind[] | undefined;
   /** Time, network and the rest; absent: the browser's. */
-  environment?: Environment;
+  environment?: Environment | undefined;
 }
 
 /** How all threads of the user are followed. */

@@ -31,7 +31,7 @@ export interface ThreadSignals {
 
 type Handled = { [T in EventType]: EventOf<T> } & ThreadSignals;
 
-/** What a thread needs of its client. */
+/** @internal What a thread needs of its client. */
 export interface ThreadHost {
   /** `resume`: what the thread has seen is still there. */
   follow(thread: Thread, resume: boolean): void;
@@ -63,8 +63,9 @@ interface Reader {
 
 export class Thread {
   readonly id: string;
+  /** @internal Those of the next call of Client.thread() after close(). */
   options: ThreadOptions;
-  /** Since close(), until it is asked for again. */
+  /** @internal Since close(), until it is asked for again. */
   closed = false;
 
   readonly #host: ThreadHost;
@@ -87,7 +88,7 @@ export class Thread {
   #paintPlanned = false;
   #loading: Promise<boolean> | undefined;
 
-  /** Made by Client.thread(). */
+  /** @internal Client.thread() makes them. */
   constructor(id: string, options: ThreadOptions, host: ThreadHost) {
     this.id = id;
     this.options = options;
@@ -202,9 +203,9 @@ export class Thread {
     };
   }
 
-  // --- For the client ---
+  // --- For the client: not in the declarations ---
 
-  /** How far it is processed; undefined: nobody does. */
+  /** @internal How far it is processed; undefined: nobody does. */
   get done(): number | undefined {
     if (this.options.ack === "manual" || this.#readers.size === 0) return undefined;
     let least = Infinity;
@@ -218,16 +219,18 @@ export class Thread {
     return this.#behind;
   }
 
+  /** @internal */
   reopen(options: ThreadOptions): void {
     this.closed = false;
     this.options = options;
   }
 
-  /** Follows it, if somebody would see it: it was not the user's for a while, or the client was closed. */
+  /** @internal Follows it, if somebody would see it: it was not the user's for a while, or the client was closed. */
   again(): void {
     if (this.#used) this.#follow();
   }
 
+  /** @internal */
   subscribed(frame: SubscribedFrame): void {
     if (this.#idle()) return;
     if (frame.claim) this.#forget();
@@ -237,6 +240,7 @@ export class Thread {
     this.#changed();
   }
 
+  /** @internal */
   event(event: ClarionEvent): void {
     if (this.#idle()) return;
     this.#fold.event(event);
@@ -253,7 +257,7 @@ export class Thread {
     for (const iteration of [...this.#iterations]) iteration.push(event);
   }
 
-  /** How far the thread is here afterwards. */
+  /** @internal How far the thread is here afterwards. */
   missed(frame: MissedRangeFrame): number {
     if (this.#idle()) return Infinity;
     this.#fold.missed(frame);
@@ -265,6 +269,7 @@ export class Thread {
     return this.#fold.last;
   }
 
+  /** @internal */
   caughtUp(): void {
     if (this.#idle()) return;
     this.#fold.caughtUp();
@@ -273,6 +278,7 @@ export class Thread {
     this.#changed();
   }
 
+  /** @internal */
   failed(frame: StreamErrorFrame): void {
     this.#followed = false;
     // What is gone is not shown.
@@ -281,7 +287,7 @@ export class Thread {
     for (const iteration of [...this.#iterations]) iteration.finish(error);
   }
 
-  /** For the moment: the client asks again. */
+  /** @internal For the moment: the client asks again. */
   refused(frame: StreamErrorFrame): ClarionError {
     this.#fold.failed(frame);
     const error = new ClarionError(frame);

@@ -94,6 +94,9 @@ describe("the package", () => {
        thread.on("agent_exploded", () => {});
        // @ts-expect-error: a delta has no duration
        thread.on("agent_message_delta", (event) => event.duration_ms);
+       // @ts-expect-error: what the client says to its threads is not the page's
+       thread.missed({});
+       connect({ url: undefined, token: "t" });
        export const error: string | undefined = useThread("t").error?.userMessage;
       `,
     );

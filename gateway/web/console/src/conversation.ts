@@ -120,7 +120,7 @@ class RunDrawing {
   readonly element: HTMLElement;
   #run: Run;
   #drawn: Run | undefined;
-  #items: { item: RunItem; drawing: Drawing<RunItem>; row: HTMLElement }[] = [];
+  #items: DrawnItem[] = [];
   readonly #badge = el("span.badge");
   readonly #elapsed = el("span.elapsed");
   readonly #started = el("time");
@@ -180,6 +180,7 @@ class RunDrawing {
   }
 
   #drawItems(items: readonly RunItem[]): void {
+    this.#drawEarlier(items);
     items.forEach((item, index) => {
       const drawn = this.#items[index];
       if (drawn?.item === item) return;
@@ -190,13 +191,21 @@ class RunDrawing {
       }
       // From here on it is another story: what was rolled back, or what came before.
       for (const { row } of this.#items.splice(index)) row.remove();
-      const drawing = drawingOf(item);
-      drawing.update(item);
-      const row = el("li.item", { "data-kind": item.kind }, drawing.element);
-      this.#items.push({ item, drawing, row });
-      this.#list.append(row);
+      const made = itemOf(item);
+      this.#items.push(made);
+      this.#list.append(made.row);
     });
     for (const { row } of this.#items.splice(items.length)) row.remove();
+  }
+
+  // In front of what is here, which stays as it is.
+  #drawEarlier(items: readonly RunItem[]): void {
+    const [first] = this.#items;
+    const count = first ? items.findIndex((item) => sameThing(item, first.item)) : 0;
+    if (count <= 0) return;
+    const earlier = items.slice(0, count).map(itemOf);
+    this.#items.unshift(...earlier);
+    this.#list.prepend(...earlier.map(({ row }) => row));
   }
 
   #drawOutcome(run: Run): void {
@@ -216,8 +225,22 @@ class RunDrawing {
   }
 }
 
+interface DrawnItem {
+  item: RunItem;
+  readonly drawing: Drawing<RunItem>;
+  readonly row: HTMLElement;
+}
+
+function itemOf(item: RunItem): DrawnItem {
+  const drawing = drawingOf(item);
+  drawing.update(item);
+  return { item, drawing, row: el("li.item", { "data-kind": item.kind }, drawing.element) };
+}
+
 function sameThing(a: RunItem, b: RunItem): boolean {
+  if (a === b) return true;
   if (a.kind !== b.kind) return false;
+  if ("event" in a) return a.event === (b as Failure).event;
   if (a.kind === "message" || a.kind === "thinking") return a.messageId === (b as Message).messageId;
   if (a.kind === "tool") return a.toolCallId === (b as Tool).toolCallId;
   return a.kind === "step" && a.name === (b as Step).name;

@@ -17,7 +17,8 @@ export class EventsView {
   readonly #text = $<HTMLInputElement>("events-text");
   #limit = SHOWN;
   #events: readonly ClarionEvent[] = [];
-  #rows = new Map<ClarionEvent, HTMLElement>();
+  // By the first offset of their events: the event of a message that streams is another one each time.
+  #rows = new Map<number, { event: ClarionEvent; element: HTMLElement }>();
 
   constructor() {
     this.#more.addEventListener("click", () => {
@@ -64,19 +65,35 @@ export class EventsView {
     this.#more.hidden = shown.length === matches.length;
     setText(this.#more, `Show ${Math.min(SHOWN, matches.length - shown.length)} of ${matches.length - shown.length} more`);
     setText(this.#count, matches.length === this.#events.length ? `${matches.length}` : `${matches.length} of ${this.#events.length}`);
-    const rows = new Map(shown.map((event) => [event, this.#rows.get(event) ?? row(event)]));
-    for (const [event, element] of this.#rows) if (!rows.has(event)) element.remove();
+    const rows = new Map(shown.map((event) => [firstOf(event), this.#row(event)]));
+    for (const [first, { element }] of this.#rows) if (rows.get(first)?.element !== element) element.remove();
     let at = this.#list.firstElementChild;
-    for (const element of rows.values()) {
+    for (const { element } of rows.values()) {
       if (at === element) at = at.nextElementSibling;
       else this.#list.insertBefore(element, at);
     }
     this.#rows = rows;
   }
+
+  #row(event: ClarionEvent): { event: ClarionEvent; element: HTMLElement } {
+    const old = this.#rows.get(firstOf(event));
+    if (old?.event === event) return old;
+    const element = row(event);
+    if (old) {
+      // What is open stays open, and what has the focus keeps it.
+      element.querySelector("details")!.open = old.element.querySelector("details")!.open;
+      if (old.element.contains(document.activeElement)) queueMicrotask(() => element.querySelector("summary")!.focus());
+    }
+    return { event, element };
+  }
+}
+
+function firstOf(event: ClarionEvent): number {
+  return event.first_offset ?? event.offset;
 }
 
 function row(event: ClarionEvent): HTMLElement {
-  const first = event.first_offset ?? event.offset;
+  const first = firstOf(event);
   const details = el(
     "details",
     {},

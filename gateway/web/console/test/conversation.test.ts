@@ -1,7 +1,7 @@
 // @vitest-environment jsdom
 // A thread as a conversation.
 
-import type { Run, ThreadState } from "clarion-client";
+import type { Run, RunItem, ThreadState } from "clarion-client";
 import { emptyThread } from "clarion-client";
 import { beforeEach, describe, expect, it } from "vitest";
 
@@ -29,6 +29,19 @@ function draw(...runs: Run[]): void {
 
 const within = (element: Element): string[] => [...element.querySelectorAll<HTMLElement>(".run")].map((one) => one.dataset["runId"]!);
 const top = () => [...root.children].map((one) => (one as HTMLElement).dataset["runId"]);
+
+describe("what a run did", () => {
+  it("stays as it is, details open, when what came before is loaded", () => {
+    const tool = (toolCallId: string): RunItem => ({ kind: "tool", runId: "a", toolCallId, name: toolCallId, status: "running", startedAt: "2026-01-01T00:00:00Z" });
+    const [later, latest] = [tool("later"), tool("latest")];
+    draw(run("a", { items: [later, latest] }));
+    const details = root.querySelector("details")!;
+    details.open = true;
+    draw(run("a", { items: [tool("early"), { ...later }, latest] })); // all of it was made anew
+    expect([...root.querySelectorAll<HTMLElement>(".tool")].map((one) => one.dataset["toolCallId"])).toEqual(["early", "later", "latest"]);
+    expect([root.contains(details), details.open]).toEqual([true, true]);
+  });
+});
 
 describe("runs", () => {
   it("that others called stand inside those", () => {
