@@ -145,7 +145,11 @@ export class Client {
     );
     this.#host = {
       follow: (thread, resume) => this.#follow(thread, resume),
-      unfollow: (thread) => this.#unfollow(thread),
+      unfollow: (thread) => {
+        this.#unfollow(thread);
+        this.#resting.add(thread);
+        if (this.#resting.size > MAX_RESTING) [...this.#resting][0]!.close();
+      },
       forget: (thread) => this.#forget(thread),
       processed: (thread) => this.#processed(thread.id),
       ack: (thread, offset) => this.#planAck(thread.id, offset),
@@ -273,14 +277,12 @@ export class Client {
     followed.feed.named = false;
     followed.feed.request = undefined;
     if (!this.#all) this.#connection.send({ type: "unsubscribe", thread_id: id });
-    this.#resting.add(thread);
-    if (this.#resting.size > MAX_RESTING) [...this.#resting][0]!.close();
   }
 
   #forget(thread: Thread): void {
     const followed = this.#followed.get(thread.id);
-    if (followed?.feed.named) this.#unfollow(thread);
     this.#resting.delete(thread);
+    if (followed?.feed.named) this.#unfollow(thread);
     if (!followed) return;
     followed.thread = undefined;
     if (!this.#all) this.#followed.delete(thread.id);

@@ -289,7 +289,7 @@ export class Connection {
 
   #comeBack(reason: string, leastMs: number, more: Partial<ConnectionState> = {}): void {
     this.#drop();
-    this.#notBefore = this.#environment.now() + leastMs;
+    this.#notBefore = Math.max(this.#notBefore, this.#environment.now() + leastMs);
     this.#why = { ...more, state: "DISCONNECTED", reason };
     this.#connectIn(backoffMs(this.#attempt, leastMs, this.#environment));
     this.#attempt += 1;

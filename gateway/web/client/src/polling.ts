@@ -142,7 +142,8 @@ export class PollingTransport implements Transport {
     return {
       ...(connected && { connection_id: connected.connection_id }),
       ...(toldAll && { all: true }),
-      messages: [connectFrame({ ...this.#opening, subscribe: [] }), ...subscribe, ...said],
+      // What ends goes before what begins anew.
+      messages: [connectFrame({ ...this.#opening, subscribe: [] }), ...said, ...subscribe],
       positions,
       // A connection that goes on says so at once.
       wait: connected && !this.#greeted ? 0 : WAIT_SECONDS,

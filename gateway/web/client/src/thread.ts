@@ -379,7 +379,7 @@ export class Thread {
     this.#host.notLater(this.#lingering);
     if (this.#followed && !this.#behind) return;
     this.#followed = true;
-    this.#behind = false;
+    this.#behind = this.closed = false;
     this.#host.follow(this, this.#begun);
   }
 
@@ -463,6 +463,7 @@ class Iteration implements AsyncIterator<ClarionEvent, void>, AsyncIterable<Clar
   return(): Promise<IteratorResult<ClarionEvent, void>> {
     this.#waiting = [];
     this.finish();
+    this.#leave(); // also if it had ended, with something waiting
     return Promise.resolve({ done: true, value: undefined });
   }
 

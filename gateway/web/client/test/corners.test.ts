@@ -599,6 +599,8 @@ describe("environment", () => {
   });
 });
 
+const typesOf = (request: ScriptedRequest) => request.body.messages.map(({ type }: { type: string }) => type);
+
 describe("closing, handlers and users", () => {
   it("an event under way when its thread is closed follows it no more", async () => {
     const world = new World();
@@ -820,5 +822,81 @@ describe("closing, handlers and users", () => {
     expect(thread.snapshot.messages).toEqual([]);
     expect(next.last("subscribe")).toMatchObject({ thread_id: "t" });
     expect(next.last("subscribe")!.after).toBeUndefined();
+  });
+
+  it("an iteration that ended, and is left with something waiting, holds no acks up", async () => {
+    const world = new World();
+    const client = world.client({ transports: ws });
+    const t = client.thread("t");
+    const it1 = t[Symbol.asyncIterator]();
+    t.on("event", () => {});
+    const s = await world.connected();
+    s.say(subscribed({ id: "connect" }));
+    for (let i = 1; i <= 10_001; i += 1) s.say(event(i));
+    const first = await it1.next();
+    expect(first.done).toBe(false);
+    await it1.return!();
+    s.say(event(10_002));
+    await world.advance(300);
+    expect(s.last("ack")?.offset).toBe(10_002);
+  });
+
+  it("close() of a thread takes nothing from those that rest", async () => {
+    const world = new World();
+    const client = world.client({ transports: ws });
+    const offs: (() => void)[] = [];
+    for (let i = 0; i < 32; i += 1) offs.push(client.thread(`r${i}`).on("event", () => {}));
+    const t = client.thread("t");
+    t.on("event", () => {});
+    await world.connected();
+    for (const off of offs) off();
+    await world.advance(2_000);
+    expect(client.thread("r0").closed).toBe(false);
+    const oldest = client.thread("r0");
+    t.close();
+    expect(oldest.closed).toBe(false);
+  });
+
+  it("polls say what ends before what begins anew", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["polling"] });
+    client.thread("t").on("event", () => {});
+    const first = await poll(world);
+    await first.answer({ connection_id: "c1", frames: [connectedFrame(), subscribed({ id: first.body.messages[1].id }), event(1), caughtUp(1)] });
+    await poll(world);
+    client.thread("t").close();
+    client.thread("t", { from: "start" }).on("event", () => {});
+    await world.advance(0);
+    const next = await world.request("/v1/poll");
+    expect(typesOf(next).filter((x: string) => x !== "connect" && x !== "ack")).toEqual(["unsubscribe", "subscribe"]);
+  });
+
+  it("offline and online do not undo retry_after_ms", async () => {
+    const world = new World();
+    const client = world.client({ transports: ws });
+    client.thread("t").on("event", () => {});
+    const s = await world.connected();
+    s.say({ type: "error", code: "OVERLOADED", message: "", reconnect: true, retry_after_ms: 30_000 });
+    s.drop(4503);
+    await settled();
+    await world.notice("offline");
+    await world.notice("online");
+    await world.advance(1_000);
+    expect(world.sockets.length).toBe(0);
+  });
+
+  it("a thread that was forgotten and is used again keeps its options", async () => {
+    const world = new World();
+    const client = world.client({ transports: ws });
+    const t = client.thread("t", { ack: "manual" });
+    t.on("event", () => {})();
+    const offs: (() => void)[] = [];
+    await world.advance(1_500);
+    for (let i = 0; i < 32; i += 1) offs.push(client.thread(`r${i}`).on("event", () => {}));
+    for (const off of offs) off();
+    await world.advance(1_500);
+    t.on("event", () => {});
+    client.thread("t");
+    expect(t.options.ack).toBe("manual");
   });
 });

@@ -67,7 +67,7 @@ function signOut(reason: string): void {
   client.close();
   threads.clear();
   threadList.clear();
-  setText($("user"), "");
+  for (const id of ["user", "announcer", "thread-title"]) setText($(id), "");
   showProblem("");
   history.replaceState(null, "", location.pathname + location.search);
   showSignIn(reason);

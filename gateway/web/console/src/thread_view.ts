@@ -22,6 +22,7 @@ export class ThreadView {
   #leave = () => {};
   #raw = false;
   #following = true;
+  #top = 0; // of the scroller, the last time it moved
   // Of older events of the thread that is shown.
   #loading: Thread | null = null;
   #failed: string | null = null;
@@ -170,7 +171,10 @@ export class ThreadView {
 
   #scrolled(): void {
     const { scrollHeight, scrollTop, clientHeight } = this.#scroller;
-    this.#following = scrollHeight - scrollTop - clientHeight < FOLLOW_PX;
+    const left = scrollHeight - scrollTop - clientHeight;
+    // Who moves up, however little, wants to stay there.
+    this.#following = left < FOLLOW_PX && (scrollTop >= this.#top || left < 2);
+    this.#top = scrollTop;
     $("to-end").hidden = this.#following;
     if (scrollTop < OLDER_PX && !this.#following && this.#thread?.snapshot.hasOlder) void this.#older();
   }
