@@ -43,14 +43,6 @@ function enter(): void {
   planDraw();
 }
 
-async function loadThreads(): Promise<void> {
-  try {
-    await threads.load();
-  } catch {
-    // Again with the next connection, and what is followed fills the list too.
-  }
-}
-
 function showSignIn(reason: string): void {
   document.body.dataset["signedIn"] = "no";
   $("sign-in").hidden = false;
@@ -80,8 +72,9 @@ client.on("connection", (state: ConnectionState) => {
   if (state.userId) setText($("user"), state.userId);
   if (state.state === "CONNECTED") {
     showProblem("");
-    if (!threads.loaded) void loadThreads();
+    void threads.load();
   }
+  if (state.state === "DISCONNECTED" || state.state === "ERROR") threads.unreachable();
   if (state.needsToken && auth.signedIn) signOut(auth.refusal || state.reason);
 });
 client.on("subscribed", (frame) => {

@@ -13,6 +13,12 @@ interface Row {
   unread: HTMLElement;
 }
 
+const WORDS = {
+  missing: "Loading …",
+  failed: "The threads could not be loaded. They appear here as soon as the service answers.",
+  loaded: "No threads yet. The first one appears here by itself.",
+};
+
 export class ThreadList {
   readonly #list = $("thread-list");
   #rows = new Map<string, Row>();
@@ -50,7 +56,9 @@ export class ThreadList {
     }
     // A row that moves loses the focus.
     if (focused instanceof HTMLElement && focused !== document.activeElement && this.#list.contains(focused)) focused.focus();
-    $("threads-empty").hidden = sorted.length > 0;
+    const words = threads.state === "failed" ? WORDS.failed : sorted.length > 0 ? "" : WORDS[threads.state];
+    $("threads-empty").hidden = words === "";
+    setText($("threads-empty"), words);
   }
 
   #make(threadId: string): Row {

@@ -26,11 +26,14 @@ const PAGE = 200;
 // The list ends there, with those that were active last.
 const MOST_LISTED = 2_000;
 const PEEKS_AT_A_TIME = 4;
+const LOAD_AGAIN_MS = 5_000;
 
 export class Threads {
   readonly byId = new Map<string, ListedThread>();
-  /** The service's list is here. */
-  loaded = false;
+  /** The service's list; "failed": it is asked for again by itself. */
+  state: "missing" | "failed" | "loaded" = "missing";
+  #loading = false;
+  #again: ReturnType<typeof setTimeout> | undefined;
   #peeks: string[] = [];
   #peeking = 0;
   // What was asked for before the list was cleared is another user's.
@@ -51,19 +54,42 @@ export class Threads {
   clear(): void {
     this.#generation += 1;
     this.byId.clear();
-    this.loaded = false;
+    this.state = "missing";
+    this.#loading = false;
+    clearTimeout(this.#again);
     this.#peeks = [];
     this.#peeking = 0;
   }
 
-  /** The list as the service has it: what is unread, and what goes on. */
+  /** The list as the service has it, unless it is here: what is unread, and what goes on. With each connection. */
   async load(): Promise<void> {
+    if (this.#loading || this.state === "loaded") return;
     const generation = this.#generation;
+    clearTimeout(this.#again);
+    this.#loading = true;
+    const state = await this.#pages(generation).then(() => "loaded" as const, () => "failed" as const);
+    if (generation !== this.#generation) return;
+    this.#loading = false;
+    this.state = state;
+    if (state === "failed") {
+      this.#again = setTimeout(() => {
+        if (this.#client.connection.state === "CONNECTED") void this.load();
+      }, LOAD_AGAIN_MS);
+    }
+    this.#changed();
+  }
+
+  /** There is no connection to load it over. */
+  unreachable(): void {
+    if (this.state === "missing") this.state = "failed";
+    this.#changed();
+  }
+
+  async #pages(generation: number): Promise<void> {
     let pageToken: string | undefined;
     do {
       const page = await this.#client.threads({ limit: PAGE, pageToken });
       if (generation !== this.#generation) return;
-      this.loaded = true;
       for (const summary of page.threads) this.#summary(summary);
       this.#changed();
       pageToken = page.nextPageToken;
