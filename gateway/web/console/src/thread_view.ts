@@ -1,9 +1,9 @@
 // The thread that is shown: as a conversation or as events, at its end or where the reader is.
 
-import type { Client, Thread, ThreadState } from "clarion-client";
+import { ClarionError, type Client, type Thread, type ThreadState } from "clarion-client";
 
 import { Conversation, failureLine } from "./conversation.js";
-import { $, setAttribute, setText } from "./dom.js";
+import { $, el, setAttribute, setText } from "./dom.js";
 import { EventsView } from "./events_view.js";
 
 // Closer to the end than this, the reader is taken along.
@@ -12,6 +12,7 @@ const FOLLOW_PX = 80;
 const FILL_EVENTS = 100;
 const OLDER_PX = 300;
 const PAGE = 200;
+const OLDER_AGAIN_MS = 5_000;
 
 export class ThreadView {
   readonly #client: Client;
@@ -26,6 +27,7 @@ export class ThreadView {
   // Of older events of the thread that is shown.
   #loading: Thread | null = null;
   #failed: string | null = null;
+  #again: ReturnType<typeof setTimeout> | undefined;
   #banner: unknown;
 
   constructor(client: Client) {
@@ -33,14 +35,12 @@ export class ThreadView {
     $("show-timeline").addEventListener("click", () => this.#showRaw(false));
     $("show-events").addEventListener("click", () => this.#showRaw(true));
     $("older").addEventListener("click", () => void this.#older());
-    $("to-end").addEventListener("click", () => {
-      this.#following = true;
-      this.#toTheEnd();
-    });
+    $("to-end").addEventListener("click", () => this.#toTheEnd());
     // Sizes are guesses until a run comes into view.
-    new ResizeObserver(() => {
-      if (this.#following) this.#toTheEnd();
-    }).observe($("timeline"));
+    const observer = new ResizeObserver(() => {
+      if (this.#following || this.#left < 2) this.#toTheEnd();
+    });
+    for (const node of [this.#scroller, $("timeline"), $("events")]) observer.observe(node);
     this.#scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
   }
 
@@ -58,6 +58,7 @@ export class ThreadView {
     this.#following = true;
     this.#failed = null;
     this.#loading = null;
+    clearTimeout(this.#again);
     this.#thread = threadId === null ? null : this.#client.thread(threadId);
     $("thread-empty").hidden = this.#thread !== null;
     $("thread-body").hidden = this.#thread === null;
@@ -80,14 +81,24 @@ export class ThreadView {
     if (!this.#raw) this.#conversation.tick(now);
   }
 
+  /** Somebody reads in it, or does something with it. */
+  get inUse(): boolean {
+    const selection = getSelection();
+    const touched = [document.activeElement, selection?.isCollapsed === false ? selection.anchorNode : null];
+    const filtered = [$<HTMLSelectElement>("events-type"), $<HTMLInputElement>("events-text")].some(({ value }) => value !== "");
+    return !this.#following || filtered || touched.some((node) => node && $("thread").contains(node));
+  }
+
   title(text: string): void {
+    setText(document.querySelector("title")!, text === "" ? "Clarion" : `${text} – Clarion`);
     setText($("thread-title"), text);
     setAttribute($("thread-title"), "title", this.threadId);
   }
 
   // Not what had happened before somebody looked.
   #announce(text: string): void {
-    if (this.#thread?.snapshot.caughtUp) setText($("announcer"), text);
+    // A new element, so that the same words are said again.
+    if (this.#thread?.snapshot.caughtUp) $("announcer").replaceChildren(el("span", {}, text));
   }
 
   #draw(state: ThreadState): void {
@@ -98,10 +109,11 @@ export class ThreadView {
     const nothing = state.blocks.length === 0;
     $("thread-claim").hidden = !state.claim;
     $("thread-waiting").hidden = !nothing || state.claim || state.error !== null || !state.caughtUp || state.hasOlder;
-    $("thread-loading").hidden = !nothing || state.claim || state.error !== null || (state.caughtUp && !state.hasOlder);
+    $("thread-loading").hidden = !nothing || state.claim || state.error !== null || this.#failed !== null || (state.caughtUp && !state.hasOlder);
     $("thread-error").hidden = state.error === null && this.#failed === null;
     setText($("thread-error"), state.error?.user_message || state.error?.message || this.#failed || "");
-    $("older").hidden = !state.hasOlder;
+    this.#offer($("older"), state.hasOlder);
+    setText($("older"), this.#failed === null ? "Show earlier" : "Try now");
     const offset = state.position?.offset ?? 0;
     setAttribute($("thread"), "data-caught-up", state.caughtUp);
     setAttribute($("thread"), "data-offset", offset);
@@ -109,7 +121,7 @@ export class ThreadView {
     setText($("thread-facts"), state.claim ? "" : `${runs} ${runs === 1 ? "run" : "runs"} · position ${offset}`);
     this.#drawBanner(state);
     if (this.#following) this.#toTheEnd();
-    if (state.caughtUp && state.hasOlder && thread.shownEvents.length < FILL_EVENTS) void this.#older();
+    if (state.caughtUp && thread.shownEvents.length < FILL_EVENTS) this.#olderByItself();
   }
 
   // What the agent does without at the moment.
@@ -127,31 +139,27 @@ export class ThreadView {
   // In front of what is here, which stays where the reader sees it.
   async #older(): Promise<void> {
     const thread = this.#thread;
-    if (!thread || this.#loading === thread || this.#failed !== null) return;
+    if (!thread || this.#loading === thread) return;
+    clearTimeout(this.#again);
     this.#loading = thread;
     let failed: string | null = null;
     try {
       await thread.older(PAGE);
     } catch (error) {
-      failed = error instanceof Error ? error.message : String(error);
+      const why = error instanceof ClarionError && error.userMessage ? `: ${error.userMessage}` : ".";
+      failed = `Earlier updates could not be loaded${why} Trying again in a moment.`;
     }
     if (this.#loading === thread) this.#loading = null;
     if (thread !== this.#thread) return;
-    if (failed !== null) this.#fail(failed);
+    this.#failed = failed;
+    if (failed !== null) this.#again = setTimeout(() => void this.#older(), OLDER_AGAIN_MS);
     // The browser keeps what the reader sees in place, but not at the very top.
     if (!this.#following && this.#scroller.scrollTop === 0) this.#scroller.scrollTop = 1;
     this.#draw(thread.snapshot);
   }
 
-  // For a while; then it may be tried again.
-  #fail(reason: string): void {
-    const thread = this.#thread;
-    this.#failed = reason;
-    setTimeout(() => {
-      if (thread !== this.#thread || this.#failed !== reason) return;
-      this.#failed = null;
-      if (thread) this.#draw(thread.snapshot);
-    }, 5_000);
+  #olderByItself(): void {
+    if (this.#thread?.snapshot.hasOlder && this.#failed === null) void this.#older();
   }
 
   #showRaw(on: boolean): void {
@@ -165,17 +173,30 @@ export class ThreadView {
   }
 
   #toTheEnd(): void {
+    this.#following = true;
     this.#scroller.scrollTop = this.#scroller.scrollHeight;
-    $("to-end").hidden = true;
+    this.#offer($("to-end"), false);
+  }
+
+  // Below what the reader sees.
+  get #left(): number {
+    const { scrollHeight, scrollTop, clientHeight } = this.#scroller;
+    return scrollHeight - scrollTop - clientHeight;
+  }
+
+  // Who has pressed a button that goes is left where it was, not outside of everything.
+  #offer(button: HTMLElement, offered: boolean): void {
+    if (!offered && document.activeElement === button) this.#scroller.focus({ preventScroll: true });
+    button.hidden = !offered;
   }
 
   #scrolled(): void {
-    const { scrollHeight, scrollTop, clientHeight } = this.#scroller;
-    const left = scrollHeight - scrollTop - clientHeight;
+    const { scrollTop } = this.#scroller;
+    const left = this.#left;
     // Who moves up, however little, wants to stay there.
     this.#following = left < FOLLOW_PX && (scrollTop >= this.#top || left < 2);
     this.#top = scrollTop;
-    $("to-end").hidden = this.#following;
-    if (scrollTop < OLDER_PX && !this.#following && this.#thread?.snapshot.hasOlder) void this.#older();
+    this.#offer($("to-end"), !this.#following);
+    if (scrollTop < OLDER_PX && !this.#following) this.#olderByItself();
   }
 }
