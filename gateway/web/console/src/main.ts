@@ -26,6 +26,7 @@ const connectionView = new ConnectionView(client, () => auth.inDevelopment);
 const threads = new Threads(client, planDraw);
 const threadList = new ThreadList();
 const threadView = new ThreadView(client);
+const ASK_AGAIN_MS = 2_000;
 let chosen = false; // somebody chose the thread, so the page does not
 let drawPlanned = false;
 let leaveAll = () => {};
@@ -61,7 +62,6 @@ function signOut(reason: string): void {
   threadList.clear();
   for (const id of ["user", "announcer", "thread-title"]) setText($(id), "");
   showProblem("");
-  history.replaceState(null, "", location.pathname + location.search);
   showSignIn(reason);
 }
 
@@ -75,6 +75,7 @@ client.on("connection", (state: ConnectionState) => {
     void threads.load();
   }
   if (state.state === "DISCONNECTED" || state.state === "ERROR") threads.unreachable();
+  // The address stays: whoever signs in again goes on there.
   if (state.needsToken && auth.signedIn) signOut(auth.refusal || state.reason);
 });
 client.on("subscribed", (frame) => {
@@ -156,7 +157,10 @@ function wireSignIn(): void {
     $<HTMLTextAreaElement>("sign-in-token").value = "";
     enter();
   });
-  $("sign-out").addEventListener("click", () => signOut(""));
+  $("sign-out").addEventListener("click", () => {
+    signOut("");
+    history.replaceState(null, "", location.pathname + location.search);
+  });
   $("problem-close").addEventListener("click", () => showProblem(""));
 }
 
@@ -201,15 +205,27 @@ function wire(): void {
   }, 1000);
 }
 
-async function start(): Promise<void> {
+function start(): void {
   wire();
   if (auth.signedIn) enter();
   else showSignIn("");
-  const development = await auth.detectDevelopment();
-  $("sign-in-dev").hidden = !development;
-  $("sign-in-choice").hidden = !development;
-  $<HTMLDetailsElement>("sign-in-token-details").open = !development;
-  $("trouble").hidden = !development;
+  void offerSignIn();
 }
 
-void start();
+// A server that is not there yet is asked again.
+async function offerSignIn(): Promise<void> {
+  let development = false;
+  try {
+    development = await auth.detectDevelopment();
+    $("sign-in-waiting").hidden = true;
+  } catch {
+    $("sign-in-waiting").hidden = false;
+    setTimeout(() => void offerSignIn(), ASK_AGAIN_MS);
+  }
+  $("sign-in-dev").hidden = !development;
+  $("sign-in-choice").hidden = !development;
+  $("trouble").hidden = !development;
+  $<HTMLDetailsElement>("sign-in-token-details").open = !development || $<HTMLTextAreaElement>("sign-in-token").value !== "";
+}
+
+start();
