@@ -52,10 +52,13 @@ const tests = [
     const { done } = ask(clarion, user, thread, QUESTION);
     await visitor.run(1, "running");
     await visitor.shown(20);
+    const places = () => visitor.page.$$eval("#trouble, #sign-out", (nodes) => nodes.map((node) => node.getBoundingClientRect().x));
+    const controls = await places();
     await clarion.stop("SIGKILL");
     // It tries again every now and then, and says nothing while it does.
     await visitor.page.waitForSelector('#connection[data-state="DISCONNECTED"] #connection-reason:not(:empty)');
     await visitor.screenshot("disconnected");
+    assert.deepEqual(await places(), controls);
     const before = await visitor.offset();
     await clarion.run();
     await visitor.connected();

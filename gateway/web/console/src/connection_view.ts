@@ -32,15 +32,24 @@ export class ConnectionView {
     setText($("connection-label"), WORDS[state.state]);
     setText($("connection-transport"), TRANSPORTS[state.transport]);
     $("connection-transport").hidden = state.state === "ERROR";
-    $("retry").hidden = state.state !== "DISCONNECTED" && state.state !== "ERROR";
+    this.#offerRetry(state);
     this.tick(Date.now());
+  }
+
+  // It stays while it is tried, and whoever has pressed it is told how that ends.
+  #offerRetry({ state, retryAt }: ConnectionState): void {
+    const retry = $("retry");
+    if (state === "CONNECTING") return;
+    const offered = state === "ERROR" || (state === "DISCONNECTED" && retryAt !== undefined);
+    if (!offered && document.activeElement === retry) $("connection").focus();
+    retry.hidden = !offered;
   }
 
   /** Counts down. */
   tick(now: number): void {
     const { state, reason, retryAt, tokenExpiresAt } = this.#state;
     const parts = reason === "" ? [] : [reason.replace(/\.$/, "")];
-    if (state === "DISCONNECTED" && retryAt) parts.push(`trying again in ${Math.max(0, Math.ceil((retryAt - now) / 1000))} s`);
+    if (state === "DISCONNECTED" && retryAt) parts.push(`trying again in ${Math.max(0, Math.ceil((retryAt - now) / 1000))}\u00a0s`);
     if (state === "CONNECTED" && !this.#renewsTokens() && Date.parse(tokenExpiresAt ?? "") - now < ENDS_SOON_MS) {
       parts.push(`the token ends at ${clock(tokenExpiresAt)}`);
     }
