@@ -26,6 +26,8 @@ const connectionView = new ConnectionView(client, () => auth.inDevelopment);
 const threads = new Threads(client, planDraw);
 const threadList = new ThreadList();
 const threadView = new ThreadView(client);
+// Then there is the list or the thread.
+const narrow = window.matchMedia("(max-width: 720px)");
 const ASK_AGAIN_MS = 2_000;
 let chosen = false; // somebody chose the thread, so the page does not
 let drawPlanned = false;
@@ -44,6 +46,11 @@ function enter(): void {
   planDraw();
 }
 
+function signIn(): void {
+  enter();
+  $(threadView.threadId === null ? "threads-title" : "thread-title").focus();
+}
+
 function showSignIn(reason: string): void {
   document.body.dataset["signedIn"] = "no";
   $("sign-in").hidden = false;
@@ -60,9 +67,12 @@ function signOut(reason: string): void {
   client.close();
   threads.clear();
   threadList.clear();
-  for (const id of ["user", "announcer", "thread-title"]) setText($(id), "");
+  drawTitle();
+  for (const id of ["user", "announcer"]) setText($(id), "");
   showProblem("");
   showSignIn(reason);
+  // Whichever there is.
+  for (const id of ["sign-in-user", "sign-in-token"]) $(id).focus();
 }
 
 // --- What the client tells ---
@@ -104,20 +114,37 @@ function threadInAddress(): string | null {
   }
 }
 
+// Without a thread; a narrow screen shows the list then, and nothing counts as seen behind it.
 function select(threadId: string | null): void {
   document.body.dataset["pane"] = threadId === null ? "threads" : "thread";
-  if (threadId === null) return;
   threadView.show(threadId);
-  if (threadInAddress() !== threadId) history.replaceState(null, "", addressOf(threadId));
+  drawTitle();
+  writeAddress(threadId, history.state ?? {});
   planDraw();
 }
 
+// A state marks what the user has looked at. `afterList`: the list is one step back.
+function writeAddress(threadId: string | null, state: { afterList?: boolean } | null): void {
+  history.replaceState(state, "", threadId === null ? location.pathname + location.search : addressOf(threadId));
+}
+
+// Somebody chose it; null: the list.
+function go(threadId: string | null): void {
+  const left = threadView.threadId;
+  chosen = threadId !== null;
+  select(threadId);
+  if (!narrow.matches) return;
+  if (threadId !== null) $("thread-title").focus();
+  else threadList.focus(left);
+}
+
 // The thread that started last, unless somebody chose one, the list covers the screen, or what is shown
-// still goes on.
+// still goes on or is being read.
 function selectByItself(): void {
-  if (chosen || threads.byId.size === 0 || window.matchMedia("(max-width: 720px)").matches) return;
+  if (chosen || threads.byId.size === 0 || narrow.matches) return;
   const sorted = threads.sorted();
   const shown = threads.get(threadView.threadId);
+  if (shown && threadView.inUse) return;
   if (!shown) select((sorted.find((thread) => thread.activeRuns.size > 0) ?? sorted[0]!).id);
   else if (shown.activeRuns.size === 0 && sorted[0]!.startedAt > shown.startedAt) select(sorted[0]!.id);
 }
@@ -132,10 +159,13 @@ function planDraw(): void {
     if (!auth.signedIn) return;
     selectByItself();
     threads.show(threadView.threadId);
-    const shown = threads.get(threadView.threadId);
-    threadView.title(shown?.title || threadView.threadId || "");
+    drawTitle();
     threadList.draw(threads, threadView.threadId, Date.now());
   });
+}
+
+function drawTitle(): void {
+  threadView.title(threads.get(threadView.threadId)?.title || threadView.threadId || "");
 }
 
 function showProblem(text: string): void {
@@ -149,17 +179,17 @@ function wireSignIn(): void {
   $("sign-in-dev").addEventListener("submit", (event) => {
     event.preventDefault();
     auth.signInAs($<HTMLInputElement>("sign-in-user").value.trim());
-    enter();
+    signIn();
   });
   $("sign-in-with-token").addEventListener("submit", (event) => {
     event.preventDefault();
     auth.signInWith($<HTMLTextAreaElement>("sign-in-token").value.trim());
     $<HTMLTextAreaElement>("sign-in-token").value = "";
-    enter();
+    signIn();
   });
   $("sign-out").addEventListener("click", () => {
     signOut("");
-    history.replaceState(null, "", location.pathname + location.search);
+    writeAddress(null, null);
   });
   $("problem-close").addEventListener("click", () => showProblem(""));
 }
@@ -192,10 +222,17 @@ function wire(): void {
   // Also the one that is shown already.
   $("thread-list").addEventListener("click", () => (chosen = true));
   window.addEventListener("hashchange", () => {
-    if (!auth.signedIn) return;
-    chosen = threadInAddress() !== null;
-    select(threadInAddress());
+    // What somebody had looked at before he signed out.
+    if (!auth.signedIn) return void (history.state !== null && writeAddress(null, null));
+    const threadId = threadInAddress();
+    if (history.state === null) writeAddress(threadId, { afterList: threadView.threadId === null });
+    go(threadId);
   });
+  $("back").addEventListener("click", () => {
+    if (history.state?.afterList) return history.back();
+    go(null);
+  });
+  narrow.addEventListener("change", planDraw);
   setInterval(() => {
     const now = Date.now();
     connectionView.tick(now);

@@ -37,6 +37,11 @@ export class ThreadList {
     this.#list.replaceChildren();
   }
 
+  /** The thread's row; the title, if there is none. */
+  focus(threadId: string | null): void {
+    (this.#rows.get(threadId ?? "")?.link ?? $("threads-title")).focus();
+  }
+
   draw(threads: Threads, shownId: string | null, now: number): void {
     this.#threads = threads;
     for (const threadId of this.#visible) threads.peek(threadId);
