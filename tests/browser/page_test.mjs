@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import path from "node:path";
 
 import { Clarion, run, runTests } from "../clients/program.mjs";
-import { Agent, ask, binaries, browser, fresh, PHONE, screenshots, Visitor } from "./visitor.mjs";
+import { Agent, ask, binaries, browser, fresh, PHONE, screenshots, Visitor, WIDE } from "./visitor.mjs";
 
 const QUESTION = "How is an event accepted before it is committed to the log?";
 
@@ -61,6 +61,9 @@ const tests = [
     await visitor.page.waitForSelector('#connection[data-state="DISCONNECTED"] #connection-reason:not(:empty)');
     await visitor.screenshot("disconnected");
     assert.deepEqual(await places(), controls);
+    await visitor.page.setViewportSize({ ...WIDE, width: 760 });
+    await visitor.page.waitForSelector("#connection-reason", { state: "visible" });
+    await visitor.page.setViewportSize(WIDE);
     const before = await visitor.offset();
     await clarion.run();
     await visitor.connected();

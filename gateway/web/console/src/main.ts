@@ -48,7 +48,7 @@ function enter(): void {
 
 function signIn(): void {
   enter();
-  $(threadView.threadId === null ? "threads-title" : "thread-title").focus();
+  focusTitle();
 }
 
 function showSignIn(reason: string): void {
@@ -134,8 +134,8 @@ function go(threadId: string | null): void {
   chosen = threadId !== null;
   select(threadId);
   if (!narrow.matches) return;
-  if (threadId !== null) $("thread-title").focus();
-  else threadList.focus(left);
+  if (threadId === null) threadList.focus(left);
+  else focusTitle();
 }
 
 // The thread that started last, unless somebody chose one, the list covers the screen, or what is shown
@@ -168,6 +168,11 @@ function drawTitle(): void {
   threadView.title(threads.get(threadView.threadId)?.title || threadView.threadId || "");
 }
 
+// Where what was pressed is gone.
+function focusTitle(): void {
+  $(threadView.threadId === null ? "threads-title" : "thread-title").focus();
+}
+
 function showProblem(text: string): void {
   $("problem").hidden = text === "";
   setText($("problem-text"), text);
@@ -191,7 +196,10 @@ function wireSignIn(): void {
     signOut("");
     writeAddress(null, null);
   });
-  $("problem-close").addEventListener("click", () => showProblem(""));
+  $("problem-close").addEventListener("click", () => {
+    showProblem("");
+    focusTitle();
+  });
 }
 
 function wireTrouble(): void {
