@@ -1,5 +1,7 @@
 // Who is signed in. The token lives in this tab only (sessionStorage), so that a reload keeps it.
 
+import { moment } from "./format.js";
+
 const KEY = "clarion.session";
 // A token that ends sooner than this is not worth connecting with.
 const LEAST_LIFE_MS = 30_000;
@@ -15,8 +17,9 @@ export class Auth {
   readonly #base: string;
   #session: Session | null = load();
   #spoiled = false;
-  /** Why the server gave no token, for people. */
-  refusal = "";
+  // Why the server gave no token, for people; and the token that did not do.
+  #refusal = "";
+  #refused: string | undefined;
 
   constructor(base: string) {
     this.#base = base;
@@ -30,16 +33,18 @@ export class Auth {
     return this.#session?.user !== undefined;
   }
 
-  /** Whether the server hands out development tokens. */
+  /** Whether the server hands out development tokens. Throws when it cannot be reached. */
   async detectDevelopment(): Promise<boolean> {
-    try {
-      return (await this.#fetchToken("demo"))?.token !== undefined;
-    } catch {
-      return false;
-    }
+    return (await this.#fetchToken("demo"))?.token !== undefined;
+  }
+
+  /** Why somebody has to sign in again, for people; "": only the server knows. */
+  refusal(now: number): string {
+    return this.#refusal || (this.#refused === undefined ? "" : wrongWith(this.#refused, now));
   }
 
   signInAs(user: string): void {
+    this.#refused = undefined;
     this.#save({ user });
   }
 
@@ -65,7 +70,10 @@ export class Auth {
       this.#spoiled = false;
       return "expired";
     }
-    if (!session.user) return fresh ? null : (session.token ?? null);
+    if (!session.user) {
+      this.#refused = session.token;
+      return fresh ? null : (session.token ?? null);
+    }
     const left = Date.parse(session.expires_at ?? "") - Date.now();
     if (!fresh && session.token && left > LEAST_LIFE_MS) return session.token;
     const made = await this.#fetchToken(session.user);
@@ -80,13 +88,24 @@ export class Auth {
     url.searchParams.set("user", user);
     const answer = await fetch(url, { cache: "no-store" });
     if (answer.status >= 500) throw new Error(`the server answered ${answer.status}`);
-    this.refusal = answer.status === 400 ? (((await answer.json()) as { message?: string }).message ?? "") : "";
+    this.#refusal = answer.status === 400 ? (((await answer.json()) as { message?: string }).message ?? "") : "";
     return answer.ok ? ((await answer.json()) as Session) : null;
   }
 
   #save(session: Session): void {
     this.#session = session;
     sessionStorage.setItem(KEY, JSON.stringify(session));
+  }
+}
+
+function wrongWith(token: string, now: number): string {
+  try {
+    const payload = token.split(".")[1]!.replaceAll("-", "+").replaceAll("_", "/");
+    const { exp } = JSON.parse(atob(payload)) as { exp?: number };
+    if (exp !== undefined && exp * 1000 <= now) return `The token ended at ${moment(exp * 1000)}. Please sign in with a new one.`;
+    return "The server does not accept this token.";
+  } catch {
+    return "This is not a JSON Web Token.";
   }
 }
 

@@ -14,6 +14,10 @@ import { Threads } from "./threads.js";
 import { Trouble } from "./trouble.js";
 import "./style.css";
 
+// The list of threads, and whether this is development, if there was no answer.
+const LIST_AGAIN_MS = 5_000;
+const ASK_AGAIN_MS = 3_000;
+
 const auth = new Auth(document.baseURI);
 const trouble = new Trouble();
 const client = connect({
@@ -27,6 +31,7 @@ const threads = new Threads(client, planDraw);
 const threadList = new ThreadList();
 const threadView = new ThreadView(client);
 let chosen = false; // somebody chose the thread, so the page does not
+let listBehind = false; // on a phone: the browser's way back leads to the list
 let drawPlanned = false;
 let leaveAll = () => {};
 
@@ -43,16 +48,18 @@ function enter(): void {
   planDraw();
 }
 
+// Until it is here, and as long as there is a connection.
 async function loadThreads(): Promise<void> {
-  try {
-    await threads.load();
-  } catch {
-    // Again with the next connection, and what is followed fills the list too.
-  }
+  await threads.load();
+  if (threads.list !== "failed") return;
+  setTimeout(() => {
+    if (client.connection.state === "CONNECTED") void loadThreads();
+  }, LIST_AGAIN_MS);
 }
 
 function showSignIn(reason: string): void {
   document.body.dataset["signedIn"] = "no";
+  document.title = "Clarion";
   $("sign-in").hidden = false;
   $("workspace").hidden = true;
   $("sign-out").hidden = true;
@@ -60,6 +67,7 @@ function showSignIn(reason: string): void {
   setText($("sign-in-reason"), reason);
 }
 
+// The address stays for whoever signs in again because the token ended.
 function signOut(reason: string): void {
   auth.signOut();
   leaveAll();
@@ -69,8 +77,12 @@ function signOut(reason: string): void {
   threadList.clear();
   for (const id of ["user", "announcer", "thread-title"]) setText($(id), "");
   showProblem("");
-  history.replaceState(null, "", location.pathname + location.search);
   showSignIn(reason);
+  focusSignIn();
+}
+
+function focusSignIn(): void {
+  $(!$("sign-in-dev").hidden ? "sign-in-user" : "sign-in-token").focus();
 }
 
 // --- What the client tells ---
@@ -80,9 +92,9 @@ client.on("connection", (state: ConnectionState) => {
   if (state.userId) setText($("user"), state.userId);
   if (state.state === "CONNECTED") {
     showProblem("");
-    if (!threads.loaded) void loadThreads();
+    void loadThreads();
   }
-  if (state.needsToken && auth.signedIn) signOut(auth.refusal || state.reason);
+  if (state.needsToken && auth.signedIn) signOut(auth.refusal(Date.now()) || state.reason);
 });
 client.on("subscribed", (frame) => {
   threads.subscribed(frame);
@@ -110,20 +122,29 @@ function threadInAddress(): string | null {
   }
 }
 
+// null: the list. On a phone it covers the thread, which nobody sees then.
 function select(threadId: string | null): void {
   document.body.dataset["pane"] = threadId === null ? "threads" : "thread";
-  if (threadId === null) return;
   threadView.show(threadId);
-  if (threadInAddress() !== threadId) history.replaceState(null, "", addressOf(threadId));
+  if (threadInAddress() !== threadId) setAddress(threadId === null ? "" : addressOf(threadId));
   planDraw();
 }
 
-// The thread that started last, unless somebody chose one, the list covers the screen, or what is shown
-// still goes on.
+function setAddress(hash: string): void {
+  history.replaceState(null, "", location.pathname + location.search + hash);
+}
+
+function narrow(): boolean {
+  return window.matchMedia("(max-width: 720px)").matches;
+}
+
+// The thread that started last, unless somebody chose one or is busy in it, the list covers the screen, or what
+// is shown still goes on.
 function selectByItself(): void {
-  if (chosen || threads.byId.size === 0 || window.matchMedia("(max-width: 720px)").matches) return;
+  if (chosen || threads.byId.size === 0 || narrow()) return;
   const sorted = threads.sorted();
   const shown = threads.get(threadView.threadId);
+  if (shown && threadView.inUse) return;
   if (!shown) select((sorted.find((thread) => thread.activeRuns.size > 0) ?? sorted[0]!).id);
   else if (shown.activeRuns.size === 0 && sorted[0]!.startedAt > shown.startedAt) select(sorted[0]!.id);
 }
@@ -156,14 +177,19 @@ function wireSignIn(): void {
     event.preventDefault();
     auth.signInAs($<HTMLInputElement>("sign-in-user").value.trim());
     enter();
+    $("threads-title").focus();
   });
   $("sign-in-with-token").addEventListener("submit", (event) => {
     event.preventDefault();
     auth.signInWith($<HTMLTextAreaElement>("sign-in-token").value.trim());
     $<HTMLTextAreaElement>("sign-in-token").value = "";
     enter();
+    $("threads-title").focus();
   });
-  $("sign-out").addEventListener("click", () => signOut(""));
+  $("sign-out").addEventListener("click", () => {
+    signOut("");
+    setAddress("");
+  });
   $("problem-close").addEventListener("click", () => showProblem(""));
 }
 
@@ -194,10 +220,22 @@ function wire(): void {
   wireTrouble();
   // Also the one that is shown already.
   $("thread-list").addEventListener("click", () => (chosen = true));
-  window.addEventListener("hashchange", () => {
+  window.addEventListener("hashchange", ({ oldURL }) => {
     if (!auth.signedIn) return;
-    chosen = threadInAddress() !== null;
-    select(threadInAddress());
+    const [before, now] = [threadView.threadId, threadInAddress()];
+    chosen = now !== null;
+    listBehind = chosen && new URL(oldURL).hash === "";
+    select(now);
+    if (!narrow()) return;
+    if (now === null) threadList.focus(before);
+    else $("thread-title").focus();
+  });
+  $("back").addEventListener("click", (event) => {
+    event.preventDefault();
+    if (listBehind) return history.back();
+    const before = threadView.threadId;
+    select(null);
+    threadList.focus(before);
   });
   setInterval(() => {
     const now = Date.now();
@@ -212,11 +250,22 @@ async function start(): Promise<void> {
   wire();
   if (auth.signedIn) enter();
   else showSignIn("");
-  const development = await auth.detectDevelopment();
+  await detectDevelopment();
+}
+
+// Until the server has said.
+async function detectDevelopment(): Promise<void> {
+  let development: boolean;
+  try {
+    development = await auth.detectDevelopment();
+  } catch {
+    return void setTimeout(detectDevelopment, ASK_AGAIN_MS);
+  }
   $("sign-in-dev").hidden = !development;
   $("sign-in-choice").hidden = !development;
   $<HTMLDetailsElement>("sign-in-token-details").open = !development;
   $("trouble").hidden = !development;
+  if (!auth.signedIn && document.activeElement === document.body) focusSignIn();
 }
 
 void start();

@@ -13,6 +13,12 @@ interface Row {
   unread: HTMLElement;
 }
 
+const LIST_WORDS = {
+  awaited: "Loading …",
+  here: "No threads yet. The first one appears here by itself.",
+  failed: "The list cannot be loaded at the moment. It is tried again.",
+};
+
 export class ThreadList {
   readonly #list = $("thread-list");
   #rows = new Map<string, Row>();
@@ -50,7 +56,8 @@ export class ThreadList {
     }
     // A row that moves loses the focus.
     if (focused instanceof HTMLElement && focused !== document.activeElement && this.#list.contains(focused)) focused.focus();
-    $("threads-empty").hidden = sorted.length > 0;
+    $("threads-empty").hidden = sorted.length > 0 && threads.list !== "failed";
+    setText($("threads-empty"), LIST_WORDS[threads.list]);
   }
 
   #make(threadId: string): Row {
@@ -72,6 +79,11 @@ export class ThreadList {
       else this.#visible.delete(threadId!);
       if (isIntersecting) this.#threads?.peek(threadId!);
     }
+  }
+
+  /** The row of this thread gets the focus. */
+  focus(threadId: string | null): void {
+    (this.#rows.get(threadId ?? "")?.link ?? $("threads-title")).focus();
   }
 
   // Up and down, first and last.

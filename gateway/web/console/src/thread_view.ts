@@ -3,7 +3,7 @@
 import type { Client, Thread, ThreadState } from "clarion-client";
 
 import { Conversation, failureLine } from "./conversation.js";
-import { $, setAttribute, setText } from "./dom.js";
+import { $, el, hide, setAttribute, setText, stayingAt } from "./dom.js";
 import { EventsView } from "./events_view.js";
 
 // Closer to the end than this, the reader is taken along.
@@ -32,20 +32,29 @@ export class ThreadView {
     this.#client = client;
     $("show-timeline").addEventListener("click", () => this.#showRaw(false));
     $("show-events").addEventListener("click", () => this.#showRaw(true));
-    $("older").addEventListener("click", () => void this.#older());
-    $("to-end").addEventListener("click", () => {
-      this.#following = true;
-      this.#toTheEnd();
+    $("older").addEventListener("click", () => {
+      this.#failed = null;
+      void this.#older();
     });
-    // Sizes are guesses until a run comes into view.
-    new ResizeObserver(() => {
-      if (this.#following) this.#toTheEnd();
-    }).observe($("timeline"));
+    $("to-end").addEventListener("click", () => this.#toTheEnd());
+    // Sizes are guesses until a run comes into view; and what is filtered away leaves nothing to scroll.
+    const resized = new ResizeObserver(() => {
+      if (this.#following || this.#scroller.scrollHeight <= this.#scroller.clientHeight) this.#toTheEnd();
+    });
+    for (const id of ["timeline", "events"]) resized.observe($(id));
     this.#scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
   }
 
   get threadId(): string | null {
     return this.#thread?.id ?? null;
+  }
+
+  /** Somebody reads in it, further up perhaps, looks something up or marks something. */
+  get inUse(): boolean {
+    const { activeElement } = document;
+    const selection = document.getSelection();
+    const marked = selection !== null && !selection.isCollapsed && this.#scroller.contains(selection.anchorNode);
+    return !this.#following || this.#raw || marked || (activeElement !== this.#scroller && this.#scroller.contains(activeElement));
   }
 
   /** null: none. */
@@ -83,11 +92,13 @@ export class ThreadView {
   title(text: string): void {
     setText($("thread-title"), text);
     setAttribute($("thread-title"), "title", this.threadId);
+    document.title = text === "" ? "Clarion" : `${text} – Clarion`;
   }
 
   // Not what had happened before somebody looked.
   #announce(text: string): void {
-    if (this.#thread?.snapshot.caughtUp) setText($("announcer"), text);
+    if (!this.#thread?.snapshot.caughtUp) return;
+    $("announcer").replaceChildren(el("span", {}, text)); // also if it is the same as before
   }
 
   #draw(state: ThreadState): void {
@@ -101,7 +112,7 @@ export class ThreadView {
     $("thread-loading").hidden = !nothing || state.claim || state.error !== null || (state.caughtUp && !state.hasOlder);
     $("thread-error").hidden = state.error === null && this.#failed === null;
     setText($("thread-error"), state.error?.user_message || state.error?.message || this.#failed || "");
-    $("older").hidden = !state.hasOlder;
+    hide($("older"), !state.hasOlder, this.#scroller);
     const offset = state.position?.offset ?? 0;
     setAttribute($("thread"), "data-caught-up", state.caughtUp);
     setAttribute($("thread"), "data-offset", offset);
@@ -114,12 +125,11 @@ export class ThreadView {
 
   // What the agent does without at the moment.
   #drawBanner({ degradations }: ThreadState): void {
-    const last = degradations[degradations.length - 1];
-    if (last === this.#banner) return;
-    this.#banner = last;
+    if (degradations === this.#banner) return; // a list that stayed the same is the same
+    this.#banner = degradations;
     const top = this.#scroller.getBoundingClientRect().top;
-    $("degradation").hidden = last === undefined;
-    $("degradation").replaceChildren(...(last ? [failureLine(last)] : []));
+    $("degradation").hidden = degradations.length === 0;
+    $("degradation").replaceChildren(...degradations.map(failureLine));
     // What somebody reads further up stays where it is.
     this.#scroller.scrollTop += this.#scroller.getBoundingClientRect().top - top;
   }
@@ -138,9 +148,8 @@ export class ThreadView {
     if (this.#loading === thread) this.#loading = null;
     if (thread !== this.#thread) return;
     if (failed !== null) this.#fail(failed);
-    // The browser keeps what the reader sees in place, but not at the very top.
-    if (!this.#following && this.#scroller.scrollTop === 0) this.#scroller.scrollTop = 1;
-    this.#draw(thread.snapshot);
+    const shown = $(this.#raw ? "event-list" : "timeline");
+    stayingAt(shown.querySelector(".item, .event") ?? shown.firstElementChild, this.#scroller, () => this.#draw(thread.snapshot));
   }
 
   // For a while; then it may be tried again.
@@ -165,17 +174,18 @@ export class ThreadView {
   }
 
   #toTheEnd(): void {
+    this.#following = true;
     this.#scroller.scrollTop = this.#scroller.scrollHeight;
-    $("to-end").hidden = true;
+    hide($("to-end"), true, this.#scroller);
   }
 
   #scrolled(): void {
     const { scrollHeight, scrollTop, clientHeight } = this.#scroller;
     const left = scrollHeight - scrollTop - clientHeight;
-    // Who moves up, however little, wants to stay there.
-    this.#following = left < FOLLOW_PX && (scrollTop >= this.#top || left < 2);
+    // Who moves up, however little, wants to stay there; what grows meanwhile moves nobody.
+    this.#following = left < 2 || (scrollTop >= this.#top && (this.#following || left < FOLLOW_PX));
     this.#top = scrollTop;
-    $("to-end").hidden = this.#following;
+    hide($("to-end"), this.#following, this.#scroller);
     if (scrollTop < OLDER_PX && !this.#following && this.#thread?.snapshot.hasOlder) void this.#older();
   }
 }

@@ -29,8 +29,9 @@ const PEEKS_AT_A_TIME = 4;
 
 export class Threads {
   readonly byId = new Map<string, ListedThread>();
-  /** The service's list is here. */
-  loaded = false;
+  /** The service's list: not here yet, here, or not to be had at the moment. */
+  list: "awaited" | "here" | "failed" = "awaited";
+  #loading = false;
   #peeks: string[] = [];
   #peeking = 0;
   // What was asked for before the list was cleared is another user's.
@@ -51,19 +52,34 @@ export class Threads {
   clear(): void {
     this.#generation += 1;
     this.byId.clear();
-    this.loaded = false;
+    this.list = "awaited";
+    this.#loading = false;
     this.#peeks = [];
     this.#peeking = 0;
   }
 
-  /** The list as the service has it: what is unread, and what goes on. */
+  /** Asks for the list as the service has it: what is unread, and what goes on. */
   async load(): Promise<void> {
+    if (this.#loading || this.list === "here") return;
+    this.#loading = true;
     const generation = this.#generation;
+    let list: Threads["list"] = "here";
+    try {
+      await this.#loadPages(generation);
+    } catch {
+      list = "failed";
+    }
+    if (generation !== this.#generation) return;
+    this.#loading = false;
+    this.list = list;
+    this.#changed();
+  }
+
+  async #loadPages(generation: number): Promise<void> {
     let pageToken: string | undefined;
     do {
       const page = await this.#client.threads({ limit: PAGE, pageToken });
       if (generation !== this.#generation) return;
-      this.loaded = true;
       for (const summary of page.threads) this.#summary(summary);
       this.#changed();
       pageToken = page.nextPageToken;
