@@ -107,9 +107,17 @@ const tests = [
     await visitor.shown(10_000);
     const loading = await page.evaluate(() => window.longest);
     await page.evaluate(() => { window.longest = 0; });
-    // One more event is drawn without looking at the others.
+    // What comes now is drawn, and nothing else is touched.
     const devtools = await visitor.context.newCDPSession(page);
     await devtools.send("Performance.enable");
+    await page.evaluate(() => {
+      window.touched = 0;
+      window.painted = 0;
+      const count = () => { window.painted += 1; requestAnimationFrame(count); };
+      count();
+      new MutationObserver((changes) => { window.touched += changes.length; })
+        .observe(document.querySelector("#timeline"), { subtree: true, childList: true, characterData: true, attributes: true });
+    });
     const before = await usage(devtools);
     const last = new Agent(clarion, user, thread);
     await last.say("agent_started", { input: "One more." });
@@ -117,6 +125,8 @@ const tests = [
     await last.end();
     await visitor.shown(10_501);
     const after = await usage(devtools);
+    const { touched, painted } = await page.evaluate(() => ({ touched: window.touched, painted: window.painted }));
+    assert.ok(touched < 20 + 5 * painted, `${touched} changes of the page in ${painted} paints`);
     // Up and down through all of it.
     await page.evaluate(async () => {
       const scroller = document.querySelector("#scroller");
@@ -127,7 +137,7 @@ const tests = [
     });
     const scrolling = await page.evaluate(() => window.longest);
     console.log(`longest task: ${Math.round(loading)} ms while 10,000 events came, ${Math.round(scrolling)} ms after; ` +
-      `500 deltas more: ${(1000 * (after.busy - before.busy)).toFixed(0)} ms of the main thread`);
+      `500 deltas more: ${(1000 * (after.busy - before.busy)).toFixed(0)} ms of the main thread, ${touched} changes in ${painted} paints`);
     await page.click("#show-events");
     await page.waitForSelector('#events .event[data-offset="10501"]');
     assert.equal((await page.$$("#event-list .event")).length, 500); // the rest at a touch

@@ -12,7 +12,7 @@ if [[ ! -d node_modules/playwright-core || package.json -nt node_modules ]]; the
   npm install --no-package-lock --no-audit --no-fund --loglevel=error
   touch node_modules
 fi
-if (($# == 0)); then set -- page recovery showcase load client; fi
+if (($# == 0)); then set -- page visit recovery showcase load client; fi
 for name; do
   echo "== $name"
   node "${name}_test.mjs" "$binaries"

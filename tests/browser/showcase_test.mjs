@@ -61,6 +61,38 @@ async function acknowledged(user, thread) {
   return (await answer.json()).threads.find(({ thread_id }) => thread_id === thread).acknowledged;
 }
 
+// Texts with less contrast than 4.5 to 1 to what is behind them (WCAG 2.2, 1.4.3). Runs in the page.
+function paleTexts() {
+  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const rgba = (colour) => {
+    canvas.clearRect(0, 0, 1, 1);
+    canvas.fillStyle = colour;
+    canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data];
+  };
+  const behind = (node) => {
+    for (let at = node; at; at = at.parentElement) {
+      const colour = rgba(getComputedStyle(at).backgroundColor);
+      if (colour[3] === 255) return colour;
+    }
+    return rgba("Canvas");
+  };
+  const luminance = ([r, g, b]) => {
+    const [x, y, z] = [r, g, b].map((c) => (c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * x + 0.7152 * y + 0.0722 * z;
+  };
+  const pale = new Set();
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  for (let text = walker.nextNode(); text; text = walker.nextNode()) {
+    const node = text.parentElement;
+    if (text.data.trim() === "" || !node.checkVisibility({ visibilityProperty: true })) continue;
+    const [a, b] = [luminance(rgba(getComputedStyle(node).color)), luminance(behind(node))];
+    const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (contrast < 4.5) pale.add(`${node.tagName}.${node.className}#${node.id} ${contrast.toFixed(2)}`);
+  }
+  return [...pale];
+}
+
 const tests = [
   ["every kind of event has its place", async () => {
     const [user, thread, other] = ["demo", fresh("trip"), fresh("report")];
@@ -192,16 +224,80 @@ const tests = [
     await visitor.shown(60 * 18 + 50);
     assert.deepEqual(await place(), reading);
     assert.equal(await atEnd(), false);
-    // Up to the first one.
-    while ((await runs()) < 61) {
+    // Up to the first one: what was at the top stays where it is.
+    for (let had = await runs(); had < 61; had = await runs()) {
+      const first = await page.$("#timeline .item");
       await page.$eval("#scroller", (node) => { node.scrollTop = 0; });
-      const had = await runs();
       await page.waitForFunction((count) => document.querySelectorAll("#timeline > .run").length > count, had);
+      const box = await first.evaluate((item) => {
+        const { top, bottom } = document.querySelector("#scroller").getBoundingClientRect();
+        return [item.getBoundingClientRect().top - top, bottom - top];
+      });
+      assert.ok(box[0] > -1 && box[0] < box[1], `it is at ${box[0]} of ${box[1]}`);
     }
     await page.waitForSelector("#older", { state: "hidden" });
     await page.click("#to-end");
     assert.equal(await atEnd(), true);
     await agent.end();
+    await visitor.leave();
+  }],
+
+  ["nothing is too long, too deep or too pale", async () => {
+    const [user, thread] = [fresh("user"), fresh("thread")];
+    const long = "antidisestablishmentarianism_".repeat(4);
+    const agent = new Agent(clarion, user, thread, fresh("run"), long);
+    await agent.say("agent_started", { input: { question: `${long} `.repeat(900) }, timestamp: "2020-02-29T12:00:00Z" });
+    await agent.say("agent_thinking", { message_id: "t", delta: long, is_final: true });
+    await agent.say("step_started", { step_name: long });
+    await agent.say("custom", { name: long, value: [] });
+    await agent.say("tool_executing", { tool_call_id: "lost", tool_name: long, arguments: { [long]: long.repeat(50) } });
+    await agent.say("tool_progress", { tool_call_id: "lost", progress: 1, total: 2, message: `${long} `.repeat(50) });
+    await agent.say("tool_executing", { tool_call_id: "rtl", tool_name: "חיפוש", arguments: { "שאילתה": "שלום (1)" } });
+    await agent.say("tool_completed", { tool_call_id: "rtl", tool_name: "חיפוש", status: "succeeded", result: long, duration_ms: 90_000 });
+    for (const capability of ["maps", "mail"]) {
+      await agent.say("graceful_degradation", { capability, level: "off", ...failure(`No ${capability} for now: ${long}`, long) });
+    }
+    await agent.text(`What I found:\n3. ${long}\n4. second\n   with more\n\`\`\`\n${long.repeat(3)}\n\`\`\``, { is_final: true });
+    let parent_run_id = agent.run;
+    for (let depth = 1; depth <= 8; depth += 1) {
+      const run_id = `${agent.run}-${depth}`;
+      await agent.say("agent_started", { run_id, agent_name: `level-${depth}`, parent_run_id, input: `Go on at depth ${depth}.` });
+      await agent.text(`Here is level ${depth}, which has a little to say.`, { run_id, message_id: run_id, is_final: true });
+      parent_run_id = run_id;
+    }
+    const visitor = await Visitor.arrive(clarion, user);
+    const { page } = visitor;
+    await visitor.choose(thread);
+    await page.waitForSelector(`[data-run-id="${parent_run_id}"] .message`);
+    assert.equal((await page.$$("#degradation .failure-line")).length, 2);
+    assert.match(await page.textContent(`[data-run-id="${agent.run}"] > .answer > header time`), /2020/);
+    assert.deepEqual(await page.$$eval(".message ol > li", (items) => items.map((item) => [item.value, item.textContent.length > 12])), [[3, true], [4, true]]);
+    for (const width of [320, 390, 1280]) {
+      await page.setViewportSize({ width, height: 780 });
+      for (const view of ["timeline", "events"]) {
+        await page.click(`#show-${view}`);
+        const wide = await page.evaluate(() => [document.documentElement, document.querySelector("#scroller")].map((node) => node.scrollWidth - node.clientWidth));
+        assert.deepEqual(wide, [0, 0], `${view} at ${width} px`);
+        await visitor.screenshot(`long-${view}-${width}`);
+      }
+      await page.click("#show-timeline");
+    }
+    // The deepest run is still as wide as a sentence on a small phone.
+    await page.setViewportSize({ width: 320, height: 780 });
+    const deepest = await page.$eval(`[data-run-id="${parent_run_id}"] .message`, (node) => node.getBoundingClientRect().width);
+    assert.ok(deepest > 140, `${deepest} px`);
+    await page.setViewportSize({ width: 1280, height: 860 });
+    for (const colorScheme of ["light", "dark"]) {
+      await page.emulateMedia({ colorScheme });
+      assert.deepEqual(await page.evaluate(paleTexts), [], colorScheme);
+    }
+    // A tool that was never heard of again does not run on when its run is over.
+    await agent.say("agent_error", { error_type: "internal", synthetic: false, ...failure("It broke.", "") });
+    await agent.say("resource_cleanup", { resources: [], status: "failed", ...failure("It could not be tidied up.", "") });
+    await agent.end();
+    await page.waitForSelector(`[data-run-id="${agent.run}"] [data-type="resource_cleanup"][data-tone="bad"]`);
+    assert.equal(await page.textContent('[data-tool-call-id="lost"] .badge'), "no result");
+    assert.equal(await page.isVisible('.item:has([data-tool-call-id="lost"]) progress'), false);
     await visitor.leave();
   }],
 
@@ -219,7 +315,7 @@ const tests = [
     });
     assert.deepEqual(nameless, []);
     const roles = await visitor.page.$$eval("[role=status]", (nodes) => nodes.map((node) => node.id));
-    assert.deepEqual(roles.sort(), ["announcer", "connection-label", "degradation"]);
+    assert.deepEqual(roles.sort(), ["announcer", "connection-label", "degradation", "threads-empty"]);
     await visitor.leave();
   }],
 ];

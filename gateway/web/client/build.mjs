@@ -26,7 +26,9 @@ export async function buildClient(out) {
       logLevel: "warning",
     });
     // Private fields, which have short names by now, as properties that constructors set: a bundler whose
-    // target knows no fields would make a WeakMap of each, and a page load a quarter more.
+    // target knows no fields would make a WeakMap of each, and a page load a quarter more. The names are those
+    // of a class alone, so no class here extends another one of ours.
+    if (/\bextends (?!Error\b)/.test(outputFiles[0].text)) throw new Error("A class and its base would share their private fields.");
     const { code: plain } = await transform(outputFiles[0].text.replace(/\b#/g, " _").replace(/#(?=[\w$])/g, "_"), {
       loader: "ts",
       target: "es2022",
@@ -36,6 +38,7 @@ export async function buildClient(out) {
       module: true,
       ecma: 2020,
       compress: { passes: 3, pure_getters: true, unsafe_arrows: true, unsafe_methods: true },
+      mangle: { properties: { regex: /^_/ } },
     });
     // Where components render on servers by default, the hook is for the others.
     fs.writeFileSync(path.join(out, `${name}.js`), name === "react" ? `"use client";${code}` : code);

@@ -1,4 +1,5 @@
-// Writes src/wire.ts: the types of what goes over the wire, from the protos, as clarion.v1.json has it.
+// Writes src/wire.ts: the types of what goes over the wire, from the protos and proto/contract, as clarion.v1.json
+// has it.
 //
 // The rules are those of stream.proto and event_json.h: names as in the proto, one flat object, enums as
 // lower_snake strings, JSON text as the value it is.
@@ -95,7 +96,7 @@ function fields(type, isOptional, said = false) {
 const explicit = (field) => field.options?.proto3_optional === true;
 const isMessage = (field) => field.resolvedType instanceof protobuf.Type;
 
-say("// Generated from proto/clarion/v1 by generate.mjs.", "");
+say("// Generated from proto by generate.mjs.", "");
 comment("Any JSON value.");
 say("export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };", "");
 
@@ -181,6 +182,15 @@ lines[lines.length - 1] += ";";
 say("");
 comment("What is said to a browser.");
 say("export type ServerFrame = ControlFrame | ClarionEvent;");
+
+say("");
+
+// --- Reasons ---
+
+const reasons = fs.readFileSync(path.join(protos, "contract/reason.h"), "utf8").matchAll(/ReasonRow\{Reason::\w+,\s*("\w+")/g);
+comment("Why Clarion refused something, or failed: README, Errors. Later versions have more.");
+say("export type Reason =", ...[...reasons].map(([, name]) => `  | ${name}`));
+lines[lines.length - 1] += ";";
 
 const text = `${lines.join("\n")}\n`;
 if (!fs.existsSync(out) || fs.readFileSync(out, "utf8") !== text) fs.writeFileSync(out, text);

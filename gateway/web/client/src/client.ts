@@ -14,8 +14,9 @@ import { Emitter } from "./emitter.js";
 import { browserEnvironment, Timers, type Environment } from "./environment.js";
 import { ClarionError } from "./error.js";
 import { Feed } from "./feed.js";
+import { endOf } from "./http.js";
 import { Thread, type ThreadHost, type ThreadOptions } from "./thread.js";
-import { CONNECT_ID, endOf, isFarewell, type End, type TransportKind } from "./transport.js";
+import { CONNECT_ID, isFarewell, type End, type TransportKind } from "./transport.js";
 import { backoffMs } from "./verdict.js";
 import { Watermark } from "./watermark.js";
 import type {
@@ -137,7 +138,10 @@ export class Client {
       {
         onState: (state) => this.#emitter.emit("connection", state),
         onFrame: (frame) => this.#receive(frame),
-        onMoved: () => this.#subscribeAnew(),
+        onBegin: () => this.#beginAnew(),
+        onMoved: () => {
+          for (const frame of this.#subscriptions()) this.#connection.send(frame);
+        },
         positions: () => this.#positions(),
         subscriptions: () => this.#subscriptions(),
         flush: () => this.#sendAcks(),
@@ -240,7 +244,8 @@ export class Client {
   #record(threadId: string): Followed {
     let followed = this.#followed.get(threadId);
     if (!followed) {
-      followed = { feed: new Feed(threadId), thread: undefined, mark: new Watermark(0, () => this.#processed(threadId), this.#report), ack: undefined, acked: undefined };
+      const mark = new Watermark(threadId, 0, () => this.#processed(threadId), this.#report);
+      followed = { feed: new Feed(threadId), thread: undefined, mark, ack: undefined, acked: undefined };
       this.#followed.set(threadId, followed);
     }
     return followed;
@@ -275,8 +280,9 @@ export class Client {
     if (!followed) return;
     this.#sendAcks();
     followed.feed.named = false;
+    if (this.#all) return; // with all others it goes on; also from where it was asked for
     followed.feed.request = undefined;
-    if (!this.#all) this.#connection.send({ type: "unsubscribe", thread_id: id });
+    this.#connection.send({ type: "unsubscribe", thread_id: id });
   }
 
   #forget(thread: Thread): void {
@@ -296,7 +302,8 @@ export class Client {
     return { type: "subscribe", id, all: true, after: after.length > 0 ? after : undefined, history };
   }
 
-  #subscriptions(): SubscribeFrame[] {
+  // `connect` says what is followed.
+  #beginAnew(): void {
     for (const { feed } of this.#followed.values()) {
       const { request } = feed;
       if (!request) continue;
@@ -306,6 +313,9 @@ export class Client {
       if (request.after) feed.position = request.after;
       feed.request = undefined;
     }
+  }
+
+  #subscriptions(): SubscribeFrame[] {
     const named = [...this.#followed.values()].filter(({ feed }) => feed.named);
     const subscriptions = named.map(({ feed }) => feed.subscription());
     if (this.#all) subscriptions.unshift(this.#allFrame(this.#all));
@@ -314,10 +324,6 @@ export class Client {
 
   #positions(): Map<string, Position | null> {
     return new Map([...this.#followed].map(([id, { feed }]) => [id, feed.position]));
-  }
-
-  #subscribeAnew(): void {
-    for (const frame of this.#subscriptions()) this.#connection.send(frame);
   }
 
   // --- What comes ---
@@ -381,15 +387,13 @@ export class Client {
       feed.ask(this.#id(), feed.firstPlace({}));
       this.#connection.send(feed.subscription());
     }
-    if (verdict === "begun" && (frame.claim || feed.position !== before)) thread?.subscribed(this.#asSeen(frame, feed));
+    if (verdict === "begun" && (frame.claim || feed.position !== before)) {
+      // Where it goes on for this page.
+      thread?.subscribed({ ...frame, from_offset: (feed.position?.offset ?? 0) + 1 });
+    }
     if (frame.claim && !feed.named) this.#followed.delete(frame.thread_id);
     if (frame.missed || frame.claim) mark.backTo(feed.position?.offset ?? 0);
     this.#emitter.emit("subscribed", frame);
-  }
-
-  // Where the thread goes on for this page.
-  #asSeen(frame: SubscribedFrame, feed: Feed): SubscribedFrame {
-    return frame.claim ? frame : { ...frame, from_offset: (feed.position?.offset ?? 0) + 1 };
   }
 
   #caughtUp(threadId: string): void {
@@ -437,14 +441,15 @@ export class Client {
       mark.take((event.first_offset ?? event.offset) - 1, event.offset, results);
     }
     // What an older subscription still had under way comes again after the answer to the thread's own.
-    if (followed.thread && !feed.request) followed.thread.event(event);
-    else this.#processed(event.thread_id);
+    if (!feed.request) followed.thread?.event(event);
+    this.#processed(event.thread_id);
     return true;
   }
 
   // The protocol rules gaps out; should there be one all the same, nothing is lost but time.
   #askAgain(feed: Feed): void {
-    if (feed.request) return; // asked already: this was under way
+    // Asked already, or followed no longer: this was under way.
+    if (feed.request || !(feed.named || this.#all)) return;
     const after = feed.position ?? undefined;
     feed.ask(this.#id(), { after });
     this.#connection.send(feed.subscription());
@@ -472,6 +477,7 @@ export class Client {
     const { feed, thread } = followed;
     if (retry_after_ms) {
       // What was followed comes back by itself; what was only asked for does not.
+      if (!feed.named) feed.request = undefined;
       if (!feed.named || !(feed.request || code === "RATE_LIMITED")) return;
       feed.request ??= { id: this.#id(), after: feed.position ?? undefined };
       this.#refused.add(feed);

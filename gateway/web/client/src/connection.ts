@@ -2,13 +2,13 @@
 // with a valid token, and back by itself whenever it ends. Knows nothing of threads.
 
 import { Timers, type Environment } from "./environment.js";
-import { ClarionError } from "./error.js";
+import { ClarionError, type ErrorCode } from "./error.js";
 import { EventStreamTransport } from "./event_stream.js";
 import { PollingTransport, PollMemory } from "./polling.js";
-import { type End, type Opening, type Transport, type TransportKind, type TransportOwner } from "./transport.js";
+import { isFarewell, type End, type Opening, type Transport, type TransportKind, type TransportOwner } from "./transport.js";
 import { backoffMs, verdictOf } from "./verdict.js";
 import { WebSocketTransport } from "./websocket.js";
-import type { ClientFrame, ConnectedFrame, ServerFrame } from "./wire.js";
+import type { ClientFrame, ConnectedFrame, ServerFrame, StreamErrorFrame } from "./wire.js";
 
 /** Where the connection stands. */
 export interface ConnectionState {
@@ -18,15 +18,16 @@ export interface ConnectionState {
   transport: TransportKind;
   /** For people: why it is not CONNECTED. */
   reason: string;
-  /** One of Clarion's reasons (README, Errors), if there was one. */
-  code?: string | undefined;
-  /** When it is tried again, milliseconds since 1970. */
+  /** Of DISCONNECTED and ERROR: one of Clarion's reasons, if there was one. */
+  code?: ErrorCode | undefined;
+  /** Of DISCONNECTED: when it is tried again, milliseconds since 1970. */
   retryAt?: number;
-  /** ERROR for want of a token that counts: somebody has to sign in. */
+  /** Of ERROR: there is no token that counts, so somebody has to sign in. */
   needsToken?: boolean;
+  /** Of CONNECTED. */
   userId?: string;
   connectionId?: string;
-  /** RFC 3339. */
+  /** Of CONNECTED: RFC 3339. */
   tokenExpiresAt?: string | undefined;
 }
 
@@ -53,7 +54,9 @@ export interface ConnectionOptions {
 /** A plain object: transports get its members. */
 export interface ConnectionOwner extends Omit<TransportOwner, "onEnd"> {
   onState(state: ConnectionState): void;
-  /** Another transport took over: nothing is followed on it yet. */
+  /** A connection is about to begin: nothing is followed on it yet. */
+  onBegin(): void;
+  /** Another transport took over, and it was not told what to follow. */
   onMoved(): void;
 }
 
@@ -107,7 +110,9 @@ export class Connection {
   #token = "";
   // Asked for anew because the one before was refused, and not proven for long.
   #tokenIsFresh = false;
+  // What the gateway said before the end.
   #goingAwayMs: number | undefined;
+  #farewell: StreamErrorFrame | undefined;
   #heartbeatMs = 25_000;
   #heardAt = 0;
   #unwatch = () => {};
@@ -221,6 +226,7 @@ export class Connection {
   #begin(generation: number): void {
     const kind = this.#kind;
     this.#waiting = [];
+    this.#owner.onBegin();
     this.#timers.set("first frame", FIRST_FRAME_MS[kind], () => {
       this.#dropTransport();
       this.#failedToBegin({ reason: "No answer from the server." });
@@ -234,7 +240,7 @@ export class Connection {
         },
         (end) => {
           if (generation !== this.#generation) return;
-          if (this.live || end.error || end.code! >= 4000) this.#ended(end);
+          if (this.live || this.#farewell || end.code! >= 4000) this.#ended(end);
           else this.#failedToBegin(end);
         },
       );
@@ -276,9 +282,12 @@ export class Connection {
   }
 
   #ended(end: End): void {
-    const verdict = verdictOf(end);
-    const { reason, code } = verdict;
-    const why = { code };
+    const error = end.error ?? this.#farewell;
+    // Over HTTP, what was said before the end stands for a close code.
+    const code = end.code ?? (error ? 4000 : this.#goingAwayMs === undefined ? 1006 : 1001);
+    const verdict = verdictOf({ ...end, code, error: code >= 4000 || error?.reconnect ? error : undefined });
+    const { reason } = verdict;
+    const why = { code: verdict.code };
     if (verdict.then === "stay_away") return this.#giveUp(reason, why);
     if (verdict.then === "come_back") return this.#comeBack(reason, this.#goingAwayMs ?? verdict.afterMs, why);
     // Once with a new token; a refusal of that one is final, but one that counted for a moment is not.
@@ -310,13 +319,12 @@ export class Connection {
     this.#dropTransport();
     this.#trial?.close();
     this.#trial = undefined;
-    this.#goingAwayMs = undefined;
   }
 
   #dropTransport(): void {
     this.#generation += 1;
     this.#transport?.close();
-    this.#transport = undefined;
+    this.#transport = this.#goingAwayMs = this.#farewell = undefined;
   }
 
   // --- The network and the page ---
@@ -362,6 +370,8 @@ export class Connection {
       case "going_away":
         this.#goingAwayMs = frame.reconnect_after_ms ?? 0;
         break;
+      case "error":
+        if (isFarewell(frame)) this.#farewell = frame;
     }
     this.#owner.onFrame(frame);
   }
@@ -466,9 +476,9 @@ export class Connection {
     this.#trial = undefined;
     this.#timers.clear("trial");
     this.#dropTransport();
-    this.#goingAwayMs = undefined;
     this.#transport = transport;
     this.#rung = rung;
+    this.#owner.onBegin();
     this.#receive(frame);
     this.#owner.onMoved();
   }

@@ -8,7 +8,8 @@ export class Emitter<Signals extends object> {
     this.#failed = failed;
   }
 
-  on<K extends keyof Signals>(name: K, handler: (value: Signals[K]) => unknown): () => void {
+  /** Returns what takes the handler away; it says whether it was still there. */
+  on<K extends keyof Signals>(name: K, handler: (value: Signals[K]) => unknown): () => boolean {
     const handlers = this.#handlers.get(name) ?? new Set();
     this.#handlers.set(name, handlers);
     const own = (value: Signals[K]) => handler(value); // the same handler may be added twice

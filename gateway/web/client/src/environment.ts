@@ -67,7 +67,8 @@ export function browserEnvironment(): Environment {
   };
 }
 
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
+/** setTimeout knows no longer ones: they would end at once. */
+export const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /** Timers by name: one that is set again begins anew. */
 export class Timers {

@@ -1,9 +1,12 @@
-import type { StreamErrorFrame } from "./wire.js";
+import type { Reason, StreamErrorFrame } from "./wire.js";
 
-/** Something that did not work, with one of Clarion's reasons (README, Errors) or a word of our own. */
+/** One of Clarion's reasons, also of later versions; GAP: events came in no order, and are asked for again. */
+export type ErrorCode = Reason | "GAP" | (string & {});
+
+/** Something that did not work. */
 export class ClarionError extends Error {
   override readonly name = "ClarionError";
-  readonly code: string;
+  readonly code: ErrorCode;
   /** What a page may show. */
   readonly userMessage: string;
   readonly threadId: string | undefined;

@@ -1,7 +1,9 @@
 // One response of text/event-stream that goes on, and numbered requests for what the page says meanwhile.
 
-import { connectFrame, endOf, isFarewell, post, type End, type Opening, type Transport, type TransportOwner } from "./transport.js";
-import type { ClientFrame, ServerFrame, StreamErrorFrame } from "./wire.js";
+import { LONGEST_TIMER_MS } from "./environment.js";
+import { endOf, exchange } from "./http.js";
+import { connectFrame, type End, type Opening, type Transport, type TransportOwner } from "./transport.js";
+import type { ClientFrame, ServerFrame } from "./wire.js";
 
 const ANSWER_WITHIN_MS = 15_000;
 // Doubled each time, up to this.
@@ -15,7 +17,6 @@ export class EventStreamTransport implements Transport {
   readonly #abort = new AbortController();
   #token: string;
   #connectionId = "";
-  #error: StreamErrorFrame | undefined;
   #outbox: ClientFrame[] = [];
   #sequence = 0;
   #saying = false;
@@ -38,6 +39,7 @@ export class EventStreamTransport implements Transport {
     this.#token = token;
   }
 
+  // What is being said gets through all the same.
   close(): void {
     this.#ended = true;
     this.#abort.abort();
@@ -51,29 +53,28 @@ export class EventStreamTransport implements Transport {
 
   async #listen(): Promise<void> {
     try {
-      const response = await post(this.#opening, this.#token, "stream", [connectFrame(this.#opening)], this.#abort.signal);
-      if (!response.ok) return this.#end(await endOf(response));
-      const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
-      let rest = "";
-      for (;;) {
-        const { done, value } = await reader.read();
-        if (done || this.#ended) break;
-        const events = (rest + value).split("\n\n");
-        rest = events.pop()!;
-        for (const event of events) this.#receive(event);
-      }
-      // An `error` before the end says what the close code of a WebSocket would have said.
-      this.#end(this.#error ? { code: 4000, error: this.#error } : {});
+      await exchange(this.#opening, this.#token, "stream", [connectFrame(this.#opening)], LONGEST_TIMER_MS, this.#abort, async (response) => {
+        if (!response.ok) return this.#end(await endOf(response));
+        const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
+        let rest = "";
+        for (;;) {
+          const { done, value } = await reader.read();
+          if (done || this.#ended) return;
+          const events = (rest + value).split("\n\n");
+          rest = events.pop()!;
+          for (const event of events) this.#receive(event);
+        }
+      });
+      this.#end({});
     } catch {
       this.#end({ unreachable: !this.#connectionId });
     }
   }
 
   #receive(event: string): void {
-    const data = event.split("\n").filter((line) => line.startsWith("data:")).map((line) => line.slice(5));
-    if (data.length === 0 || this.#ended) return;
-    const frame = JSON.parse(data.join("\n")) as ServerFrame;
-    if (frame.type === "error" && isFarewell(frame)) this.#error = frame;
+    const lines = event.match(/^data:[^\n]*/gm);
+    if (!lines || this.#ended) return;
+    const frame = JSON.parse(lines.map((line) => line.slice(5)).join("\n")) as ServerFrame;
     if (frame.type === "connected") {
       this.#connectionId = frame.connection_id;
       void this.#say();
@@ -97,20 +98,17 @@ export class EventStreamTransport implements Transport {
   }
 
   async #passOn(body: unknown): Promise<boolean> {
-    const abort = new AbortController();
-    const timer = this.#opening.environment.setTimeout(() => abort.abort(), ANSWER_WITHIN_MS);
     try {
       const path = `connections/${encodeURIComponent(this.#connectionId)}`;
-      const response = await post(this.#opening, this.#token, path, body, abort.signal);
-      if (response.ok) return true;
-      if (response.status === 429 || response.status >= 500) return false;
-      // The gateway knows no such connection any more: what was said is lost with it.
-      this.#end({});
-      return true;
+      return await exchange(this.#opening, this.#token, path, body, ANSWER_WITHIN_MS, new AbortController(), async ({ ok, status }) => {
+        if (ok) return true;
+        if (status === 429 || status >= 500) return false;
+        // The gateway knows no such connection any more: what was said is lost with it.
+        this.#end({});
+        return true;
+      });
     } catch {
       return false;
-    } finally {
-      this.#opening.environment.clearTimeout(timer);
     }
   }
 }

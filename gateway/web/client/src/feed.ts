@@ -42,6 +42,8 @@ export class Feed {
   history: FollowOptions["history"];
   // Asked for and not answered yet.
   request: Request | undefined;
+  // Of the last `subscribed`, which began in front of what was here already: what is missing up to there was told.
+  #seen = 0;
   // [first_offset, offset] of compacted events that were seen.
   #merged: [number, number][] = [];
 
@@ -76,6 +78,7 @@ export class Feed {
    */
   subscribed(frame: SubscribedFrame, connectId: string): "begun" | "older" | "in place" {
     const { request } = this;
+    this.#seen = 0;
     this.claim = frame.claim === true;
     if (this.claim) {
       if (request) request.claimed = true;
@@ -90,7 +93,10 @@ export class Feed {
     if (!this.began || this.began.offset > offset) this.began = this.position;
     if (answers && isUnfinished(request) && this.began.offset < offset && !frame.missed) return "in place";
     // Asked for by nobody but an older subscription, or by a poll beside another: what was seen stays seen.
-    if (!answers && before?.epoch === this.position.epoch && before.offset > offset) this.position = before;
+    if (!answers && before?.epoch === this.position.epoch && before.offset > offset) {
+      this.position = before;
+      this.#seen = before.offset;
+    }
     return this.request ? "older" : "begun";
   }
 
@@ -103,10 +109,11 @@ export class Feed {
 
   /**
    * A compacted event of which the end is lost goes whole, and the position is in front of it then. False: it
-   * is known, and what came in its place is here.
+   * is known, and what came in its place, or behind it, is here.
    */
   missed({ epoch = "", from_offset = 1, to_offset = 0, reason, discard_after: kept }: MissedRangeFrame): boolean {
     if (kept !== undefined && this.position?.epoch === epoch && kept < this.position.offset) return false;
+    if (reason === "expired" && to_offset <= this.#seen) return false;
     this.position = { epoch, offset: kept ?? to_offset };
     if (reason === "deleted") this.#merged = [];
     // Who begins there is to hear of it too.

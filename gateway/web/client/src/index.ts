@@ -6,6 +6,7 @@ export type { ConnectionState, TokenRequest, TokenSource } from "./connection.js
 export { browserEnvironment } from "./environment.js";
 export type { Environment } from "./environment.js";
 export { ClarionError } from "./error.js";
+export type { ErrorCode } from "./error.js";
 export type { FollowOptions, From } from "./feed.js";
 export { emptyThread } from "./state.js";
 export type {

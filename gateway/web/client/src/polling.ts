@@ -1,7 +1,8 @@
 // Requests that wait for something to say. Each one says how far the page is; between them the service
 // keeps the connection's place.
 
-import { connectFrame, endOf, isFarewell, post, type End, type Opening, type Transport, type TransportOwner } from "./transport.js";
+import { endOf, exchange } from "./http.js";
+import { connectFrame, isFarewell, type End, type Opening, type Transport, type TransportOwner } from "./transport.js";
 import type { ClientFrame, ConnectedFrame, ServerFrame } from "./wire.js";
 
 const WAIT_SECONDS = 25;
@@ -12,9 +13,11 @@ const PAUSE_MS = 30;
 /** What outlives a lost request: the same connection goes on. */
 export class PollMemory {
   connected: ConnectedFrame | undefined;
-  /** Threads of which the page was told `subscribed`. */
-  told = new Set<string>();
-  toldAll = false;
+  /**
+   * Of each thread, and of all under "": to be asked for, with the next request; asked for; or the page was told
+   * `subscribed`, and says where it is. Of what is not in here: to be asked for, if it is followed.
+   */
+  readonly known = new Map<string, "wanted" | "asked" | "told">();
 }
 
 export class PollingTransport implements Transport {
@@ -25,34 +28,44 @@ export class PollingTransport implements Transport {
   readonly #aborts = new Set<AbortController>();
   #token: string;
   #outbox: ClientFrame[] = [];
-  // Asked for with a request that is not answered yet.
-  readonly #asked = new Set<string>();
   #requests = 0;
   #answered: Promise<void> = Promise.resolve();
   #pause: unknown;
   #begun = false;
   #greeted = false;
-  // What the gateway said before it ended the connection.
-  #last: End | undefined;
+  // The gateway said that it ends the connection.
+  #over = false;
   #ended = false;
 
   constructor(opening: Opening, owner: TransportOwner, memory: PollMemory) {
     this.#opening = opening;
     this.#owner = owner;
-    this.#memory = memory;
     this.#token = opening.token;
+    this.#memory = memory;
+    // What was asked for with a request that was lost.
+    for (const [thread, how] of memory.known) if (how !== "told") memory.known.delete(thread);
     // Not before the owner has this object.
     this.#pollSoon(0);
   }
 
   send(frame: ClientFrame): void {
-    if (frame.type === "pong") return;
-    if (frame.type === "subscribe") {
-      // What to follow each request says anew.
-      this.#forget(frame.all ? "" : frame.thread_id!);
-    } else {
-      if (frame.type === "unsubscribe") this.#unsubscribed(frame.all ? "" : frame.thread_id!);
-      this.#outbox.push(frame);
+    const { known } = this.#memory;
+    switch (frame.type) {
+      case "pong":
+        return;
+      case "subscribe":
+        // What to follow each request says anew. An answer that is being taken knows nothing of it.
+        known.set(frame.thread_id ?? "", "wanted");
+        break;
+      case "unsubscribe":
+        known.delete(frame.thread_id ?? "");
+        if (frame.all) {
+          const named = new Set(this.#owner.subscriptions().map(({ thread_id }) => thread_id));
+          for (const thread of known.keys()) if (!named.has(thread)) known.delete(thread);
+        }
+      // falls through
+      default:
+        this.#outbox.push(frame);
     }
     // A request that waits is answered at once when another one comes.
     if (this.#begun) this.#pollSoon(0);
@@ -74,74 +87,49 @@ export class PollingTransport implements Transport {
     this.#owner.onEnd(end);
   }
 
-  #unsubscribed(thread: string): void {
-    this.#forget(thread);
-    if (thread !== "") return;
-    const named = new Set(this.#owner.subscriptions().map(({ thread_id }) => thread_id));
-    for (const told of this.#memory.told) if (!named.has(told)) this.#memory.told.delete(told);
-  }
-
-  #forget(thread: string): void {
-    this.#asked.delete(thread);
-    if (thread === "") this.#memory.toldAll = false;
-    else this.#memory.told.delete(thread);
-  }
-
   #pollSoon(ms: number): void {
     const { environment } = this.#opening;
     environment.clearTimeout(this.#pause);
     this.#pause = environment.setTimeout(() => {
       this.#owner.flush();
       environment.clearTimeout(this.#pause); // flushing may have asked for another
-      const before = this.#answered;
-      this.#answered = this.#poll(before);
+      this.#answered = this.#poll(this.#answered);
     }, ms);
   }
 
   // Answers are taken in the order of their requests; only the last request is followed by another.
   async #poll(before: Promise<void>): Promise<void> {
     if (this.#ended) return;
-    const { environment } = this.#opening;
     const request = ++this.#requests;
     const said = this.#outbox;
     this.#outbox = [];
     const abort = new AbortController();
     this.#aborts.add(abort);
     this.#begun = true;
-    const timer = environment.setTimeout(() => abort.abort(), GIVE_UP_AFTER_MS);
-    let end: End | undefined;
     try {
-      const response = await post(this.#opening, this.#token, "poll", this.#body(said), abort.signal);
-      if (response.ok) {
-        const answer = (await response.json()) as { frames: ServerFrame[] };
+      await exchange(this.#opening, this.#token, "poll", this.#body(said), GIVE_UP_AFTER_MS, abort, async (response) => {
+        if (!response.ok) return this.#end(await endOf(response));
+        const { frames } = (await response.json()) as { frames: ServerFrame[] };
         await before;
-        this.#receive(answer.frames);
-      } else {
-        end = await endOf(response);
-      }
+        this.#receive(frames);
+      });
     } catch {
-      end = { unreachable: true };
+      this.#end({ unreachable: true });
     }
-    environment.clearTimeout(timer);
     this.#aborts.delete(abort);
-    if (end) return this.#end(end);
     if (!this.#ended && request === this.#requests) this.#pollSoon(PAUSE_MS);
   }
 
   #body(said: ClientFrame[]): object {
-    const { told, toldAll, connected } = this.#memory;
+    const { known, connected } = this.#memory;
     const positions = [...this.#owner.positions()]
-      .filter(([thread]) => told.has(thread))
+      .filter(([thread]) => known.get(thread) === "told")
       .map(([thread_id, at]) => ({ thread_id, ...at }));
-    const subscribe = this.#owner.subscriptions().filter(({ all, thread_id }) => {
-      const thread = all ? "" : thread_id!;
-      const wanted = !this.#asked.has(thread) && !(all ? toldAll : told.has(thread));
-      if (wanted) this.#asked.add(thread);
-      return wanted;
-    });
+    const subscribe = this.#owner.subscriptions().filter(({ thread_id = "" }) => (known.get(thread_id) ?? "wanted") === "wanted");
+    for (const { thread_id = "" } of subscribe) known.set(thread_id, "asked");
     return {
       ...(connected && { connection_id: connected.connection_id }),
-      ...(toldAll && { all: true }),
+      ...(known.get("") === "told" && { all: true }),
       // What ends goes before what begins anew.
       messages: [connectFrame({ ...this.#opening, subscribe: [] }), ...said, ...subscribe],
       positions,
@@ -160,30 +148,32 @@ export class PollingTransport implements Transport {
       this.#note(frame);
       this.#owner.onFrame(frame);
     }
-    if (this.#last) this.#end(this.#last);
+    if (this.#over) this.#end({});
   }
 
   #note(frame: ServerFrame): void {
-    if (frame.type === "connected") {
-      this.#memory.connected = frame;
-    } else if (frame.type === "subscribed") {
-      if (frame.all) this.#memory.toldAll = true;
-      else this.#memory.told.add(frame.thread_id!);
-      this.#asked.delete(frame.all ? "" : frame.thread_id!);
-    } else if (frame.type === "error") {
-      if (frame.thread_id) {
-        // With retry_after_ms the client asks again when it is time.
-        if (!frame.retry_after_ms) this.#asked.delete(frame.thread_id);
-        if (frame.code === "NOT_FOUND") this.#memory.told.delete(frame.thread_id);
-      } else if (isFarewell(frame)) {
-        this.#last = { code: 4000, error: frame };
-      } else if (!frame.id) {
-        this.#forget(""); // all threads are followed no longer
+    const { known, connected } = this.#memory;
+    switch (frame.type) {
+      case "connected":
+        this.#memory.connected = frame;
+        break;
+      case "refreshed":
+        this.#memory.connected = { ...connected!, ...(frame.token_expires_at && { token_expires_at: frame.token_expires_at }) };
+        break;
+      case "subscribed": {
+        const { thread_id = "" } = frame;
+        if (known.get(thread_id) !== "wanted") known.set(thread_id, "told");
+        break;
       }
-    } else if (frame.type === "refreshed") {
-      this.#memory.connected = { ...this.#memory.connected!, ...(frame.token_expires_at && { token_expires_at: frame.token_expires_at }) };
-    } else if (frame.type === "going_away") {
-      this.#last = { code: 1001 };
+      case "error": {
+        const { id, thread_id = "", retry_after_ms, code } = frame;
+        if (isFarewell(frame)) this.#over = true;
+        // All threads are followed no longer, or this one. With retry_after_ms the client asks again when it is time.
+        else if (thread_id === "" ? !id : known.get(thread_id) === "asked" ? !retry_after_ms : code === "NOT_FOUND") known.delete(thread_id);
+        break;
+      }
+      case "going_away":
+        this.#over = true;
     }
   }
 }

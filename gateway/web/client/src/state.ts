@@ -75,7 +75,7 @@ export interface Missed {
   reason: MissedRangeFrame["reason"];
 }
 
-/** An event of a type that this library has no form for. */
+/** A custom event, or one of a type that only later versions know. */
 export interface Other {
   kind: "other";
   runId: string;

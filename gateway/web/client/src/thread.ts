@@ -4,7 +4,7 @@ import { Emitter } from "./emitter.js";
 import { ClarionError } from "./error.js";
 import type { FollowOptions } from "./feed.js";
 import { mergedOf, StateFold, type Entry, type ThreadState } from "./state.js";
-import { isThenable, Watermark } from "./watermark.js";
+import { isThenable, MAX_WAITING, overflow, Watermark } from "./watermark.js";
 import type { ClarionEvent, EventOf, EventType, MissedRangeFrame, Position, StreamErrorFrame, SubscribedFrame } from "./wire.js";
 
 export interface ThreadOptions extends FollowOptions {
@@ -50,8 +50,6 @@ export interface ThreadHost {
 
 // A page that takes its last handler away and adds another one soon does not notice.
 const LINGER_MS = 1_000;
-/** Events that an iteration has not asked for yet; beyond, it ends with BUFFER_OVERFLOW. */
-const MAX_WAITING = 10_000;
 
 // Who hears these has not read the events.
 const SIGNALS = new Set<string>(["missed", "caught_up", "error"]);
@@ -102,20 +100,13 @@ export class Thread {
   /**
    * Calls `handler` for each event of this type, in order, once; "event" is every event, "state" what the
    * thread looks like. Returns what takes the handler away. The thread is followed while there are handlers,
-   * iterations or hooks.
+   * iterations or hooks. What a handler returns a promise for is processed when that settles; while 10,000
+   * events wait for theirs, or once a handler has failed, nothing behind them is acknowledged, and
+   * Environment.report() is told.
    */
   on<K extends keyof Handled>(name: K, handler: (value: Handled[K]) => unknown): () => void {
-    const leave = SIGNALS.has(name)
-      ? this.#onSignal(name, handler)
-      : name === "state"
-        ? this.#onState(handler as (state: ThreadState) => unknown)
-        : this.#onEvents(name, handler);
-    let left = false;
-    return () => {
-      if (left) return;
-      left = true;
-      leave();
-    };
+    if (SIGNALS.has(name)) return this.#onSignal(name, handler);
+    return name === "state" ? this.#onState(handler as (state: ThreadState) => unknown) : this.#onEvents(name, handler);
   }
 
   /** What the thread looks like. Follows it from now on, until close(). */
@@ -142,7 +133,10 @@ export class Thread {
     return iteration;
   }
 
-  /** Everything up to this event or position has been processed. */
+  /**
+   * Everything up to this event or position has been processed. An event says no epoch: after a `missed` with
+   * discard_after, name none that came before it.
+   */
   ack(at: ClarionEvent | Position | number): void {
     if (typeof at === "number") return this.#host.ack(this, at);
     // A position of another epoch may not be what it was.
@@ -245,7 +239,6 @@ export class Thread {
     if (this.#idle()) return;
     this.#fold.event(event);
     if (event.offset > this.#given) this.#give(event);
-    this.#host.processed(this);
     this.#changed();
   }
 
@@ -300,7 +293,7 @@ export class Thread {
 
   #onEvents<K extends keyof Handled>(name: K, handler: (value: Handled[K]) => unknown): () => void {
     const handlers = (this.#handlers ??= {
-      mark: new Watermark(this.#fold.last, () => this.#host.processed(this), this.#host.report),
+      mark: new Watermark(this.id, this.#fold.last, () => this.#host.processed(this), this.#host.report),
       count: 0,
       leave: () => {},
     });
@@ -308,8 +301,7 @@ export class Thread {
     this.#follow(); // it may have ended since the first of them came
     const off = this.#emitter.on(name, handler);
     return () => {
-      off();
-      if (--handlers.count === 0) handlers.leave();
+      if (off() && --handlers.count === 0) handlers.leave();
     };
   }
 
@@ -471,10 +463,7 @@ class Iteration implements AsyncIterator<ClarionEvent, void>, AsyncIterable<Clar
     if (this.#end) return;
     const asked = this.#asked.shift();
     if (asked) return asked.resolve({ done: false, value: (this.#given = event) });
-    if (this.#count === MAX_WAITING) {
-      const message = `${MAX_WAITING} events wait for the iteration`;
-      return this.finish(new ClarionError({ code: "BUFFER_OVERFLOW", message, thread_id: this.#threadId }));
-    }
+    if (this.#count === MAX_WAITING) return this.finish(overflow(this.#threadId));
     this.#count += 1;
     const last = this.#waiting[this.#waiting.length - 1];
     if (last && mergedOf(last[last.length - 1]!, event)) last.push(event);

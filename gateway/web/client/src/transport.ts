@@ -12,11 +12,11 @@ export const CONNECT_ID = "connect";
 
 /** How a connection ended. */
 export interface End {
-  /** Of the close table: 4000 + the HTTP status, or WebSocket's own. Absent: it was cut off. */
+  /** Of the close table: 4000 + the HTTP status, or WebSocket's own. Absent: there is none over HTTP. */
   code?: number;
   reason?: string;
-  /** What the gateway said last. */
-  error?: StreamErrorFrame;
+  /** What the gateway answered instead of a connection. */
+  error?: StreamErrorFrame | undefined;
   /** Nothing was there to answer, which is no fault of the transport. */
   unreachable?: boolean;
 }
@@ -59,26 +59,4 @@ export function connectFrame({ client, subscribe }: Opening): Omit<ConnectFrame,
  * tried again after a while, but on this connection. */
 export function isFarewell({ id, thread_id, reconnect, retry_after_ms }: StreamErrorFrame): boolean {
   return !id && !thread_id && (reconnect === true || !retry_after_ms);
-}
-
-/** A request that carries the token. Rejects when nothing answers. */
-export function post(opening: Opening, token: string, path: string, body: unknown, signal: AbortSignal): Promise<Response> {
-  return opening.environment.fetch(new URL(path, opening.base), {
-    method: "POST",
-    cache: "no-store",
-    headers: { Authorization: `Bearer ${token}`, "Content-Type": "application/json" },
-    body: JSON.stringify(body),
-    signal,
-  });
-}
-
-/** What an answer that is not 2xx says: the gateway's own words, or only those of a proxy. */
-export async function endOf(response: Response): Promise<End> {
-  try {
-    const error = (await response.json()) as StreamErrorFrame;
-    if (typeof error.code === "string") return { code: 4000 + response.status, error };
-  } catch {
-    // Not the gateway's.
-  }
-  return { reason: `the server answered ${response.status}`, unreachable: response.status >= 500 };
 }

@@ -1,6 +1,14 @@
 // How far a page has come in a thread: everything up to `done` is processed, whatever is processed beyond it.
 
 import { FAILED } from "./emitter.js";
+import { ClarionError } from "./error.js";
+
+/** Events that wait to be processed; beyond, BUFFER_OVERFLOW. */
+export const MAX_WAITING = 10_000;
+
+export function overflow(threadId: string): ClarionError {
+  return new ClarionError({ code: "BUFFER_OVERFLOW", message: `${MAX_WAITING} events wait to be processed`, thread_id: threadId });
+}
 
 export class Watermark {
   /** The last event that its handlers were given. */
@@ -8,13 +16,15 @@ export class Watermark {
   #last: number;
   // What is being processed, in order, with what was done before it.
   #open: { before: number; left: number }[] = [];
-  // A handler failed: what it was given, and all behind it, stays unprocessed.
+  // A handler failed, or too many never finished: what they were given, and all behind it, stays unprocessed.
   #stuckBefore = Infinity;
+  readonly #threadId: string;
   readonly #moved: () => void;
   readonly #failed: (error: unknown) => void;
 
-  /** `moved`: `done` may be higher now. `failed`: a promise was rejected. */
-  constructor(last: number, moved: () => void, failed: (error: unknown) => void) {
+  /** `moved`: `done` may be higher now. `failed`: a promise was rejected, or too many are not settled. */
+  constructor(threadId: string, last: number, moved: () => void, failed: (error: unknown) => void) {
+    this.#threadId = threadId;
     this.#last = last;
     this.#moved = moved;
     this.#failed = failed;
@@ -34,6 +44,11 @@ export class Watermark {
     }
     const waits = results.filter(isThenable);
     if (waits.length === 0) return;
+    if (this.#open.length === MAX_WAITING) {
+      this.#stuckBefore = before;
+      this.#failed(overflow(this.#threadId));
+      return;
+    }
     const entry = { before, left: waits.length };
     this.#open.push(entry);
     for (const wait of waits) {

@@ -1,14 +1,13 @@
 // A WebSocket of subprotocol clarion.v1.json: a frame is a text message.
 
-import { connectFrame, isFarewell, type End, type Opening, type Transport, type TransportOwner } from "./transport.js";
-import type { ClientFrame, ServerFrame, StreamErrorFrame } from "./wire.js";
+import { connectFrame, type Opening, type Transport, type TransportOwner } from "./transport.js";
+import type { ClientFrame, ServerFrame } from "./wire.js";
 
 const SUBPROTOCOL = "clarion.v1.json";
 
 export class WebSocketTransport implements Transport {
   readonly kind = "websocket";
   readonly #socket: WebSocket;
-  #error: StreamErrorFrame | undefined;
 
   // Throws if the browser does not even try.
   constructor(opening: Opening, owner: TransportOwner) {
@@ -17,17 +16,9 @@ export class WebSocketTransport implements Transport {
     const socket = new opening.environment.WebSocket!(url, [SUBPROTOCOL]);
     this.#socket = socket;
     socket.onopen = () => this.send({ ...connectFrame(opening), token: opening.token });
-    socket.onmessage = ({ data }) => {
-      const frame = JSON.parse(data as string) as ServerFrame;
-      if (frame.type === "error" && isFarewell(frame)) this.#error = frame;
-      owner.onFrame(frame);
-    };
+    socket.onmessage = ({ data }) => owner.onFrame(JSON.parse(data as string) as ServerFrame);
     socket.onerror = () => {}; // its end says it; some libraries throw what nobody listens to
-    socket.onclose = ({ code, reason }) => {
-      const end: End = code === 1006 ? {} : { code, reason };
-      if (this.#error && (code >= 4000 || this.#error.reconnect)) end.error = this.#error;
-      owner.onEnd(end);
-    };
+    socket.onclose = ({ code, reason }) => owner.onEnd({ code, reason });
   }
 
   send(frame: ClientFrame): void {

@@ -2,10 +2,11 @@
 
 import { readFileSync } from "node:fs";
 
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 
+import { connect } from "../src/index.js";
 import { backoffMs, verdictOf } from "../src/verdict.js";
-import { connectedFrame, event, settled, subscribed, World } from "./world.js";
+import { connectedFrame, delta, event, settled, subscribed, World } from "./world.js";
 
 describe("connecting", () => {
   it("happens when something is followed, and says what", async () => {
@@ -97,6 +98,49 @@ describe("connecting", () => {
     expect(world.state).toMatchObject({ state: "DISCONNECTED", reason: "" });
     await world.advance(3_600_000);
     expect(world.sockets).toHaveLength(0);
+  });
+
+  it("close() inside the CONNECTED handler ends everything", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["websocket"] });
+    client.on("connection", ({ state }) => { if (state === "CONNECTED") client.close(); });
+    client.open();
+    const socket = await world.socket();
+    socket.open();
+    socket.say(connectedFrame({ token_expires_at: "2026-01-01T00:01:00Z" }));
+    expect(client.connection.state).toBe("DISCONNECTED");
+    expect(world.pendingTimers).toBe(0);
+    const before = world.tokens.length;
+    await world.advance(600_000);
+    expect(world.tokens.length).toBe(before);
+  });
+
+  it("what was said while it connected goes out before what is said because it is connected", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["websocket"] });
+    const thread = client.thread("t");
+    const off = thread.on("event", () => {});
+    client.on("connection", ({ state }) => { if (state === "CONNECTED") thread.on("event", () => {}); });
+    const socket = await world.socket();
+    socket.open();
+    off();
+    await world.advance(1_000); // lingered: unsubscribe waits
+    socket.say(connectedFrame());
+    const order = socket.said.filter(({ type }) => type !== "connect").map(({ type }) => type);
+    expect(order[order.length - 1]).toBe("subscribe");
+  });
+
+  it("on a server, without an address, harms nothing", () => {
+    expect(() => connect({ token: "x" })).not.toThrow();
+  });
+
+  it("in a worker, to where its script came from", async () => {
+    vi.stubGlobal("location", new URL("https://app.example/worker.js"));
+    const world = new World();
+    world.client({ url: undefined }).open();
+    const socket = await world.socket();
+    vi.unstubAllGlobals();
+    expect(socket.url.href).toBe("wss://app.example/v1/stream");
   });
 });
 
@@ -231,6 +275,50 @@ describe("coming back", () => {
       const verdict = verdictOf({ code: codes.get(name!)! });
       expect([name, verdict.then, verdict.afterMs]).toEqual([name, then[reconnect as keyof typeof then], Number(delay)]);
     }
+  });
+
+  it("an error followed by 1006 counts", async () => {
+    const world = new World();
+    world.client({ transports: ["websocket"] }).open();
+    const socket = await world.connected();
+    socket.say({ type: "error", code: "RATE_LIMITED", reconnect: true, retry_after_ms: 7000 });
+    socket.drop(1006);
+    expect(world.state.retryAt! - world.now).toBeGreaterThanOrEqual(7000);
+  });
+
+  it("an error that was no farewell is not why the connection was cut off", async () => {
+    const world = new World();
+    world.chance = 0.5;
+    world.client({ transports: ["websocket"] }).open();
+    const socket = await world.connected();
+    socket.say({ type: "error", code: "CONTEXT_INVALID", message: "no such frame" });
+    await world.advance(10_000);
+    socket.drop();
+    expect(world.state).toMatchObject({ state: "DISCONNECTED", reason: "The connection was lost.", code: undefined });
+  });
+
+  it("looking at the page does not break retry_after_ms", async () => {
+    const world = new World();
+    world.client({ transports: ["websocket"] }).open();
+    const socket = await world.connected();
+    socket.say({ type: "error", code: "RATE_LIMITED", reconnect: true, retry_after_ms: 60_000 });
+    socket.drop(4429);
+    await world.notice("shown");
+    expect(world.sockets).toHaveLength(0);
+  });
+
+  it("offline and online do not undo retry_after_ms", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["websocket"] });
+    client.thread("t").on("event", () => {});
+    const s = await world.connected();
+    s.say({ type: "error", code: "OVERLOADED", message: "", reconnect: true, retry_after_ms: 30_000 });
+    s.drop(4503);
+    await settled();
+    await world.notice("offline");
+    await world.notice("online");
+    await world.advance(1_000);
+    expect(world.sockets.length).toBe(0);
   });
 });
 
@@ -431,6 +519,90 @@ describe("tokens", () => {
     socket.drop(4401);
     await settled();
     expect(world.state).toMatchObject({ state: "ERROR", needsToken: true });
+  });
+
+  it("4401 after each `connected` is not a loop without waits", async () => {
+    const world = new World();
+    world.chance = 1;
+    world.client({ transports: ["websocket"] }).open();
+    let rounds = 0;
+    for (; rounds < 10; rounds += 1) {
+      await settled();
+      const socket = world.sockets.shift();
+      if (!socket) break;
+      socket.open();
+      socket.say(connectedFrame(), { type: "error", code: "UNAUTHENTICATED" });
+      socket.drop(4401);
+    }
+    expect(rounds).toBeLessThan(5); // no time has passed
+  });
+
+  it("a token source that never answers is asked again", async () => {
+    const world = new World();
+    world.chance = 0.5;
+    let calls = 0;
+    const token = () => {
+      calls += 1;
+      return new Promise<string>(() => {});
+    };
+    world.client({ token }).open();
+    await world.advance(29_999);
+    expect([calls, world.state.state]).toEqual([1, "CONNECTING"]);
+    await world.advance(1);
+    expect(world.state).toMatchObject({ state: "DISCONNECTED", reason: "No token in time." });
+    await world.advance(1_000);
+    expect(calls).toBe(2);
+  });
+
+  it("history() without a connection to be had says ClarionError", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["websocket"] });
+    const asked = client.history("t");
+    const caught = asked.catch((e: Error) => e.name);
+    await (await world.request()).fail();
+    expect(await caught).toBe("ClarionError");
+  });
+
+  it("reconnect() out of an ERROR that was not about the token keeps a fixed one", async () => {
+    const world = new World();
+    const client = world.client({ token: "fixed", transports: ["websocket"] });
+    client.open();
+    (await world.connected()).drop(4403);
+    expect(world.state.state).toBe("ERROR");
+    client.reconnect();
+    await settled();
+    expect([world.sockets.length, world.state.needsToken]).toEqual([1, undefined]);
+  });
+
+  it("a token that comes after close() is nobody's", async () => {
+    const world = new World();
+    const resolves: ((t: string) => void)[] = [];
+    const client = world.client({ token: () => new Promise<string>((r) => resolves.push(r)) });
+    void client.threads().catch(() => {});
+    client.close(); // A signs out
+    resolves[0]!("A");
+    await settled();
+    const afterClose = world.requests.splice(0).map(({ token }) => token);
+    void client.threads().catch(() => {}); // B
+    await settled();
+    resolves[1]?.("B");
+    await settled();
+    expect([afterClose, world.requests.map(({ token }) => token)]).toEqual([[], ["B"]]);
+  });
+
+  it("a token of another user shows nothing of the first one's", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["websocket"] });
+    const thread = client.thread("t");
+    thread.on("state", () => {});
+    const socket = await world.connected();
+    socket.say(subscribed({ id: "connect" }), delta(1, "secret"));
+    socket.drop();
+    await world.advance(300);
+    const next = await world.connected({ user_id: "another" });
+    expect(thread.snapshot.messages).toEqual([]);
+    expect(next.last("subscribe")).toMatchObject({ thread_id: "t" });
+    expect(next.last("subscribe")!.after).toBeUndefined();
   });
 });
 

@@ -110,4 +110,12 @@ describe("before a paint", () => {
     page.paint();
     expect(action).toHaveBeenCalledTimes(1);
   });
+
+  it("does not wait for the paint of a page that is hidden meanwhile", () => {
+    const action = vi.fn();
+    browserEnvironment().beforePaint(action);
+    page.becomes("hidden");
+    vi.advanceTimersByTime(300);
+    expect(action).toHaveBeenCalledTimes(1);
+  });
 });

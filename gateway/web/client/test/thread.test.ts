@@ -1,48 +1,10 @@
-// Threads: what a page gets of them, in which order, and what is acknowledged.
+// Threads: what a page gets of them, and in which order.
 
 import { describe, expect, it, vi } from "vitest";
 
-import type { ClarionError, ClarionEvent, Client, ThreadOptions } from "../src/index.js";
-import { delta, event, missed, rolledBack, settled, subscribed, World, type ScriptedSocket } from "./world.js";
-
-const caughtUp = (offset: number) => ({ type: "caught_up", thread_id: "t", offset });
-
-/** A page that follows thread "t" with a handler for everything. */
-class Page {
-  readonly world = new World();
-  readonly client: Client;
-  readonly offsets: number[] = [];
-  readonly errors: ClarionError[] = [];
-  socket!: ScriptedSocket;
-
-  constructor() {
-    this.client = this.world.client({ transports: ["websocket"] });
-    this.client.on("error", (error) => this.errors.push(error));
-  }
-
-  static async follow(options: ThreadOptions = {}): Promise<Page> {
-    const page = new Page();
-    page.thread(options).on("event", ({ offset }) => page.offsets.push(offset));
-    page.socket = await page.world.connected();
-    return page;
-  }
-
-  thread(options: ThreadOptions = {}) {
-    return this.client.thread("t", options);
-  }
-
-  /** What is acknowledged by now. */
-  async acked(): Promise<number | undefined> {
-    await this.world.advance(200);
-    return this.socket.last("ack")?.offset;
-  }
-
-  async reconnect(): Promise<ScriptedSocket> {
-    this.socket.drop();
-    await this.world.advance(0);
-    return (this.socket = await this.world.connected());
-  }
-}
+import type { ClarionEvent } from "../src/index.js";
+import { Page } from "./page.js";
+import { caughtUp, connectedFrame, delta, event, missed, rolledBack, settled, subscribed, World } from "./world.js";
 
 describe("order", () => {
   it("a repeat is left out, and after a gap the thread is asked for again", async () => {
@@ -160,365 +122,53 @@ describe("order", () => {
     });
     expect(page.errors).toEqual([]);
   });
-});
 
-describe("all threads", () => {
-  it("every event is told once, and new threads are", async () => {
-    const page = new Page();
-    const seen: string[] = [];
-    page.client.on("event", ({ thread_id, offset }) => seen.push(`${thread_id}${offset}`));
-    page.client.on("subscribed", ({ thread_id }) => seen.push(thread_id!));
-    const end = page.client.all({ history: "full" });
-    const socket = await page.world.connected();
-    expect(socket.last("connect")!.subscribe).toEqual([{ all: true, history: "full" }]);
-    socket.say({ type: "subscribed", all: true }, { type: "bound", thread_id: "t" }, subscribed(), event(1), event(2));
-    socket.say(subscribed({ thread_id: "u" }), event(1, { thread_id: "u" }));
-    page.thread().on("event", ({ offset }) => seen.push(`page${offset}`));
-    socket.say(subscribed({ id: socket.last("subscribe")!.id! }), event(1), event(2), event(3));
-    expect(seen).toEqual(["t", "t1", "t2", "u", "u1", "t", "page1", "page2", "t3", "page3"]);
-    end();
-    expect(socket.last("unsubscribe")).toEqual({ type: "unsubscribe", all: true });
-  });
-
-  it("when they end, a thread that is followed by its name is followed all the same", async () => {
-    const page = new Page();
-    const end = page.client.all({ ack: "manual" });
-    page.thread().on("event", ({ offset }) => page.offsets.push(offset));
-    const socket = await page.world.connected();
-    socket.say(subscribed({ id: "connect" }), event(1), subscribed({ thread_id: "u" }));
-    end();
-    expect(socket.said.slice(-2)).toMatchObject([
-      { type: "unsubscribe", all: true },
-      { type: "subscribe", thread_id: "t", after: { epoch: "e", offset: 1 } },
-    ]);
+  it("the answer to `connect` is not taken for that of another subscribe", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["websocket"] });
+    client.thread("t").on("event", () => {});
+    const socket = await world.socket();
+    socket.open();
+    client.thread("t").close();
+    const seen: number[] = [];
+    client.thread("t", { from: "start" }).on("event", ({ offset }) => seen.push(offset));
+    socket.say(connectedFrame());
     const { id } = socket.last("subscribe")!;
-    socket.say(event(2)); // under way
-    socket.say(subscribed({ id: id!, from_offset: 2 }), event(3, { first_offset: 2 }));
-    expect(page.offsets).toEqual([1, 3]);
-  });
-
-  it("a thread that was joined while it was asked for misses nothing of what came meanwhile", async () => {
-    const page = new Page();
-    page.client.all({ ack: "manual" });
-    page.thread().on("event", ({ offset }) => page.offsets.push(offset));
-    page.socket = await page.world.connected();
-    const { socket } = page;
-    socket.say(subscribed(), event(1), event(2)); // by {all}
-    socket.say(subscribed({ id: "connect", from_offset: 3 })); // by its name: goes on in place
-    socket.say(event(3));
-    expect(page.offsets).toEqual([]);
-    const { id, after } = socket.last("subscribe")!;
-    expect(after).toEqual({ epoch: "e", offset: 0 });
+    socket.say(subscribed({ id: "connect", from_offset: 3 }), event(3), { type: "unsubscribed", thread_id: "t" });
     socket.say(subscribed({ id: id! }), event(1), event(2), event(3), event(4));
-    expect(page.offsets).toEqual([1, 2, 3, 4]);
-    expect(await page.acked()).toBe(4);
+    expect(seen).toEqual([1, 2, 3, 4]);
   });
 
-  it("a thread that is opened late begins where the first subscription did", async () => {
-    const page = new Page();
-    page.client.all({ ack: "manual" });
-    page.socket = await page.world.connected();
-    page.socket.say(subscribed({ from_offset: 5 }), event(5), event(6));
-    page.thread().on("event", ({ offset }) => page.offsets.push(offset));
-    expect(page.socket.last("subscribe")).toMatchObject({ thread_id: "t", after: { epoch: "e", offset: 4 } });
-    page.socket.say(subscribed({ thread_id: "u", epoch: "", from_offset: 1 }), subscribed({ thread_id: "u" }), event(1, { thread_id: "u" }));
-    page.client.thread("u").on("event", () => {}); // it was empty then
-    expect(page.socket.last("subscribe")).toMatchObject({ thread_id: "u", from: "start" });
+  it("handlers hear no delta twice when the end of a long message is rolled back", async () => {
+    const world = new World();
+    const thread = world.client({ transports: ["websocket"] }).thread("t");
+    const seen: number[] = [];
+    thread.on("event", ({ offset }) => seen.push(offset));
+    const socket = await world.connected();
+    socket.say(subscribed({ id: "connect" }));
+    for (let offset = 1; offset <= 1000; offset += 1) socket.say(delta(offset, "x"));
+    socket.say(subscribed({ epoch: "f", from_offset: 501, missed: true }), rolledBack(500, 1000));
+    const { id, after, history } = socket.last("subscribe")!;
+    expect([after, history]).toEqual([{ epoch: "f", offset: 0 }, "full"]);
+    seen.length = 0;
+    socket.say(subscribed({ id: id!, epoch: "f" }));
+    for (let offset = 1; offset <= 502; offset += 1) socket.say(delta(offset, "y"));
+    expect(seen).toEqual([501, 502]);
+    expect(thread.state().messages[0]!.text).toBe("y".repeat(502));
+    await world.advance(200);
+    expect(socket.last("ack")).toMatchObject({ epoch: "f", offset: 502 });
   });
 
-  it("of more than a connect may name, the most recently active are named", async () => {
-    const page = new Page();
-    page.client.all();
-    page.socket = await page.world.connected();
-    const threads = Array.from({ length: 1100 }, (_, number) => `t${number}`);
-    for (const thread_id of threads) page.socket.say(subscribed({ thread_id }));
-    page.socket.say(event(1, { thread_id: "t0" }));
-    await page.reconnect();
-    // The server takes them up in an order of its own: that is no activity.
-    for (const thread_id of ["t0", "t5", "t1"]) page.socket.say(subscribed({ thread_id, from_offset: thread_id === "t0" ? 2 : 1 }));
-    await page.reconnect();
-    const { after } = page.socket.last("connect")!.subscribe![0]!;
-    const named = (after as { thread_id: string }[]).map(({ thread_id }) => thread_id);
-    expect([named.length, named[0], named[1023]]).toEqual([1024, "t77", "t0"]);
-  });
-});
-
-describe("acks", () => {
-  it("follow the handlers, together", async () => {
-    const page = await Page.follow();
-    page.socket.say(subscribed({ id: "connect" }), event(1), event(2));
-    expect(page.socket.count("ack")).toBe(0);
-    expect(await page.acked()).toBe(2);
-    expect(page.socket.last("ack")).toMatchObject({ thread_id: "t", epoch: "e", offset: 2 });
-    page.socket.say({ type: "acked", id: page.socket.last("ack")!.id, thread_id: "t", offset: 2 });
-    await page.world.advance(10_000);
-    expect(page.socket.count("ack")).toBe(1);
-  });
-
-  it("wait for promises, whichever is kept first", async () => {
-    const page = new Page();
-    const finish: (() => void)[] = [];
-    page.thread().on("event", () => new Promise<void>((resolve) => finish.push(resolve)));
-    page.socket = await page.world.connected();
-    page.socket.say(subscribed({ id: "connect" }), event(1), event(2), event(3));
-    finish[1]!();
-    expect(await page.acked()).toBeUndefined();
-    finish[0]!();
-    await settled();
-    expect(await page.acked()).toBe(2);
-  });
-
-  it.each([
-    ["throws", () => { throw new Error("oh"); }],
-    ["rejects", () => Promise.reject(new Error("oh"))],
-  ])("stop before an event whose handler %s", async (_, fail) => {
-    const page = new Page();
-    page.thread().on("event", ({ offset }) => (offset === 2 ? fail() : undefined));
-    page.socket = await page.world.connected();
-    page.socket.say(subscribed({ id: "connect" }), event(1), event(2), event(3));
-    expect(await page.acked()).toBe(1);
-    expect(page.world.reported.map(String)).toEqual(["Error: oh"]);
-    page.thread().ack(event(3)); // by hand it goes on
-    expect(await page.acked()).toBe(3);
-  });
-
-  it("one handler that fails does not keep the next from being called", async () => {
-    const page = new Page();
-    page.thread().on("event", () => { throw new Error("oh"); });
-    page.thread().on("custom", ({ offset }) => page.offsets.push(offset));
-    page.socket = await page.world.connected();
-    page.socket.say(subscribed({ id: "connect" }), event(1));
-    expect(page.offsets).toEqual([1]);
-  });
-
-  it("by hand only, if the page says so", async () => {
-    const page = await Page.follow({ ack: "manual" });
-    page.socket.say(subscribed({ id: "connect" }), event(1), event(2));
-    expect(await page.acked()).toBeUndefined();
-    page.thread().ack({ epoch: "e", offset: 1 });
-    expect(await page.acked()).toBe(1);
-    page.thread().ack(99); // no further than what came
-    expect(await page.acked()).toBe(2);
-  });
-
-  it("by hand are said again if they came before the thread was followed on a new connection", async () => {
-    const page = await Page.follow({ ack: "manual" });
-    page.socket.say(subscribed({ id: "connect" }), event(1));
-    page.thread().ack(1);
-    await page.reconnect();
-    expect(await page.acked()).toBe(1);
-    page.socket.say({ type: "error", id: page.socket.last("ack")!.id, thread_id: "t", code: "NOT_FOUND" });
-    page.socket.say(subscribed({ id: "connect", from_offset: 2 }), caughtUp(1));
-    expect(await page.acked()).toBe(1);
-    expect(page.socket.count("ack")).toBe(2);
-    expect(page.errors).toEqual([]);
-  });
-
-  it("go on after a roll-back of the event whose handler failed", async () => {
-    const page = new Page();
-    let failed = false;
-    page.thread().on("event", ({ offset }) => {
-      if (offset !== 2 || failed) return;
-      failed = true;
-      throw new Error("oh");
-    });
-    page.socket = await page.world.connected();
-    page.socket.say(subscribed({ id: "connect" }), event(1), event(2));
-    expect(await page.acked()).toBe(1);
-    page.socket.say(subscribed({ epoch: "f", from_offset: 2, missed: true }), rolledBack(1, 2), event(2), event(3));
-    expect(await page.acked()).toBe(3);
-    expect(page.socket.last("ack")!.epoch).toBe("f");
-  });
-
-  it("of what comes in place of a rolled-back tail wait until handlers have heard it", async () => {
-    const page = await Page.follow();
-    const { socket } = page;
-    socket.say(subscribed({ id: "connect" }), event(1), event(2), event(3));
-    expect(await page.acked()).toBe(3);
-    socket.say({ type: "acked", id: socket.last("ack")!.id, thread_id: "t", offset: 3 });
-    socket.say(event(5)); // a gap: asked for again
-    const { id } = socket.last("subscribe")!;
-    const again = [rolledBack(1, 3), event(2), event(3)];
-    socket.say(subscribed({ epoch: "f", from_offset: 2, missed: true }), ...again); // by the older subscription
-    await page.world.advance(1_000);
-    expect([page.offsets, socket.last("ack")!.epoch]).toEqual([[1, 2, 3], "e"]);
-    socket.say(subscribed({ id: id!, epoch: "f", from_offset: 2, missed: true }), ...again);
-    expect(page.offsets).toEqual([1, 2, 3, 2, 3]);
-    expect(await page.acked()).toBe(3);
-    expect(socket.last("ack")!.epoch).toBe("f");
-  });
-
-  it("of the client's handlers pass over what is missing", async () => {
-    const page = new Page();
-    page.client.on("event", () => {});
-    page.client.all();
-    page.socket = await page.world.connected();
-    page.socket.say(subscribed({ missed: true }), missed(1, 9), caughtUp(9));
-    expect(await page.acked()).toBe(9);
-  });
-
-  it("are not sent for who only hears of errors", async () => {
-    const page = new Page();
-    page.thread().on("error", () => {});
-    page.socket = await page.world.connected();
-    page.socket.say(subscribed({ id: "connect" }), event(1));
-    expect(await page.acked()).toBeUndefined();
-  });
-
-  it("are said again when the thread is current after a reconnection", async () => {
-    const page = await Page.follow();
-    page.socket.say(subscribed({ id: "connect" }), event(1));
-    expect(await page.acked()).toBe(1);
-    await page.reconnect();
-    expect(page.socket.last("ack")).toBeUndefined();
-    page.socket.say(subscribed({ id: "connect", from_offset: 2 }), caughtUp(1));
-    expect(await page.acked()).toBe(1);
-  });
-
-  it("that are refused end no subscription, and come back after retry_after_ms", async () => {
-    const page = await Page.follow();
-    page.socket.say(subscribed({ id: "connect" }), event(1));
-    await page.acked();
-    const { id } = page.socket.last("ack")!;
-    page.socket.say({ type: "error", id, thread_id: "t", code: "LOG_UNAVAILABLE", retry_after_ms: 3_000 });
-    await page.world.advance(2_999);
-    expect(page.socket.count("ack")).toBe(1);
-    await page.world.advance(1);
-    expect(page.socket.count("ack")).toBe(2);
-    page.socket.say({ type: "error", id: page.socket.last("ack")!.id, thread_id: "t", code: "ACK_INVALID" }, event(2));
-    expect(page.offsets).toEqual([1, 2]);
-    expect(page.errors).toEqual([]);
-  });
-
-  it("of all threads follow the client's handlers, and those of the thread", async () => {
-    const page = new Page();
-    let finish = () => {};
-    page.client.on("event", () => {});
-    page.client.all();
-    page.socket = await page.world.connected();
-    page.socket.say(subscribed(), event(1));
-    expect(await page.acked()).toBe(1);
-    page.thread().on("event", () => new Promise<void>((resolve) => (finish = resolve)));
-    page.socket.say(subscribed({ id: page.socket.last("subscribe")!.id!, from_offset: 2 }), event(2));
-    expect(await page.acked()).toBe(1);
-    finish();
-    await settled();
-    expect(await page.acked()).toBe(2);
-  });
-
-  it("of state handlers come when the state was shown", async () => {
-    const page = new Page();
-    const shown: number[] = [];
-    page.thread().on("state", ({ position }) => shown.push(position!.offset));
-    page.socket = await page.world.connected();
-    page.socket.say(subscribed({ id: "connect" }), event(1), event(2), event(3));
-    expect(await page.acked()).toBeUndefined();
-    await page.world.paint();
-    expect(shown).toEqual([3]); // once for all of it
-    expect(await page.acked()).toBe(3);
-  });
-
-  it("of state handlers that come late too: they are shown what is there already", async () => {
-    const page = new Page();
-    page.thread().state();
-    page.socket = await page.world.connected();
-    page.socket.say(subscribed({ id: "connect" }), event(1));
-    await page.world.paint();
-    const shown: number[] = [];
-    page.thread().on("state", ({ position }) => shown.push(position!.offset));
-    await page.world.paint();
-    expect(shown).toEqual([1]);
-    expect(await page.acked()).toBe(1);
-  });
-});
-
-describe("iteration", () => {
-  async function iterate(page: Page, limit = Infinity): Promise<{ seen: ClarionEvent[]; error?: unknown; ended: boolean }> {
-    const result: { seen: ClarionEvent[]; error?: unknown; ended: boolean } = { seen: [], ended: false };
-    void (async () => {
-      try {
-        for await (const next of page.thread()) {
-          result.seen.push(next);
-          if (result.seen.length >= limit) break;
-        }
-      } catch (error) {
-        result.error = error;
-      }
-      result.ended = true;
-    })();
-    page.socket = await page.world.connected();
-    return result;
-  }
-
-  it("gives every event, and acknowledges one when the next is asked for", async () => {
-    const page = new Page();
-    const iterator = page.thread()[Symbol.asyncIterator]();
-    const first = iterator.next();
-    page.socket = await page.world.connected();
-    page.socket.say(subscribed({ id: "connect" }), event(1), event(2));
-    expect((await first).value).toMatchObject({ offset: 1 });
-    expect(await page.acked()).toBeUndefined();
-    expect((await iterator.next()).value).toMatchObject({ offset: 2 });
-    expect(await page.acked()).toBe(1);
-    void iterator.next();
-    expect(await page.acked()).toBe(2);
-  });
-
-  it("ends with the client, and with a reason if the thread is followed no longer", async () => {
-    const page = new Page();
-    const result = await iterate(page);
-    page.socket.say(subscribed({ id: "connect" }), event(1), { type: "error", thread_id: "t", code: "NOT_FOUND", message: "deleted" });
-    await settled();
-    expect(result).toMatchObject({ seen: [{ offset: 1 }], error: { code: "NOT_FOUND", threadId: "t" }, ended: true });
-
-    const other = new Page();
-    const calm = await iterate(other);
-    other.client.close();
-    await settled();
-    expect(calm).toEqual({ seen: [], ended: true });
-  });
-
-  it("that is left by break follows no longer, after a while", async () => {
-    const page = new Page();
-    const result = await iterate(page, 1);
-    page.socket.say(subscribed({ id: "connect" }), event(1));
-    await settled();
-    expect(result.ended).toBe(true);
-    await page.world.advance(999);
-    expect(page.socket.count("unsubscribe")).toBe(0);
-    await page.world.advance(1);
-    expect(page.socket.last("unsubscribe")).toEqual({ type: "unsubscribe", thread_id: "t" });
-  });
-
-  it("that is left while events wait for it leaves them, and follows no longer", async () => {
-    const page = new Page();
-    const result = await iterate(page, 1);
-    page.socket.say(subscribed({ id: "connect" }), event(1), event(2), event(3));
-    await settled();
-    expect(result).toMatchObject({ seen: [{ offset: 1 }], ended: true });
-    await page.world.advance(1_000);
-    expect(page.socket.last("unsubscribe")).toEqual({ type: "unsubscribe", thread_id: "t" });
-  });
-
-  it("draws waiting deltas together, and says when too much waits", async () => {
-    const page = new Page();
-    const iterator = page.thread()[Symbol.asyncIterator]();
-    page.socket = await page.world.connected();
-    page.socket.say(subscribed({ id: "connect" }));
-    for (let offset = 1; offset <= 10_000; offset += 1) page.socket.say(delta(offset, "x"));
-    expect((await iterator.next()).value).toMatchObject({ first_offset: 1, offset: 10_000 });
-    for (let offset = 10_001; offset <= 20_001; offset += 1) page.socket.say(delta(offset, "y"));
-    expect((await iterator.next()).value).toMatchObject({ first_offset: 10_001, offset: 20_000 });
-    await expect(iterator.next()).rejects.toMatchObject({ code: "BUFFER_OVERFLOW", threadId: "t" });
-  });
-
-  it("forgets what waits of a tail that was rolled back", async () => {
-    const page = new Page();
-    const iterator = page.thread()[Symbol.asyncIterator]();
-    page.socket = await page.world.connected();
-    page.socket.say(subscribed({ id: "connect" }), event(1), event(2));
-    page.socket.say(subscribed({ epoch: "f", from_offset: 2, missed: true }), rolledBack(1, 2), event(2, { event_id: "other" }));
-    expect([(await iterator.next()).value, (await iterator.next()).value]).toMatchObject([{ event_id: "x1" }, { event_id: "other" }]);
+  it("events drawn together that overlap what is here are asked for again from there", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["websocket"] });
+    client.thread("t").on("event", () => {});
+    const socket = await world.connected();
+    socket.say(subscribed({ id: "connect" }), delta(1, "a"), delta(2, "b"), delta(3, "bc", { first_offset: 2 }));
+    const { id, after } = socket.last("subscribe")!;
+    expect(after).toEqual({ epoch: "e", offset: 2 });
+    socket.say(subscribed({ id: id!, from_offset: 3 }), delta(3, "c"));
+    expect(client.thread("t").state().messages[0]!.text).toBe("abc");
   });
 });
 
@@ -726,6 +376,178 @@ describe("coming and going", () => {
     expect(page.thread().snapshot).toMatchObject({ runs: [], position: null, error: { code: "NOT_FOUND" } });
     expect(page.socket.count("subscribe")).toBe(0);
   });
+
+  it("off() of a closed thread's handler does not end the following of its successor", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["websocket"] });
+    const first = client.thread("t");
+    const off = first.on("event", () => {});
+    const socket = await world.connected();
+    socket.say(subscribed({ id: "connect" }), event(1));
+    first.close();
+    const seen: number[] = [];
+    client.thread("t").on("event", ({ offset }) => seen.push(offset));
+    off();
+    await world.advance(2_000);
+    expect(socket.count("unsubscribe")).toBe(1); // that of close()
+  });
+
+  it("NOT_FOUND alone takes away what was shown", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["websocket"] });
+    const thread = client.thread("t");
+    thread.on("event", () => {});
+    const socket = await world.connected();
+    socket.say(subscribed({ id: "connect" }), delta(1, "secret"));
+    socket.say({ type: "error", thread_id: "t", code: "NOT_FOUND", message: "deleted" });
+    expect(thread.snapshot.messages).toEqual([]);
+  });
+
+  it("a handler that closes the thread hears no more, and nothing is kept", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["websocket"] });
+    const thread = client.thread("t");
+    const seen: number[] = [];
+    const off = thread.on("event", ({ offset }) => { seen.push(offset); off(); });
+    thread.on("custom", () => { if (seen.length > 1) throw new Error("again"); });
+    const socket = await world.connected();
+    client.on("event", () => thread.close());
+    socket.say(subscribed({ id: "connect" }), event(1));
+    expect([seen, thread.events().length]).toEqual([[], 0]);
+  });
+
+  it("a thread that was the user's no longer, and is again, goes on by itself", async () => {
+    const world = new World();
+    const thread = world.client({ transports: ["websocket"] }).thread("t");
+    const seen: string[] = [];
+    thread.on("event", ({ event_id }) => seen.push(event_id));
+    const socket = await world.connected();
+    socket.say(subscribed({ id: "connect" }), event(1), { type: "error", thread_id: "t", code: "NOT_FOUND", message: "deleted" });
+    socket.say({ type: "bound", thread_id: "t" });
+    socket.say(subscribed({ id: socket.last("subscribe")!.id!, epoch: "f" }), event(1, { event_id: "new" }));
+    expect(seen).toEqual(["x1", "new"]);
+  });
+
+  it("of threads that nobody uses only so many keep their state", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["websocket"] });
+    client.open();
+    const socket = await world.connected();
+    const threads = Array.from({ length: 40 }, (_, n) => client.thread(`t${n}`));
+    for (const thread of threads) {
+      const off = thread.on("event", () => {});
+      const { id } = socket.last("subscribe")!;
+      socket.say(subscribed({ thread_id: thread.id, id: id! }), event(1, { thread_id: thread.id }));
+      off();
+      await world.advance(1_000);
+    }
+    const kept = threads.filter((thread) => thread.snapshot.position);
+    expect(kept.map(({ id }) => id)).toEqual(threads.slice(8).map(({ id }) => id));
+    // One that was forgotten begins as at first, one that was not goes on.
+    threads[0]!.on("event", () => {});
+    expect(socket.last("subscribe")).toMatchObject({ thread_id: "t0" });
+    expect(socket.last("subscribe")!.after).toBeUndefined();
+    threads[39]!.on("event", () => {});
+    expect(socket.last("subscribe")).toMatchObject({ thread_id: "t39", after: { epoch: "e", offset: 1 } });
+  });
+
+  it("a thread is one object, also after close() of the client", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["websocket"] });
+    const thread = client.thread("t");
+    thread.on("event", () => {});
+    (await world.connected()).say(subscribed({ id: "connect" }), event(1));
+    client.close();
+    expect(client.thread("t")).toBe(thread);
+    const seen: number[] = [];
+    thread.on("event", ({ offset }) => seen.push(offset));
+    (await world.connected()).say(subscribed({ id: "connect" }), event(1));
+    expect(seen).toEqual([1]);
+  });
+
+  it("an event under way when its thread is closed follows it no more", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["websocket"] });
+    const errors: string[] = [];
+    client.on("error", ({ code }) => errors.push(code));
+    client.thread("t").on("event", () => {});
+    const socket = await world.connected();
+    socket.say(subscribed({ id: "connect" }), event(1));
+    client.thread("t").close();
+    expect(socket.count("unsubscribe")).toBe(1);
+    socket.say(event(2)); // was under way
+    expect([socket.count("subscribe"), errors]).toEqual([0, []]);
+  });
+
+  it("what is under way when nobody uses the thread any more is not asked for again", async () => {
+    const page = new Page();
+    const off = page.thread().on("event", () => {});
+    page.socket = await page.world.connected();
+    page.socket.say(subscribed({ id: "connect" }), event(1));
+    off();
+    await page.world.advance(2_000);
+    page.socket.say(event(3), { type: "unsubscribed", thread_id: "t" });
+    expect([page.socket.count("subscribe"), page.errors]).toEqual([0, []]);
+  });
+
+  it("a handler that another took away is not called", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["websocket"] });
+    let called = 0;
+    let off = () => {};
+    client.thread("t").on("event", () => off());
+    off = client.thread("t").on("event", () => { called += 1; });
+    const socket = await world.connected();
+    socket.say(subscribed({ id: "connect" }), event(1));
+    expect(called).toBe(0);
+  });
+
+  it("close() of a thread leaves a hook alive for the next who follows it", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["websocket"] });
+    let changes = 0;
+    client.thread("t").reader(() => { changes += 1; }); // useThread in one component
+    const socket = await world.connected();
+    socket.say(subscribed({ id: "connect" }), event(1));
+    await world.paint();
+    client.thread("t").close(); // another part of the page
+    const before = changes;
+    client.thread("t").on("event", () => {}); // and opens it again
+    socket.say(subscribed({ id: socket.last("subscribe")!.id! }), event(1), event(2));
+    await world.paint();
+    expect(changes).toBeGreaterThan(before);
+  });
+
+  it("close() of a thread takes nothing from those that rest", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["websocket"] });
+    const offs: (() => void)[] = [];
+    for (let i = 0; i < 32; i += 1) offs.push(client.thread(`r${i}`).on("event", () => {}));
+    const t = client.thread("t");
+    t.on("event", () => {});
+    await world.connected();
+    for (const off of offs) off();
+    await world.advance(2_000);
+    expect(client.thread("r0").closed).toBe(false);
+    const oldest = client.thread("r0");
+    t.close();
+    expect(oldest.closed).toBe(false);
+  });
+
+  it("a thread that was forgotten and is used again keeps its options", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["websocket"] });
+    const t = client.thread("t", { ack: "manual" });
+    t.on("event", () => {})();
+    const offs: (() => void)[] = [];
+    await world.advance(1_500);
+    for (let i = 0; i < 32; i += 1) offs.push(client.thread(`r${i}`).on("event", () => {}));
+    for (const off of offs) off();
+    await world.advance(1_500);
+    t.on("event", () => {});
+    client.thread("t");
+    expect(t.options.ack).toBe("manual");
+  });
 });
 
 describe("older events", () => {
@@ -806,16 +628,5 @@ describe("older events", () => {
     expect(again.token).toBe("t2");
     await again.answer({ code: "LOG_UNAVAILABLE", message: "the disk stands still" }, 503);
     await failed;
-  });
-});
-
-describe("the list of threads", () => {
-  it("comes in pages", async () => {
-    const page = new Page();
-    const list = page.client.threads({ limit: 2, pageToken: "p" });
-    const request = await page.world.request("/v1/threads");
-    expect(request.url.searchParams.toString()).toBe("limit=2&page_token=p");
-    await request.answer({ threads: [{ thread_id: "t", pending_events: 3 }], next_page_token: "q" });
-    expect(await list).toMatchObject({ threads: [{ thread_id: "t", pending_events: 3 }], nextPageToken: "q" });
   });
 });

@@ -2,9 +2,10 @@
 
 import { describe, expect, it } from "vitest";
 
-import { connectedFrame, event, settled, subscribed, World, type ScriptedRequest } from "./world.js";
+import { caughtUp, connectedFrame, delta, event, missed, nextPoll, rolledBack, settled, subscribed, World, type ScriptedRequest } from "./world.js";
 
-const caughtUp = (offset: number) => ({ type: "caught_up", thread_id: "t", offset });
+const typesOf = (request: ScriptedRequest) => request.body.messages.map(({ type }: { type: string }) => type);
+
 
 describe("event streams", () => {
   async function streaming(world: World): Promise<ScriptedRequest> {
@@ -38,6 +39,16 @@ describe("event streams", () => {
     const text = `retry: 5\n\n: a comment\n\nid: e:2\ndata: ${JSON.stringify(event(2))}\n\n`;
     for (const character of text) await request.bytes(character);
     expect(offsets).toEqual([1, 2]);
+  });
+
+  it("carry text with separators of lines that JSON knows none of", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["sse"] });
+    const texts: string[] = [];
+    client.thread("t").on("agent_message_delta", (event) => texts.push(event.delta));
+    const stream = await streaming(world);
+    await stream.say(subscribed({ id: "connect" }), delta(1, "a\u2028data: b\u2029c\r\nd"));
+    expect(texts).toEqual(["a\u2028data: b\u2029c\r\nd"]);
   });
 
   it("pass on what the page says in numbered requests, one at a time", async () => {
@@ -82,6 +93,24 @@ describe("event streams", () => {
     expect(world.state).toMatchObject({ state: "DISCONNECTED", reason: "Slowly.", retryAt: world.now + 3000 });
   });
 
+  it("end for good, or for a restart, as was said before the end", async () => {
+    const refused = new World();
+    refused.client({ transports: ["sse"] }).open();
+    const first = await streaming(refused);
+    await first.say({ type: "error", code: "PERMISSION_DENIED", message: "no" });
+    await first.end();
+    expect(refused.state).toMatchObject({ state: "ERROR", code: "PERMISSION_DENIED" });
+
+    const restarting = new World();
+    restarting.chance = 0.5;
+    restarting.client({ transports: ["sse"] }).open();
+    const second = await streaming(restarting);
+    await second.say({ type: "going_away", reconnect_after_ms: 700 });
+    await second.end();
+    expect(restarting.state).toMatchObject({ state: "DISCONNECTED", reason: "The service is restarting." });
+    expect(restarting.state.retryAt).toBeGreaterThanOrEqual(restarting.now + 700);
+  });
+
   it("end with a refused token: a new one is got at once", async () => {
     const world = new World();
     world.client({ transports: ["sse"] }).open();
@@ -110,20 +139,46 @@ describe("event streams", () => {
     await world.advance(0);
     expect((await world.request("/v1/stream")).body[0].subscribe).toEqual([{ thread_id: "t" }]);
   });
+
+  it("a request that hangs is said again", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["sse"] });
+    client.open();
+    const stream = await world.request("/v1/stream");
+    await stream.stream(connectedFrame());
+    client.thread("t").on("event", () => {});
+    await world.request("/v1/connections/c1"); // never answered
+    for (let i = 0; i < 60; i += 1) { await stream.say({ type: "ping" }); await world.advance(20_000); }
+    expect(world.requests.length).toBeGreaterThan(0);
+  });
+
+  it("say again ever more seldom what is refused for the moment", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["sse"] });
+    client.open();
+    const stream = await streaming(world);
+    client.thread("t").on("event", () => {});
+    const waits: number[] = [];
+    for (let said = await world.request(); waits.length < 8; said = await world.request()) {
+      const since = world.now;
+      await said.answer({ code: "RATE_LIMITED" }, 429);
+      while (world.requests.length === 0) {
+        await stream.say({ type: "ping" });
+        await world.advance(500);
+      }
+      waits.push(world.now - since);
+    }
+    expect(waits).toEqual([500, 1_000, 2_000, 4_000, 8_000, 10_000, 10_000, 10_000]);
+  });
 });
 
 describe("polls", () => {
-  async function polling(world: World): Promise<ScriptedRequest> {
-    await world.advance(30);
-    return world.request("/v1/poll");
-  }
-
   it("say how far the page is, and what it has to say", async () => {
     const world = new World();
     const client = world.client({ transports: ["polling"] });
     const offsets: number[] = [];
     client.thread("t").on("event", ({ offset }) => offsets.push(offset));
-    const first = await polling(world);
+    const first = await nextPoll(world);
     expect(first.token).toBe("t1");
     expect(first.body).toMatchObject({ positions: [], wait: 25 });
     expect(first.body.messages).toMatchObject([{ type: "connect" }, { type: "subscribe", thread_id: "t" }]);
@@ -131,7 +186,7 @@ describe("polls", () => {
     const { id } = first.body.messages[1];
     await first.answer({ connection_id: "c1", frames: [connectedFrame(), subscribed({ id }), event(1), event(2), caughtUp(2)] });
     expect(client.connection).toMatchObject({ state: "CONNECTED", transport: "polling" });
-    const second = await polling(world);
+    const second = await nextPoll(world);
     expect(second.body).toMatchObject({ connection_id: "c1", positions: [{ thread_id: "t", epoch: "e", offset: 2 }] });
     expect(second.body.messages.slice(1)).toMatchObject([{ type: "ack", thread_id: "t", epoch: "e", offset: 2 }]);
     await second.answer({ connection_id: "c1", frames: [event(3)] });
@@ -143,9 +198,9 @@ describe("polls", () => {
     const client = world.client({ transports: ["polling"] });
     const offsets: number[] = [];
     client.thread("t").on("event", ({ offset }) => offsets.push(offset));
-    const first = await polling(world);
+    const first = await nextPoll(world);
     await first.answer({ connection_id: "c1", frames: [connectedFrame(), subscribed({ id: first.body.messages[1].id }), event(1)] });
-    const waiting = await polling(world);
+    const waiting = await nextPoll(world);
     client.thread("u").on("event", () => {});
     await world.advance(0);
     const second = await world.request("/v1/poll");
@@ -154,7 +209,7 @@ describe("polls", () => {
     await second.answer({ connection_id: "c1", frames: [event(2), event(3)] });
     await waiting.answer({ connection_id: "c1", frames: [event(2)] });
     expect(offsets).toEqual([1, 2, 3]);
-    const third = await polling(world);
+    const third = await nextPoll(world);
     expect(third.body.positions).toMatchObject([{ thread_id: "t", offset: 3 }]);
     await world.advance(100);
     expect(world.requests).toHaveLength(0); // one at a time again
@@ -167,9 +222,9 @@ describe("polls", () => {
     const errors: string[] = [];
     client.on("error", ({ code }) => errors.push(code));
     client.thread("t").on("event", ({ offset }) => offsets.push(offset));
-    const first = await polling(world);
+    const first = await nextPoll(world);
     await first.answer({ connection_id: "c1", frames: [connectedFrame(), subscribed({ id: first.body.messages[1].id }), event(1)] });
-    const waiting = await polling(world);
+    const waiting = await nextPoll(world);
     client.thread("u").on("event", () => {});
     await world.advance(0);
     const second = await world.request("/v1/poll");
@@ -183,14 +238,14 @@ describe("polls", () => {
     const world = new World();
     const client = world.client({ transports: ["polling"] });
     const off = client.thread("t").on("event", () => {});
-    const first = await polling(world);
+    const first = await nextPoll(world);
     await first.answer({ connection_id: "c1", frames: [connectedFrame(), subscribed({ id: first.body.messages[1].id }), event(1)] });
-    await (await polling(world)).answer({ connection_id: "c1", frames: [{ type: "error", thread_id: "t", code: "NOT_FOUND" }] });
-    await (await polling(world)).fail();
+    await (await nextPoll(world)).answer({ connection_id: "c1", frames: [{ type: "error", thread_id: "t", code: "NOT_FOUND" }] });
+    await (await nextPoll(world)).fail();
     expect(world.state.state).toBe("DISCONNECTED");
     off();
     client.thread("t").on("event", () => {});
-    const next = await polling(world);
+    const next = await nextPoll(world);
     expect(next.body.positions).toEqual([]);
     expect(next.body.messages.slice(1)).toMatchObject([{ type: "subscribe", thread_id: "t" }]);
   });
@@ -200,7 +255,7 @@ describe("polls", () => {
     const client = world.client({ transports: ["websocket", "polling"] });
     client.thread("t").on("event", () => {});
     (await world.socket()).drop();
-    const first = await polling(world);
+    const first = await nextPoll(world);
     await first.answer({ connection_id: "c1", frames: [connectedFrame(), subscribed({ id: first.body.messages[1].id }), event(1)] });
     await world.advance(10_000);
     (await world.connected({ connection_id: "c2" })).drop(); // it had taken over
@@ -209,7 +264,7 @@ describe("polls", () => {
       await world.advance(0);
       (await world.socket()).drop();
     }
-    const next = await polling(world);
+    const next = await nextPoll(world);
     expect(next.body).not.toHaveProperty("connection_id");
     expect(next.body.messages.slice(1)).toMatchObject([{ type: "subscribe", thread_id: "t", after: { epoch: "e", offset: 1 } }]);
   });
@@ -219,28 +274,28 @@ describe("polls", () => {
     const client = world.client({ transports: ["polling"] });
     client.all({ ack: "manual" });
     client.thread("t").on("event", () => {});
-    const first = await polling(world);
+    const first = await nextPoll(world);
     await first.answer({
       connection_id: "c1",
       frames: [connectedFrame(), { type: "subscribed", all: true }, subscribed({ id: first.body.messages[2].id }), event(1), caughtUp(1)],
     });
-    const second = await polling(world);
+    const second = await nextPoll(world);
     expect(second.body.messages[1]).toMatchObject({ type: "ack", offset: 1 });
     await second.fail();
     expect(world.state.state).toBe("DISCONNECTED");
     await world.advance(0);
-    const third = await polling(world);
+    const third = await nextPoll(world);
     expect(third.body).toMatchObject({ connection_id: "c1", all: true, positions: [{ thread_id: "t", epoch: "e", offset: 1 }] });
     await third.answer({ connection_id: "c1", frames: [event(2)] });
     expect(world.state).toMatchObject({ state: "CONNECTED", transport: "polling", connectionId: "c1" });
-    const fourth = await polling(world);
+    const fourth = await nextPoll(world);
     expect(fourth.body.messages[1]).toMatchObject({ type: "ack", offset: 2 });
   });
 
   it("end with going_away, and wait as long as it says", async () => {
     const world = new World();
     world.client({ transports: ["polling"] }).open();
-    const first = await polling(world);
+    const first = await nextPoll(world);
     await first.answer({ connection_id: "c1", frames: [connectedFrame(), { type: "going_away", reconnect_after_ms: 4000 }] });
     expect(world.state).toMatchObject({ state: "DISCONNECTED", retryAt: world.now + 4000 });
   });
@@ -248,9 +303,9 @@ describe("polls", () => {
   it("without an answer are given up", async () => {
     const world = new World();
     world.client({ transports: ["polling"] }).open();
-    const first = await polling(world);
+    const first = await nextPoll(world);
     await first.answer({ connection_id: "c1", frames: [connectedFrame()] });
-    const second = await polling(world);
+    const second = await nextPoll(world);
     await world.advance(40_000);
     expect(second.aborted).toBe(true);
     expect(world.states.some(({ state }) => state === "DISCONNECTED")).toBe(true);
@@ -259,13 +314,156 @@ describe("polls", () => {
   it("carry a new token as soon as there is one", async () => {
     const world = new World();
     world.client({ transports: ["polling"] }).open();
-    const first = await polling(world);
+    const first = await nextPoll(world);
     await first.answer({ connection_id: "c1", frames: [connectedFrame({ token_expires_at: "2026-01-01T00:00:10Z" })] });
-    await polling(world);
+    await nextPoll(world);
     await world.advance(5_000);
     const next = await world.request("/v1/poll");
     expect(next.token).toBe("t2");
     expect(next.body.messages[1]).toMatchObject({ type: "refresh", token: "t2" });
+  });
+
+  it("come back from a lost request at once, though nothing is new", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["polling"] });
+    client.thread("t").on("event", () => {});
+    const first = await nextPoll(world);
+    await first.answer({ connection_id: "c1", frames: [connectedFrame(), subscribed({ id: first.body.messages[1].id }), caughtUp(0)] });
+    await (await nextPoll(world)).fail();
+    await world.advance(0);
+    const again = await nextPoll(world);
+    expect(again.body).toMatchObject({ connection_id: "c1", wait: 0 });
+    await again.answer({ connection_id: "c1", frames: [] });
+    expect(world.state).toMatchObject({ state: "CONNECTED", connectionId: "c1" });
+  });
+
+  it("ask again for what they asked for with a request that was lost", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["polling"] });
+    client.open();
+    const first = await nextPoll(world);
+    await first.answer({ connection_id: "c1", frames: [connectedFrame()] });
+    await nextPoll(world);
+    client.thread("t").on("event", () => {});
+    const lost = await nextPoll(world);
+    expect(typesOf(lost)).toEqual(["connect", "subscribe"]);
+    await lost.fail();
+    await world.advance(0);
+    expect(typesOf(await nextPoll(world))).toEqual(["connect", "subscribe"]);
+  });
+
+  it("ask again for what was refused after retry_after_ms, not at once", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["polling"] });
+    client.thread("t").on("event", () => {});
+    const first = await nextPoll(world);
+    const error = { type: "error", id: first.body.messages[1].id, thread_id: "t", code: "LOG_UNAVAILABLE", retry_after_ms: 5_000 };
+    await first.answer({ connection_id: "c1", frames: [connectedFrame(), error] });
+    const waits = await nextPoll(world);
+    expect(typesOf(waits)).toEqual(["connect"]);
+    await world.advance(4_900);
+    expect(world.requests).toHaveLength(0);
+    await world.advance(100);
+    expect(typesOf(await world.request("/v1/poll"))).toEqual(["connect", "subscribe"]);
+  });
+
+  it("ask for a thread that the page opens while an answer is taken that has it for another reason", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["polling"] });
+    const offsets: number[] = [];
+    client.all({ ack: "manual" });
+    client.on("connection", ({ state }) => {
+      if (state === "CONNECTED") client.thread("t").on("event", ({ offset }) => offsets.push(offset));
+    });
+    const first = await nextPoll(world);
+    const all = { type: "subscribed", id: first.body.messages[1].id, all: true };
+    await first.answer({ connection_id: "c1", frames: [connectedFrame(), all, { type: "bound", thread_id: "t" }, subscribed(), event(1), caughtUp(1)] });
+    const next = await nextPoll(world);
+    const asked = next.body.messages[1];
+    expect(asked).toMatchObject({ type: "subscribe", thread_id: "t" });
+    await next.answer({ connection_id: "c1", frames: [subscribed({ id: asked.id }), event(1), caughtUp(1)] });
+    expect(offsets).toEqual([1]);
+  });
+
+  it("tell what is missing once, though two of them did", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["polling"] });
+    const seen: (number | string)[] = [];
+    const thread = client.thread("t");
+    thread.on("event", ({ offset }) => seen.push(offset));
+    thread.on("missed", () => seen.push("missed"));
+    const first = await nextPoll(world);
+    await first.answer({ connection_id: "c1", frames: [connectedFrame(), subscribed({ id: first.body.messages[1].id }), event(1), caughtUp(1)] });
+    const waits = await nextPoll(world);
+    client.thread("u").on("event", () => {}); // so another request goes out beside it
+    const beside = await nextPoll(world);
+    const frames = [subscribed({ from_offset: 6, missed: true, last_offset: 7 }), missed(2, 5), event(6), event(7), caughtUp(7)];
+    await waits.answer({ connection_id: "c1", frames });
+    await beside.answer({ connection_id: "c1", frames: [...frames, missed(8, 9), event(10)] });
+    expect(seen).toEqual([1, "missed", 6, 7, "missed", 10]);
+  });
+
+  it("all() refused on a later poll does not end in ERROR", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["polling"] });
+    client.all();
+    const first = await nextPoll(world);
+    await first.answer({ connection_id: "c1", frames: [connectedFrame(), { type: "subscribed", id: first.body.messages[1].id, all: true }] });
+    const second = await nextPoll(world);
+    expect(second.body.all).toBe(true);
+    // Nobody asked for it with this request, so it has no id.
+    await second.answer({ connection_id: "c1", frames: [{ type: "error", code: "GATEWAY_UNAVAILABLE", message: "the service does not answer", retry_after_ms: 1000 }] });
+    expect(world.state.state).toBe("DISCONNECTED");
+  });
+
+  it("after the end of all() its threads are not named any more", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["polling"] });
+    const end = client.all({ ack: "manual" });
+    const first = await nextPoll(world);
+    await first.answer({ connection_id: "c1", frames: [connectedFrame(), { type: "subscribed", id: first.body.messages[1].id, all: true }, subscribed(), event(1), caughtUp(1)] });
+    await nextPoll(world);
+    end();
+    await world.advance(0);
+    const next = await world.request("/v1/poll");
+    expect(next.body.messages.map((m: any) => m.type)).toContain("unsubscribe");
+    expect(next.body.positions).toEqual([]);
+  });
+
+  it("a roll-back that two polls told is one", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["polling"] });
+    const thread = client.thread("t");
+    const seen: string[] = [];
+    thread.on("event", ({ event_id }) => seen.push(event_id));
+    thread.on("missed", () => seen.push("missed"));
+    const first = await nextPoll(world);
+    await first.answer({ connection_id: "c1", frames: [connectedFrame(), subscribed({ id: first.body.messages[1].id }), event(1), event(2)] });
+    const waits = await nextPoll(world);
+    await world.advance(30);
+    client.thread("other").on("event", () => {}); // so another request goes out beside it
+    await world.advance(30);
+    const beside = await world.request("/v1/poll");
+    const frames = [subscribed({ epoch: "f", from_offset: 2, missed: true }), rolledBack(1, 2), event(2, { event_id: "new" })];
+    await waits.answer({ connection_id: "c1", frames });
+    await beside.answer({ connection_id: "c1", frames: [...frames, event(3)] });
+    await settled();
+    expect(seen).toEqual(["x1", "x2", "missed", "new", "x3"]);
+    expect(thread.state().missed.length).toBe(1);
+  });
+
+  it("polls say what ends before what begins anew", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["polling"] });
+    client.thread("t").on("event", () => {});
+    const first = await nextPoll(world);
+    await first.answer({ connection_id: "c1", frames: [connectedFrame(), subscribed({ id: first.body.messages[1].id }), event(1), caughtUp(1)] });
+    await nextPoll(world);
+    client.thread("t").close();
+    client.thread("t", { from: "start" }).on("event", () => {});
+    await world.advance(0);
+    const next = await world.request("/v1/poll");
+    expect(typesOf(next).filter((x: string) => x !== "connect" && x !== "ack")).toEqual(["unsubscribe", "subscribe"]);
   });
 });
 
@@ -367,6 +565,23 @@ describe("which transport", () => {
     await settled();
     expect(world.requests).toHaveLength(0);
     expect(world.state).toMatchObject({ state: "DISCONNECTED", retryAt: world.now + 1000 });
+  });
+
+  it.each([1000, 1001, 1005, 1011, 1014])("an upgrade that a proxy takes and then closes with %i falls back", async (code) => {
+    const world = new World();
+    world.client().open();
+    let streams = 0;
+    let sockets = 0;
+    for (let i = 0; i < 40; i += 1) {
+      await world.advance(300);
+      streams += world.requests.splice(0).length;
+      const socket = world.sockets.shift();
+      if (!socket) continue;
+      sockets += 1;
+      socket.open();
+      socket.drop(code);
+    }
+    expect({ sockets, fellBack: streams > 0 }).toMatchObject({ fellBack: true });
   });
 });
 
@@ -473,5 +688,33 @@ describe("back to a better transport", () => {
     await world.advance(0);
     await (await world.request("/v1/stream")).stream(connectedFrame());
     expect(world.state).toMatchObject({ state: "CONNECTED", transport: "sse" });
+  });
+
+  it("going_away of the old transport is forgotten after a move", async () => {
+    const world = new World();
+    const client = world.client();
+    client.open();
+    (await world.socket()).drop();
+    const stream = await world.request("/v1/stream");
+    await stream.stream(connectedFrame());
+    await world.advance(9_990);
+    await stream.say({ type: "going_away", reconnect_after_ms: 9_000 });
+    await world.advance(10);
+    const socket = await world.connected({ connection_id: "c2" });
+    expect(world.state.transport).toBe("websocket");
+    socket.drop(1006);
+    expect(world.state.retryAt! - world.now).toBeLessThan(9_000);
+  });
+
+  it("close() inside the CONNECTED handler on a lower rung: no trial", async () => {
+    const world = new World();
+    const client = world.client({});
+    client.on("connection", ({ state }) => { if (state === "CONNECTED") client.close(); });
+    client.open();
+    (await world.socket()).drop();
+    await (await world.request("/v1/stream")).stream(connectedFrame());
+    expect(client.connection.state).toBe("DISCONNECTED");
+    await world.advance(20_000);
+    expect(world.sockets).toHaveLength(0);
   });
 });

@@ -290,6 +290,16 @@ export function missed(from: number, to: number, more: object = {}): ServerFrame
   return { type: "missed", thread_id: "t", epoch: "e", from_offset: from, to_offset: to, reason: "expired", ...more } as ServerFrame;
 }
 
+export function caughtUp(offset: number, thread_id = "t"): object {
+  return { type: "caught_up", thread_id, offset };
+}
+
 export function rolledBack(keep: number, to: number, epoch = "f"): ServerFrame {
   return missed(keep + 1, to, { epoch, reason: "log_rolled_back", discard_after: keep });
+}
+
+/** The next poll, which takes up what was said meanwhile. */
+export async function nextPoll(world: World): Promise<ScriptedRequest> {
+  await world.advance(30);
+  return world.request("/v1/poll");
 }

@@ -3,7 +3,7 @@
 import type { Client, ConnectionState } from "clarion-client";
 
 import { $, setAttribute, setText } from "./dom.js";
-import { clock } from "./format.js";
+import { moment } from "./format.js";
 
 const TRANSPORTS = { websocket: "WebSocket", sse: "event stream", polling: "polling" };
 const WORDS = {
@@ -51,7 +51,7 @@ export class ConnectionView {
     const parts = reason === "" ? [] : [reason.replace(/\.$/, "")];
     if (state === "DISCONNECTED" && retryAt) parts.push(`trying again in ${Math.max(0, Math.ceil((retryAt - now) / 1000))}\u00a0s`);
     if (state === "CONNECTED" && !this.#renewsTokens() && Date.parse(tokenExpiresAt ?? "") - now < ENDS_SOON_MS) {
-      parts.push(`the token ends at ${clock(tokenExpiresAt)}`);
+      parts.push(`the token ends at ${moment(tokenExpiresAt)}`);
     }
     setText($("connection-reason"), parts.join(", "));
   }

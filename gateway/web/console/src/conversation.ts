@@ -4,7 +4,7 @@
 import type { Failure, Message, Missed, Other, Run, RunItem, Step, ThreadState, Tool } from "clarion-client";
 
 import { el, growText, setAttribute, setText } from "./dom.js";
-import { briefly, clock, compactJson, duration, lastLine, moment, prettyJson, questionOf } from "./format.js";
+import { briefly, compactJson, duration, lastLine, moment, prettyJson, questionOf } from "./format.js";
 import { Prose } from "./prose.js";
 
 const REASONS = {
@@ -29,6 +29,8 @@ interface Drawing<T> {
   update(value: T): void;
   /** Moves its clock, if it has one that runs. */
   tick?(now: number): void;
+  /** Its run has ended: what is still open stays so. */
+  over?(): void;
 }
 
 export class Conversation {
@@ -146,11 +148,12 @@ class RunDrawing {
     setAttribute(this.element, "data-state", run.state);
     setText(this.#badge, STATE_WORDS[run.state]);
     setAttribute(this.#started, "datetime", run.startedAt);
-    setText(this.#started, clock(run.startedAt));
+    setText(this.#started, moment(run.startedAt));
     this.#drawOrigin(run);
     this.#question.hidden = run.input === undefined;
     if (run.input !== undefined) setText(this.#question, questionOf(run.input) || compactJson(run.input));
     this.#drawItems(run.items);
+    if (run.state !== "running") for (const { drawing } of this.#items) drawing.over?.();
     this.#drawOutcome(run);
     this.tick(Date.now());
   }
@@ -214,7 +217,7 @@ class RunDrawing {
       parts.push(
         el("div.failure", { "data-type": "interrupt", "data-tone": "calm" },
           el("p.user-message", {}, interrupt.message || interrupt.reason),
-          interrupt.expires_at ? el("p.facts", {}, `Until ${clock(interrupt.expires_at)}.`) : null),
+          interrupt.expires_at ? el("p.facts", {}, `Until ${moment(interrupt.expires_at)}.`) : null),
       );
     }
     if (run.result !== undefined) parts.push(folded("Result", prettyJson(run.result), "result"));
@@ -333,6 +336,13 @@ function toolDrawing(tool: Tool): Drawing<Tool> {
       if (next.errorType) output.append(el("p.error-type", {}, next.errorType));
       if (next.result !== undefined) output.append(el("h4", {}, "Result"), el("pre.result", { tabindex: 0 }, prettyJson(next.result)));
     },
+    over: () => {
+      if (shown.status !== "running") return;
+      setAttribute(details, "data-status", "open");
+      setText(badge, "no result");
+      setText(time, "");
+      bar.hidden = true;
+    },
     tick: (now) => {
       if (shown.status === "running") setText(time, duration(Math.max(0, now - Date.parse(shown.startedAt))));
     },
@@ -350,7 +360,7 @@ function stepDrawing({ name }: Step): Drawing<Step> {
 export function failureNote({ event }: Failure): HTMLElement {
   const facts: string[] = [];
   if (event.type === "recovery_attempt") facts.push(`Attempt ${event.attempt} of ${event.max_attempts}`);
-  const tone = toneOf(event.type);
+  const tone = toneOf(event);
   if (event.type === "circuit_breaker_triggered") facts.push(`Try again after ${after(event, event.retry_after_seconds)}`);
   else if (tone !== "good" && event.retry_possible) facts.push("You can try again");
   if (tone !== "good" && event.is_recoverable) facts.push("This usually mends itself");
@@ -387,9 +397,19 @@ function after({ timestamp }: Failure["event"], seconds: number): string {
   return moment(Date.parse(timestamp) + seconds * 1000);
 }
 
-function toneOf(type: Failure["event"]["type"]): string {
-  if (type === "agent_error" || type === "circuit_breaker_triggered") return "bad";
-  return type === "system_recovered" || type === "resource_cleanup" || type === "partial_result_preserved" ? "good" : "calm";
+function toneOf(event: Failure["event"]): string {
+  switch (event.type) {
+    case "agent_error":
+    case "circuit_breaker_triggered":
+      return "bad";
+    case "resource_cleanup":
+      return event.status === "failed" ? "bad" : "good";
+    case "system_recovered":
+    case "partial_result_preserved":
+      return "good";
+    default:
+      return "calm";
+  }
 }
 
 function missedNote({ fromOffset, toOffset, reason }: Missed): HTMLElement {

@@ -30,6 +30,17 @@ export function setAttribute(element: Element, name: string, value: Value): void
   else if (element.getAttribute(name) !== String(value)) element.setAttribute(name, value === true ? "" : String(value));
 }
 
+/** What the change puts in front of the element does not move it on the screen. */
+export function stayingAt(element: Element | null, scroller: HTMLElement, change: () => void): void {
+  const top = () => element?.getBoundingClientRect().top ?? 0;
+  const before = top();
+  // The browser would do the same, but not at the very top.
+  scroller.style.overflowAnchor = "none";
+  change();
+  scroller.scrollTop += top() - before;
+  requestAnimationFrame(() => (scroller.style.overflowAnchor = ""));
+}
+
 export function setText(element: Element, text: string): void {
   if (element.textContent !== text) element.textContent = text;
 }

@@ -2,8 +2,8 @@
 
 import type { ClarionEvent, Missed } from "clarion-client";
 
-import { $, el, setText } from "./dom.js";
-import { clock, prettyJson } from "./format.js";
+import { $, el, setText, stayingAt } from "./dom.js";
+import { moment, prettyJson } from "./format.js";
 
 // More than this are not drawn at once; a button draws more.
 const SHOWN = 500;
@@ -23,7 +23,7 @@ export class EventsView {
   constructor() {
     this.#more.addEventListener("click", () => {
       this.#limit += SHOWN;
-      this.#draw();
+      stayingAt(this.#list.firstElementChild, $("scroller"), () => this.#draw());
     });
     this.#type.addEventListener("change", () => this.#draw());
     this.#text.addEventListener("input", () => this.#draw());
@@ -35,7 +35,8 @@ export class EventsView {
     this.#rows.clear();
     this.#list.replaceChildren();
     this.#missed.replaceChildren();
-    this.#type.value = this.#text.value = "";
+    this.#type.options.length = 1; // "all"
+    this.#text.value = "";
   }
 
   draw(events: readonly ClarionEvent[], missed: readonly Missed[]): void {
@@ -62,8 +63,10 @@ export class EventsView {
       (event) => (type === "" || event.type === type) && (text === "" || JSON.stringify(event).toLowerCase().includes(text)),
     );
     const shown = matches.slice(-this.#limit);
-    this.#more.hidden = shown.length === matches.length;
-    setText(this.#more, `Show ${Math.min(SHOWN, matches.length - shown.length)} of ${matches.length - shown.length} more`);
+    const others = matches.length - shown.length;
+    this.#more.hidden = others === 0;
+    setText(this.#more, others <= SHOWN ? `Show the other ${others}` : `Show ${SHOWN} more of ${others}`);
+    $("events-none").hidden = matches.length > 0 || this.#events.length === 0;
     setText(this.#count, matches.length === this.#events.length ? `${matches.length}` : `${matches.length} of ${this.#events.length}`);
     const rows = new Map(shown.map((event) => [firstOf(event), this.#row(event)]));
     for (const [first, { element }] of this.#rows) if (rows.get(first)?.element !== element) element.remove();
@@ -103,7 +106,7 @@ function row(event: ClarionEvent): HTMLElement {
       el("span.offset", {}, first === event.offset ? String(event.offset) : `${first}–${event.offset}`),
       el("span.type", {}, event.type),
       el("span.brief", {}, briefOf(event)),
-      el("time", { datetime: event.timestamp }, clock(event.timestamp)),
+      el("time", { datetime: event.timestamp }, moment(event.timestamp)),
     ),
   );
   details.addEventListener("toggle", () => details.append(el("pre", { tabindex: 0 }, prettyJson(event))), { once: true });

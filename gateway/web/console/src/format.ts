@@ -32,17 +32,12 @@ export function ago(ms: number): string {
   return `${Math.floor(ms / 86_400_000)} d ago`;
 }
 
-export function clock(timestamp: string | number | undefined): string {
-  const date = new Date(timestamp ?? NaN);
-  if (Number.isNaN(date.getTime())) return "";
-  return date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
-}
-
 /** A time of day; with the day, if it is another than today's. */
-export function moment(at: number): string {
-  const day = (time: number) => new Date(time).toDateString();
-  const date = day(at) === day(Date.now()) ? "" : `${new Date(at).toLocaleDateString()} `;
-  return date + clock(at);
+export function moment(timestamp: string | number | undefined): string {
+  const at = new Date(timestamp ?? NaN);
+  if (Number.isNaN(at.getTime())) return "";
+  const day = at.toDateString() === new Date().toDateString() ? "" : `${at.toLocaleDateString()} `;
+  return day + at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 }
 
 /** The question, if the input has something like one. */

@@ -71,8 +71,11 @@ function signOut(reason: string): void {
   for (const id of ["user", "announcer"]) setText($(id), "");
   showProblem("");
   showSignIn(reason);
-  // Whichever there is.
-  for (const id of ["sign-in-user", "sign-in-token"]) $(id).focus();
+  focusSignIn();
+}
+
+function focusSignIn(): void {
+  $($("sign-in-dev").hidden ? "sign-in-token" : "sign-in-user").focus();
 }
 
 // --- What the client tells ---
@@ -271,6 +274,7 @@ async function offerSignIn(): Promise<void> {
   $("sign-in-choice").hidden = !development;
   $("trouble").hidden = !development;
   $<HTMLDetailsElement>("sign-in-token-details").open = !development || $<HTMLTextAreaElement>("sign-in-token").value !== "";
+  if ($("sign-in-waiting").hidden && !auth.signedIn && document.activeElement === document.body) focusSignIn();
 }
 
 start();

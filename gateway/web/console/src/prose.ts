@@ -1,18 +1,18 @@
 // An agent's text as paragraphs, lists, code blocks and `code`: the little of Markdown that answers need.
 // Builds nodes; the text itself is never read as HTML.
 
-import { el } from "./dom.js";
+import { el, setAttribute } from "./dom.js";
 
 /** Of a block longer than this only the text is shown, so that what is drawn while it grows stays cheap. */
 const LONGEST_FORMATTED = 50_000;
 
 interface Block {
   text: string;
-  /** Where it begins in the whole text. */
+  /** Where its paragraph begins in the whole text. */
   at: number;
 }
 
-/** A message's text that grows at its end: only its last block is looked at again. */
+/** A message's text that grows at its end: only its last paragraph is looked at again. */
 export class Prose {
   readonly element: HTMLElement;
   #text = "";
@@ -24,8 +24,8 @@ export class Prose {
 
   draw(text: string): void {
     const grows = text.startsWith(this.#text);
-    const last = grows ? Math.max(0, this.#blocks.length - 1) : 0;
-    const from = this.#blocks[last]?.at ?? 0;
+    const from = grows ? (this.#blocks[this.#blocks.length - 1]?.at ?? 0) : 0;
+    const last = this.#blocks.filter(({ at }) => at < from).length;
     this.#text = text;
     const next = blocksOf(text, from);
     next.forEach((block, index) => {
@@ -55,12 +55,36 @@ function blocksOf(text: string, from: number): Block[] {
     } else {
       for (const { 0: raw, index: begin } of part.matchAll(/[^\n]+(?:\n(?!\n)[^\n]*)*/g)) {
         const paragraph = raw.replace(/\n+$/, "");
-        if (paragraph.trim() !== "") blocks.push({ text: paragraph, at: at + begin });
+        if (paragraph.trim() === "") continue;
+        for (const text of partsOf(paragraph)) blocks.push({ text, at: at + begin });
       }
     }
     at += part.length + 3;
   });
   return blocks;
+}
+
+const ITEM = { ul: /^[-*] /, ol: /^\d+[.)] / };
+
+function kindOf(line: string): "ul" | "ol" | "heading" | "text" {
+  if (ITEM.ul.test(line)) return "ul";
+  if (ITEM.ol.test(line)) return "ol";
+  return /^#{1,6} ./.test(line) ? "heading" : "text";
+}
+
+// Lists and headings stand apart also where nobody left a line empty. What is indented belongs to its item.
+function partsOf(paragraph: string): string[] {
+  if (paragraph.length > LONGEST_FORMATTED) return [paragraph];
+  const parts: string[] = [];
+  let before = "";
+  for (const line of paragraph.split("\n")) {
+    const inItem = (before === "ul" || before === "ol") && /^\s/.test(line);
+    const kind = inItem ? before : kindOf(line);
+    if (kind === before && kind !== "heading") parts[parts.length - 1] += `\n${line}`;
+    else parts.push(line);
+    before = kind;
+  }
+  return parts;
 }
 
 function drawingOf(text: string): HTMLElement {
@@ -69,16 +93,20 @@ function drawingOf(text: string): HTMLElement {
     return el("pre", { tabindex: 0 }, el("code", {}, code));
   }
   if (text.length > LONGEST_FORMATTED) return el("p", {}, text);
-  const lines = text.split("\n");
-  if (lines.every((line) => /^[-*] /.test(line))) {
-    return el("ul", {}, ...lines.map((line) => el("li", {}, ...inline(line.slice(2)))));
+  switch (kindOf(text)) {
+    case "ul":
+      return el("ul", {}, ...itemsOf(text).map((item) => el("li", {}, ...inline(item.replace(ITEM.ul, "")))));
+    case "ol":
+      return el("ol", {}, ...itemsOf(text).map((item) => el("li", { value: parseInt(item) }, ...inline(item.replace(ITEM.ol, "")))));
+    case "heading":
+      return el("p.heading", {}, ...inline(text.replace(/^#+ /, "")));
+    case "text":
+      return el("p", {}, ...inline(text));
   }
-  if (lines.every((line) => /^\d+[.)] /.test(line))) {
-    return el("ol", {}, ...lines.map((line) => el("li", {}, ...inline(line.replace(/^\d+[.)] /, "")))));
-  }
-  const heading = /^(#{1,6}) ([^\n]+)$/.exec(text);
-  if (heading) return el("p.heading", {}, ...inline(heading[2]!));
-  return el("p", {}, ...inline(text));
+}
+
+function itemsOf(text: string): string[] {
+  return text.split(/\n(?!\s)/);
 }
 
 function inline(text: string): (string | HTMLElement)[] {
@@ -99,6 +127,7 @@ function become(old: Node, next: Node): boolean {
   }
   if (!(old instanceof Element && next instanceof Element)) return false;
   if (old.tagName !== next.tagName || old.className !== next.className) return false;
+  for (const { name, value } of next.attributes) setAttribute(old, name, value);
   const children = [...next.childNodes];
   children.forEach((child, index) => {
     const before = old.childNodes[index];

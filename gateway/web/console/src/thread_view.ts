@@ -3,7 +3,7 @@
 import { ClarionError, type Client, type Thread, type ThreadState } from "clarion-client";
 
 import { Conversation, failureLine } from "./conversation.js";
-import { $, el, setAttribute, setText } from "./dom.js";
+import { $, el, setAttribute, setText, stayingAt } from "./dom.js";
 import { EventsView } from "./events_view.js";
 
 // Closer to the end than this, the reader is taken along.
@@ -48,6 +48,14 @@ export class ThreadView {
     return this.#thread?.id ?? null;
   }
 
+  /** Somebody reads in it, further up perhaps, looks something up or marks something. */
+  get inUse(): boolean {
+    const { activeElement } = document;
+    const selection = document.getSelection();
+    const marked = selection !== null && !selection.isCollapsed && this.#scroller.contains(selection.anchorNode);
+    return !this.#following || this.#raw || marked || (activeElement !== this.#scroller && this.#scroller.contains(activeElement));
+  }
+
   /** null: none. */
   show(threadId: string | null): void {
     if (threadId === this.threadId) return;
@@ -81,18 +89,10 @@ export class ThreadView {
     if (!this.#raw) this.#conversation.tick(now);
   }
 
-  /** Somebody reads in it, or does something with it. */
-  get inUse(): boolean {
-    const selection = getSelection();
-    const touched = [document.activeElement, selection?.isCollapsed === false ? selection.anchorNode : null];
-    const filtered = [$<HTMLSelectElement>("events-type"), $<HTMLInputElement>("events-text")].some(({ value }) => value !== "");
-    return !this.#following || filtered || touched.some((node) => node && $("thread").contains(node));
-  }
-
   title(text: string): void {
-    setText(document.querySelector("title")!, text === "" ? "Clarion" : `${text} – Clarion`);
     setText($("thread-title"), text);
     setAttribute($("thread-title"), "title", this.threadId);
+    document.title = text === "" ? "Clarion" : `${text} – Clarion`;
   }
 
   // Not what had happened before somebody looked.
@@ -126,12 +126,11 @@ export class ThreadView {
 
   // What the agent does without at the moment.
   #drawBanner({ degradations }: ThreadState): void {
-    const last = degradations[degradations.length - 1];
-    if (last === this.#banner) return;
-    this.#banner = last;
+    if (degradations === this.#banner) return; // a list that stayed the same is the same
+    this.#banner = degradations;
     const top = this.#scroller.getBoundingClientRect().top;
-    $("degradation").hidden = last === undefined;
-    $("degradation").replaceChildren(...(last ? [failureLine(last)] : []));
+    $("degradation").hidden = degradations.length === 0;
+    $("degradation").replaceChildren(...degradations.map(failureLine));
     // What somebody reads further up stays where it is.
     this.#scroller.scrollTop += this.#scroller.getBoundingClientRect().top - top;
   }
@@ -153,9 +152,8 @@ export class ThreadView {
     if (thread !== this.#thread) return;
     this.#failed = failed;
     if (failed !== null) this.#again = setTimeout(() => void this.#older(), OLDER_AGAIN_MS);
-    // The browser keeps what the reader sees in place, but not at the very top.
-    if (!this.#following && this.#scroller.scrollTop === 0) this.#scroller.scrollTop = 1;
-    this.#draw(thread.snapshot);
+    const shown = $(this.#raw ? "event-list" : "timeline");
+    stayingAt(shown.querySelector(".item, .event") ?? shown.firstElementChild, this.#scroller, () => this.#draw(thread.snapshot));
   }
 
   #olderByItself(): void {
@@ -193,8 +191,8 @@ export class ThreadView {
   #scrolled(): void {
     const { scrollTop } = this.#scroller;
     const left = this.#left;
-    // Who moves up, however little, wants to stay there.
-    this.#following = left < FOLLOW_PX && (scrollTop >= this.#top || left < 2);
+    // Who moves up, however little, wants to stay there; what grows meanwhile moves nobody.
+    this.#following = left < 2 || (scrollTop >= this.#top && (this.#following || left < FOLLOW_PX));
     this.#top = scrollTop;
     this.#offer($("to-end"), !this.#following);
     if (scrollTop < OLDER_PX && !this.#following) this.#olderByItself();

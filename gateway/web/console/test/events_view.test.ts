@@ -11,7 +11,7 @@ let view: EventsView;
 beforeEach(() => {
   document.body.innerHTML =
     '<select id="events-type"><option value="">all</option></select><input id="events-text"><span id="events-count"></span>' +
-    '<button id="events-more"></button><ol id="missed-list"></ol><ol id="event-list"></ol>';
+    '<button id="events-more"></button><ol id="missed-list"></ol><p id="events-none"></p><ol id="event-list"></ol>';
   view = new EventsView();
 });
 

@@ -89,19 +89,20 @@ describe("a thread", () => {
     expect([$("older").hidden, document.activeElement]).toEqual([true, $("scroller")]);
   });
 
-  it("is in use while somebody reads further up, filters, selects or has the focus in it", () => {
+  it("is in use while somebody reads further up, looks at its events, selects or has the focus in it", () => {
     expect(view.inUse).toBe(false);
     scrollTo(600);
     scrollTo(100);
     expect(view.inUse).toBe(true);
     scrollTo(600);
     expect(view.inUse).toBe(false);
-    ($("events-text") as HTMLInputElement).value = "x";
+    $("show-events").click();
     expect(view.inUse).toBe(true);
-    ($("events-text") as HTMLInputElement).value = "";
-    $("show-events").focus();
+    $("show-timeline").click();
+    expect(view.inUse).toBe(false);
+    $("older").focus();
     expect(view.inUse).toBe(true);
-    $("show-events").blur();
+    $("older").blur();
     getSelection()!.selectAllChildren($("thread-waiting"));
     expect(view.inUse).toBe(true);
     getSelection()!.removeAllRanges();
