@@ -64,7 +64,7 @@ function blocksOf(text: string, from: number): Block[] {
   return blocks;
 }
 
-const ITEM = { ul: /^[-*] /, ol: /^\d+[.)] / };
+const ITEM = { ul: /^[-*] /, ol: /^\d{1,9}[.)] / };
 
 function kindOf(line: string): "ul" | "ol" | "heading" | "text" {
   if (ITEM.ul.test(line)) return "ul";

@@ -15,15 +15,19 @@ beforeEach(() => {
 
 const TEXT = [
   "# A heading", "Some `code` and **bold**,\nover two lines.", "- one\n- two", "1. first\n2. second",
+  "## Lists\nBehind text:\n3. three\n   and more\n5. five\n- point\nBehind a list.\n2026000001. is no item",
   "```js\nconst a = 1;\n\nconst b = 2;\n```", "After it.\n```\nopen", "fence",
 ].join("\n\n");
 
 describe("prose", () => {
   it("is paragraphs, lists, headings and code", () => {
     prose.draw(TEXT.slice(0, TEXT.indexOf("After")));
-    expect([...element.children].map(({ tagName }) => tagName)).toEqual(["P", "P", "UL", "OL", "PRE"]);
+    expect([...element.children].map(({ tagName }) => tagName)).toEqual(["P", "P", "UL", "OL", "P", "P", "OL", "UL", "P", "PRE"]);
     expect(element.querySelector("code")!.textContent).toBe("code");
     expect(element.querySelector("strong")!.textContent).toBe("bold");
+    expect([...element.querySelectorAll("ol > li")].map((item) => [item.getAttribute("value"), item.textContent])).toEqual([
+      ["1", "first"], ["2", "second"], ["3", "three\n   and more"], ["5", "five"],
+    ]);
     expect(element.querySelector("pre")!.textContent).toBe("const a = 1;\n\nconst b = 2;");
   });
 
