@@ -184,6 +184,7 @@ const tests = [
     await page.click("#events-more");
     await page.waitForSelector('.event[data-offset="1"]', { state: "attached" });
     assert.ok(Math.abs((await top()) - before) < 60, "what was read stays where it was"); // the button is gone
+    assert.equal(await page.evaluate(() => document.activeElement.id), "scroller");
     await page.$eval("#scroller", (node) => { node.scrollTop = 0; });
     await page.fill("#events-text", "nobody said this");
     await page.waitForSelector("#events-none", { state: "visible" });

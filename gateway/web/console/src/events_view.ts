@@ -64,6 +64,7 @@ export class EventsView {
     );
     const shown = matches.slice(-this.#limit);
     const others = matches.length - shown.length;
+    if (others === 0 && document.activeElement === this.#more) $("scroller").focus({ preventScroll: true });
     this.#more.hidden = others === 0;
     setText(this.#more, others <= SHOWN ? `Show the other ${others}` : `Show ${SHOWN} more of ${others}`);
     $("events-none").hidden = matches.length > 0 || this.#events.length === 0;
@@ -128,6 +129,8 @@ function missedRow({ fromOffset, toOffset, reason }: Missed): HTMLElement {
 function briefOf(event: ClarionEvent): string {
   if ("delta" in event) return event.delta.slice(0, 200);
   if ("tool_name" in event) return event.tool_name;
+  if ("step_name" in event) return event.step_name;
+  if (event.type === "custom") return event.name;
   if ("user_message" in event) return event.user_message;
   return event.event_id;
 }

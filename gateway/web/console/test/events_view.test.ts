@@ -34,6 +34,12 @@ describe("events", () => {
     expect(document.activeElement).toBe(second!.querySelector("summary"));
   });
 
+  it("of steps and of one's own say their names", () => {
+    const of = (event: object) => ({ offset: 1, event_id: "e", timestamp: "2026-01-01T00:00:00Z", ...event }) as ClarionEvent;
+    view.draw([of({ type: "step_started", step_name: "Look around" }), of({ type: "custom", offset: 2, name: "map_moved", value: null })], []);
+    expect([...document.querySelectorAll(".brief")].map(({ textContent }) => textContent)).toEqual(["Look around", "map_moved"]);
+  });
+
   it("that were rolled back are gone", () => {
     view.draw([delta(3, 1), delta(9, 4)], []);
     view.draw([delta(3, 1)], []);
