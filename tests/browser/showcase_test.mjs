@@ -138,6 +138,8 @@ const tests = [
     assert.match(await text('[data-type="agent_error"] .suggested-action'), /Try again in a minute/);
     assert.match(await text('[data-type="partial_result_preserved"] pre'), /a third were about sign-in/);
     await visitor.pictures("showcase-failed");
+    await page.hover(`#thread-list [data-thread-id="${thread}"]`);
+    assert.deepEqual(await page.evaluate(paleTexts), []);
 
     const phone = await Visitor.arrive(clarion, user, { viewport: PHONE, deviceScaleFactor: 2, colorScheme: "dark" });
     await phone.choose(thread);
@@ -248,6 +250,7 @@ const tests = [
     const agent = new Agent(clarion, user, thread, fresh("run"), long);
     await agent.say("agent_started", { input: { question: `${long} `.repeat(900) }, timestamp: "2020-02-29T12:00:00Z" });
     await agent.say("agent_thinking", { message_id: "t", delta: long, is_final: true });
+    await agent.say("agent_message_delta", { message_id: "asked", role: "user", delta: `${long} `.repeat(100), is_final: true });
     await agent.say("step_started", { step_name: long });
     await agent.say("custom", { name: long, value: [] });
     await agent.say("tool_executing", { tool_call_id: "lost", tool_name: long, arguments: { [long]: long.repeat(50) } });
@@ -265,6 +268,7 @@ const tests = [
       await agent.text(`Here is level ${depth}, which has a little to say.`, { run_id, message_id: run_id, is_final: true });
       parent_run_id = run_id;
     }
+    await agent.say("agent_completed", { run_id: parent_run_id, outcome: "success", usage: [{ provider: long, model: long, input_tokens: 1, output_tokens: 1 }] });
     const visitor = await Visitor.arrive(clarion, user);
     const { page } = visitor;
     await visitor.choose(thread);
@@ -291,6 +295,11 @@ const tests = [
       await page.emulateMedia({ colorScheme });
       assert.deepEqual(await page.evaluate(paleTexts), [], colorScheme);
     }
+    // Open, a tool says its whole name.
+    await page.click('[data-tool-call-id="lost"] > summary');
+    assert.equal(await page.$eval('[data-tool-call-id="lost"] .tool-name', (node) => node.scrollWidth > node.clientWidth), false);
+    // What somebody said is as long as a screen at most.
+    for (const asked of [".question", '.message[data-role="user"]']) assert.ok((await page.$eval(asked, (node) => node.clientHeight)) < 400, asked);
     // A tool that was never heard of again does not run on when its run is over.
     await agent.say("agent_error", { error_type: "internal", synthetic: false, ...failure("It broke.", "") });
     await agent.say("resource_cleanup", { resources: [], status: "failed", ...failure("It could not be tidied up.", "") });

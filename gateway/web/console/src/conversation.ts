@@ -222,7 +222,7 @@ class RunDrawing {
     }
     if (run.result !== undefined) parts.push(folded("Result", prettyJson(run.result), "result"));
     for (const use of run.usage) {
-      parts.push(el("p.usage", {}, `${use.provider} ${use.model}: ${use.input_tokens.toLocaleString()} tokens read, ${use.output_tokens.toLocaleString()} written`));
+      parts.push(el("p.usage", {}, el("bdi", {}, `${use.provider} ${use.model}`), `: ${use.input_tokens.toLocaleString()} tokens read, ${use.output_tokens.toLocaleString()} written`));
     }
     if (parts.length > 0 || this.#outcome.childElementCount > 0) this.#outcome.replaceChildren(...parts);
   }
@@ -309,9 +309,9 @@ function toolDrawing(tool: Tool): Drawing<Tool> {
   const brief = el("code.brief");
   const message = el("p.tool-message", { hidden: true });
   const bar = el("progress", { hidden: true, "aria-label": `Progress of ${tool.name}` });
-  const input = el("pre.arguments", { tabindex: 0 });
+  const input = el("div", {}, el("h4", {}, "Arguments"), el("pre.arguments", { tabindex: 0 }));
   const output = el("div.tool-result");
-  const details = el("details.tool", { "data-tool-call-id": tool.toolCallId }, el("summary", {}, name, brief, badge, time), el("h4", {}, "Arguments"), input, output);
+  const details = el("details.tool", { "data-tool-call-id": tool.toolCallId }, el("summary", {}, name, brief, badge, time), input, output);
   return {
     element: el("div", {}, details, bar, message),
     update: (next) => {
@@ -320,7 +320,8 @@ function toolDrawing(tool: Tool): Drawing<Tool> {
       setText(badge, next.status);
       setText(name, next.name);
       setText(brief, briefly(next.arguments));
-      setText(input, prettyJson(next.arguments));
+      input.hidden = next.arguments === undefined; // its beginning is not here
+      setText(input.lastElementChild!, prettyJson(next.arguments));
       setText(message, next.message ?? "");
       message.hidden = !next.message;
       bar.hidden = next.status !== "running" || next.progress === undefined;

@@ -2,6 +2,9 @@
 
 import type { Json } from "clarion-client";
 
+// More of a text than fits into a line.
+const BRIEF = 300;
+
 export function compactJson(value: unknown): string {
   return value === undefined ? "" : JSON.stringify(value);
 }
@@ -14,7 +17,7 @@ export function duration(ms: number): string {
   if (!Number.isFinite(ms) || ms < 0) return "";
   if (ms < 1000) return `${Math.round(ms)} ms`;
   const seconds = ms / 1000;
-  if (seconds < 60) return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
+  if (seconds < 60) return `${seconds < 10 ? seconds.toFixed(1) : Math.floor(seconds)} s`;
   const minutes = Math.floor(seconds / 60);
   if (minutes < 60) return both(minutes, "min", Math.floor(seconds % 60), "s");
   return both(Math.floor(minutes / 60), "h", minutes % 60, "min");
@@ -51,16 +54,17 @@ export function questionOf(input: Json | undefined): string {
   return "";
 }
 
-/** Arguments as a line: {"pattern": "epoch"} as pattern: epoch. */
+/** Arguments as a line, as much of them as can be seen: {"pattern": "epoch"} as pattern: epoch. */
 export function briefly(args: Json | undefined): string {
   if (args === undefined) return "";
-  if (args === null || typeof args !== "object" || Array.isArray(args)) return compactJson(args);
+  if (args === null || typeof args !== "object" || Array.isArray(args)) return compactJson(args).slice(0, BRIEF);
   return Object.entries(args)
     .map(([key, value]) => `${key}: ${typeof value === "string" ? value : compactJson(value)}`)
-    .join("  ");
+    .join(", ")
+    .slice(0, BRIEF);
 }
 
 export function lastLine(text: string): string {
   const lines = text.slice(-2_000).trimEnd().split("\n");
-  return (lines[lines.length - 1] ?? "").slice(-200);
+  return (lines[lines.length - 1] ?? "").slice(-BRIEF);
 }

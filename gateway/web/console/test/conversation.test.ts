@@ -43,6 +43,30 @@ describe("what a run did", () => {
   });
 });
 
+describe("a call", () => {
+  const tool: RunItem = { kind: "tool", runId: "a", toolCallId: "c", name: "look", status: "running", startedAt: "2026-01-01T00:00:00Z" };
+  const badge = () => root.querySelector(".tool .badge")!.textContent;
+
+  it("without an end has no result when its run is over, whichever came first", () => {
+    draw(run("a", { items: [tool] }));
+    expect(badge()).toBe("running");
+    draw(run("a", { items: [tool], state: "error" }));
+    expect([badge(), root.querySelector(".tool .elapsed")!.textContent]).toEqual(["no result", ""]);
+    draw(run("a", { items: [{ ...tool, message: "3 of 8" }], state: "error" }));
+    expect(badge()).toBe("no result");
+    draw(run("a", { items: [{ ...tool, status: "succeeded" }], state: "error" }));
+    expect(badge()).toBe("succeeded");
+  });
+
+  it("shows arguments only if they are here", () => {
+    const shown = () => root.querySelector<HTMLElement>(".arguments")!.closest("[hidden]") === null;
+    draw(run("a", { items: [tool] }));
+    expect(shown()).toBe(false);
+    draw(run("a", { items: [{ ...tool, arguments: {} }] }));
+    expect(shown()).toBe(true);
+  });
+});
+
 describe("runs", () => {
   it("that others called stand inside those", () => {
     draw(run("a"), run("b", { parentRunId: "a" }), run("c", { parentRunId: "b" }), run("d"));
