@@ -13,7 +13,12 @@ if [[ ! -d node_modules/playwright-core || package.json -nt node_modules ]]; the
   touch node_modules
 fi
 if (($# == 0)); then set -- page visit recovery showcase load client; fi
+failed=()
 for name; do
   echo "== $name"
-  node "${name}_test.mjs" "$binaries"
+  node "${name}_test.mjs" "$binaries" || failed+=("$name")
 done
+if ((${#failed[@]} > 0)); then
+  echo "failed: ${failed[*]}"
+  exit 1
+fi

@@ -29,8 +29,8 @@ interface Drawing<T> {
   update(value: T): void;
   /** Moves its clock, if it has one that runs. */
   tick?(now: number): void;
-  /** Its run has ended: what is still open stays so. */
-  over?(): void;
+  /** Its run does not go on: what is still open stays so, for this reason. */
+  over?(why: string): void;
 }
 
 export class Conversation {
@@ -153,7 +153,8 @@ class RunDrawing {
     this.#question.hidden = run.input === undefined;
     if (run.input !== undefined) setText(this.#question, questionOf(run.input) || compactJson(run.input));
     this.#drawItems(run.items);
-    if (run.state !== "running") for (const { drawing } of this.#items) drawing.over?.();
+    const why = run.state === "interrupted" ? "waiting" : "no result";
+    if (run.state !== "running") for (const { drawing } of this.#items) drawing.over?.(why);
     this.#drawOutcome(run);
     this.tick(Date.now());
   }
@@ -337,10 +338,10 @@ function toolDrawing(tool: Tool): Drawing<Tool> {
       if (next.errorType) output.append(el("p.error-type", {}, next.errorType));
       if (next.result !== undefined) output.append(el("h4", {}, "Result"), el("pre.result", { tabindex: 0 }, prettyJson(next.result)));
     },
-    over: () => {
+    over: (why) => {
       if (shown.status !== "running") return;
       setAttribute(details, "data-status", "open");
-      setText(badge, "no result");
+      setText(badge, why);
       setText(time, "");
       bar.hidden = true;
     },
@@ -390,7 +391,7 @@ export function failureLine({ event }: Failure): HTMLElement {
 
 function expectedBack(event: Failure["event"]): string[] {
   const { estimated_recovery_time: seconds } = event;
-  return typeof seconds === "number" ? [`Expected back at about ${after(event, seconds)}`] : [];
+  return typeof seconds === "number" && toneOf(event) !== "good" ? [`Expected back at about ${after(event, seconds)}`] : [];
 }
 
 // Counted from when it happened, not from when it is read.

@@ -50,6 +50,8 @@ describe("a call", () => {
   it("without an end has no result when its run is over, whichever came first", () => {
     draw(run("a", { items: [tool] }));
     expect(badge()).toBe("running");
+    draw(run("a", { items: [tool], state: "interrupted" }));
+    expect(badge()).toBe("waiting");
     draw(run("a", { items: [tool], state: "error" }));
     expect([badge(), root.querySelector(".tool .elapsed")!.textContent]).toEqual(["no result", ""]);
     draw(run("a", { items: [{ ...tool, message: "3 of 8" }], state: "error" }));
