@@ -4,8 +4,8 @@ import assert from "node:assert/strict";
 import fs from "node:fs";
 import path from "node:path";
 
-import { Clarion, repository, runTests } from "../clients/program.mjs";
-import { Agent, binaries, browser, fresh } from "./visitor.mjs";
+import { Clarion, repository } from "../clients/program.mjs";
+import { Agent, binaries, browser, fresh, runTests } from "./visitor.mjs";
 
 const readme = fs.readFileSync(path.join(repository, "README.md"), "utf8");
 const [, html] = /<!-- test: answer.html -->\n```html\n([^]*?)\n```/.exec(readme);

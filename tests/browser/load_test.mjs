@@ -3,8 +3,8 @@
 
 import assert from "node:assert/strict";
 
-import { Clarion, runTests } from "../clients/program.mjs";
-import { Agent, binaries, browser, fresh, Visitor } from "./visitor.mjs";
+import { Clarion } from "../clients/program.mjs";
+import { Agent, binaries, browser, fresh, runTests, Visitor } from "./visitor.mjs";
 
 const BLOCKS = 10;
 const MESSAGES_PER_BLOCK = 40;

@@ -4,8 +4,8 @@
 import assert from "node:assert/strict";
 import path from "node:path";
 
-import { Clarion, run, runTests } from "../clients/program.mjs";
-import { ask, binaries, browser, fresh, PHONE, screenshots, Visitor } from "./visitor.mjs";
+import { Clarion, run } from "../clients/program.mjs";
+import { ask, binaries, browser, fresh, PHONE, runTests, screenshots, Visitor } from "./visitor.mjs";
 
 const QUESTION = "How is an event accepted before it is committed to the log?";
 

@@ -3,9 +3,9 @@
 
 import assert from "node:assert/strict";
 
-import { Clarion, run, runTests } from "../clients/program.mjs";
+import { Clarion, run } from "../clients/program.mjs";
 import { Proxy } from "./proxy.mjs";
-import { Agent, binaries, browser, fresh, Visitor } from "./visitor.mjs";
+import { Agent, binaries, browser, fresh, runTests, Visitor } from "./visitor.mjs";
 
 // Short heartbeats: a connection that froze is found out soon.
 const HEARTBEAT_MS = "1000";

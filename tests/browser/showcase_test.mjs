@@ -2,8 +2,8 @@
 
 import assert from "node:assert/strict";
 
-import { Clarion, runTests } from "../clients/program.mjs";
-import { Agent, binaries, browser, fresh, PHONE, Visitor } from "./visitor.mjs";
+import { Clarion } from "../clients/program.mjs";
+import { Agent, binaries, browser, fresh, PHONE, runTests, Visitor } from "./visitor.mjs";
 
 const clarion = await Clarion.start(binaries, ["--dev"]);
 

@@ -3,8 +3,8 @@
 
 import assert from "node:assert/strict";
 
-import { Clarion, runTests } from "../clients/program.mjs";
-import { Agent, binaries, browser, fresh, PHONE, Visitor } from "./visitor.mjs";
+import { Clarion } from "../clients/program.mjs";
+import { Agent, binaries, browser, fresh, PHONE, runTests, Visitor } from "./visitor.mjs";
 
 const clarion = await Clarion.start(binaries, ["--dev"]);
 
@@ -159,6 +159,25 @@ const tests = [
     await page.click("#show-timeline");
     await started(third);
     await page.waitForSelector(`[data-thread-id="${third}"][aria-current]`);
+    await visitor.leave();
+  }],
+
+  ["a row that is being pressed stays where it is", async () => {
+    const [user, first, second] = [fresh("user"), fresh("first"), fresh("second")];
+    const visitor = await Visitor.arrive(clarion, user, { viewport: PHONE });
+    const { page } = visitor;
+    const start = (thread) => clarion.python("publish", "--user", user, "--thread", thread, "--run", fresh("run"), "--start", "--count", "1");
+    const rows = () => page.$$eval("#thread-list a", (links) => links.map(({ dataset }) => dataset.threadId));
+    await start(first);
+    await page.hover(`[data-thread-id="${first}"]`);
+    await page.mouse.down();
+    await start(second);
+    await page.waitForSelector(`[data-thread-id="${second}"]`);
+    assert.deepEqual(await rows(), [first, second]);
+    await page.mouse.up();
+    await page.waitForSelector(`#thread[data-thread-id="${first}"]`, { state: "visible" });
+    await page.click("#back");
+    await page.waitForFunction((id) => document.querySelector("#thread-list a").dataset.threadId === id, second);
     await visitor.leave();
   }],
 

@@ -9,7 +9,7 @@ import path from "node:path";
 
 import { chromium } from "playwright-core";
 
-import { python, repository } from "../clients/program.mjs";
+import { python, repository, runTests as run } from "../clients/program.mjs";
 
 export const WIDE = { width: 1280, height: 860 };
 export const PHONE = { width: 390, height: 780 };
@@ -27,6 +27,24 @@ export const browser = await chromium.launch({
   executablePath: "/usr/bin/chromium",
   args: process.getuid() === 0 ? ["--no-sandbox"] : [],
 });
+
+// As program.mjs; of a test that fails, what each open page shows is kept beside the screenshots.
+export function runTests(tests) {
+  return run(tests.map(([name, test]) => [name, async () => {
+    try {
+      await test();
+    } catch (error) {
+      const pages = browser.contexts().flatMap((context) => context.pages());
+      for (const [i, page] of pages.entries()) {
+        const file = path.join(screenshots, `failed-${name.replace(/\W+/g, "-").slice(0, 40)}-${i + 1}.png`);
+        await page.screenshot({ path: file }).catch(() => {});
+        console.log(`${page.url()} is in ${file}`);
+      }
+      await Promise.all(browser.contexts().map((context) => context.close()));
+      throw error;
+    }
+  }]));
+}
 
 export class Visitor {
   // options: of the browser's context; `at`: the page, if it is not clarion's own.

@@ -25,9 +25,13 @@ export class ThreadList {
   readonly #visible = new Set<string>();
   readonly #observer = new IntersectionObserver((entries) => this.#look(entries));
   #threads: Threads | undefined;
+  // Somebody is pressing a row: none moves until the finger is off, or another one would be taken, or none.
+  #pressed = false;
 
   constructor() {
     this.#list.addEventListener("keydown", (event) => this.#move(event));
+    this.#list.addEventListener("pointerdown", () => (this.#pressed = true));
+    for (const type of ["pointerup", "pointercancel"]) window.addEventListener(type, () => (this.#pressed = false));
   }
 
   clear(): void {
@@ -50,7 +54,11 @@ export class ThreadList {
     sorted.forEach((thread, index) => {
       const row = this.#rows.get(thread.id) ?? this.#make(thread.id);
       drawRow(row, thread, thread.id === shownId, now);
-      if (this.#list.children[index] !== row.item) this.#list.insertBefore(row.item, this.#list.children[index] ?? null);
+      if (this.#pressed) {
+        if (!row.item.isConnected) this.#list.append(row.item);
+      } else if (this.#list.children[index] !== row.item) {
+        this.#list.insertBefore(row.item, this.#list.children[index] ?? null);
+      }
     });
     for (const [threadId, { item }] of this.#rows) {
       if (threads.byId.has(threadId)) continue;
