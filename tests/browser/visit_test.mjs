@@ -162,6 +162,19 @@ const tests = [
     await visitor.leave();
   }],
 
+  ["an address that names no thread shows none", async () => {
+    const user = fresh("user");
+    for (const hash of ["#thread=%E0%A4%A", `#thread=${"x".repeat(129)}`, "#thread=a%20b", "#thread=%F0%9F%98%80", "#other"]) {
+      const visitor = await Visitor.open(clarion, await browser.newContext(), `${clarion.page}${hash}`);
+      await visitor.page.fill("#sign-in-user", user);
+      await visitor.page.click("#sign-in-dev-button");
+      await visitor.connected();
+      await visitor.page.waitForSelector("#threads-empty", { state: "visible" });
+      assert.equal(new URL(visitor.page.url()).hash, "");
+      await visitor.leave();
+    }
+  }],
+
   ["a row that is being pressed stays where it is", async () => {
     const [user, first, second] = [fresh("user"), fresh("first"), fresh("second")];
     const visitor = await Visitor.arrive(clarion, user, { viewport: PHONE });

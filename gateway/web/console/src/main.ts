@@ -108,10 +108,12 @@ client.on("error", (error) => {
 
 // --- The thread that is shown ---
 
+// What is no id of a thread would make the gateway end the connection.
 function threadInAddress(): string | null {
   const match = /^#thread=(.+)$/.exec(location.hash);
   try {
-    return match ? decodeURIComponent(match[1]!) : null;
+    const threadId = match ? decodeURIComponent(match[1]!) : "";
+    return /^[!-~]{1,128}$/.test(threadId) ? threadId : null;
   } catch {
     return null;
   }
