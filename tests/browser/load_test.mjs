@@ -72,7 +72,9 @@ const tests = [
     assert.ok(mean(late, "workPerStep") < 3 * mean(early, "workPerStep"), "the page does more the longer it goes on");
     // What the text itself takes: 10,000 words, their paragraphs and tools.
     assert.ok(mean(late, "heapKiB") < 2 * mean(early, "heapKiB") + 256, "memory grows faster the longer it goes on");
-    assert.equal(marks.at(-1).nodes - marks.at(-2).nodes, marks.at(-2).nodes - marks.at(-3).nodes);
+    // A clock or a mark may show something at one measurement and nothing at the other.
+    const [before, last] = grown.slice(-2).map(({ nodes }) => nodes);
+    assert.ok(Math.abs(last - before) <= 4, `${last} nodes more after ${before}`);
     await agent.say("agent_completed", { outcome: "success" });
     await agent.end();
     await visitor.run(1, "success");
