@@ -156,7 +156,7 @@ export class Client {
       },
       forget: (thread) => this.#forget(thread),
       processed: (thread) => this.#processed(thread.id),
-      ack: (thread, offset) => this.#planAck(thread.id, offset),
+      ack: (thread, offset, epoch) => this.#planAck(thread.id, offset, epoch),
       page: (threadId, before, limit) => this.history(threadId, { before, limit }),
       later: (name, ms, action) => this.#timers.set(name, ms, action),
       notLater: (name) => this.#timers.clear(name),
@@ -175,8 +175,13 @@ export class Client {
     return this.#emitter.on(name, handler);
   }
 
-  /** The same object for the same id. Options count with the first call, and with the first after Thread.close(). */
+  /**
+   * The same object for the same id. Options count with the first call, and with the first after Thread.close().
+   * Throws CONTEXT_INVALID for what is no id: 1 to 128 printable characters of ASCII, without spaces.
+   */
   thread(id: string, options: ThreadOptions = {}): Thread {
+    // The gateway would end the connection, for all threads.
+    if (!/^[!-~]{1,128}$/.test(id)) throw new ClarionError({ code: "CONTEXT_INVALID", message: `no thread id: ${id}` });
     let thread = this.#threads.get(id);
     if (!thread) this.#threads.set(id, (thread = new Thread(id, options, this.#host)));
     else if (thread.closed) thread.reopen(options);
@@ -316,7 +321,7 @@ export class Client {
   }
 
   #subscriptions(): SubscribeFrame[] {
-    const named = [...this.#followed.values()].filter(({ feed }) => feed.named);
+    const named = [...this.#followed.values()].filter(({ feed }) => feed.named || (this.#all && feed.request));
     const subscriptions = named.map(({ feed }) => feed.subscription());
     if (this.#all) subscriptions.unshift(this.#allFrame(this.#all));
     return subscriptions;
@@ -392,7 +397,7 @@ export class Client {
       thread?.subscribed({ ...frame, from_offset: (feed.position?.offset ?? 0) + 1 });
     }
     if (frame.claim && !feed.named) this.#followed.delete(frame.thread_id);
-    if (frame.missed || frame.claim) mark.backTo(feed.position?.offset ?? 0);
+    if (frame.claim) mark.backTo(0);
     this.#emitter.emit("subscribed", frame);
   }
 
@@ -411,7 +416,7 @@ export class Client {
     const { epoch = "", discard_after, to_offset = 0 } = frame;
     if (!feed.missed(frame)) return;
     const kept = discard_after ?? to_offset;
-    mark.backTo(kept);
+    if (discard_after !== undefined && mark.epoch !== epoch) mark.backTo(kept);
     mark.skipTo(kept);
     const last = Math.min(feed.position!.offset, thread && !feed.request ? thread.missed(frame) : Infinity);
     this.#emitter.emit("missed", frame);
@@ -437,6 +442,7 @@ export class Client {
     this.#followed.set(event.thread_id, followed);
     if (event.offset > mark.given) {
       mark.given = event.offset;
+      mark.epoch = feed.position!.epoch;
       const results = this.#emitter.emit("event", event);
       mark.take((event.first_offset ?? event.offset) - 1, event.offset, results);
     }
@@ -515,11 +521,12 @@ export class Client {
     this.#planAck(threadId, Math.min(ofThread ?? Infinity, ofClient ?? Infinity));
   }
 
-  #planAck(threadId: string, upTo: number): void {
+  #planAck(threadId: string, upTo: number, of?: string): void {
     const followed = this.#followed.get(threadId);
     const position = followed?.feed.position;
     if (!followed || !position?.epoch || !(followed.feed.named || this.#all)) return;
     const { epoch } = position;
+    if (of && of !== epoch) return;
     const offset = Math.min(upTo, position.offset);
     const known = followed.ack ?? followed.acked;
     if (offset <= 0 || (known?.epoch === epoch && known.offset >= offset)) return;
@@ -535,8 +542,8 @@ export class Client {
     this.#timers.clear("ack");
     if (!this.#connection.live) return; // the next one says it
     let left = MAX_ACKS;
-    for (const [thread_id, { ack }] of this.#followed) {
-      if (!ack || ack.id !== undefined) continue;
+    for (const [thread_id, { ack, feed }] of this.#followed) {
+      if (!ack || ack.id !== undefined || !(feed.named || this.#all)) continue;
       if (--left < 0) return this.#ackSoon();
       ack.id = ACK_ID + this.#id();
       this.#connection.send({ type: "ack", id: ack.id, thread_id, epoch: ack.epoch, offset: ack.offset });

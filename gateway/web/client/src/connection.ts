@@ -200,6 +200,7 @@ export class Connection {
     this.#drop();
     const generation = this.#generation;
     this.#say({ state: "CONNECTING", reason: "" });
+    if (generation !== this.#generation) return;
     this.#timers.set("token", TOKEN_MS, () => this.#comeBack("No token in time.", 0));
     let token: Token;
     try {
@@ -277,8 +278,9 @@ export class Connection {
     }
     this.#rung += 1;
     this.#dropTransport();
+    const generation = this.#generation;
     this.#say({ state: "CONNECTING", reason: "" });
-    this.#begin(this.#generation);
+    if (generation === this.#generation) this.#begin(generation);
   }
 
   #ended(end: End): void {
@@ -300,7 +302,7 @@ export class Connection {
     this.#drop();
     this.#notBefore = Math.max(this.#notBefore, this.#environment.now() + leastMs);
     this.#why = { ...more, state: "DISCONNECTED", reason };
-    this.#connectIn(backoffMs(this.#attempt, leastMs, this.#environment));
+    this.#connectIn(backoffMs(this.#attempt, this.#notBefore - this.#environment.now(), this.#environment));
     this.#attempt += 1;
   }
 

@@ -61,15 +61,16 @@ export class Feed {
       type: "subscribe",
       thread_id,
       id: request?.id,
-      history: request?.history ?? history,
+      history,
       after,
-      from: after ? undefined : request?.from,
+      from: after ? undefined : (request?.from ?? (place ? "start" : undefined)),
     };
   }
 
   /** It is to begin anew, after a place or at one. */
   ask(id: string, options: FollowOptions): void {
     this.request = { ...options, id };
+    if (options.history) this.history = options.history;
   }
 
   /**
@@ -93,7 +94,7 @@ export class Feed {
     if (!this.began || this.began.offset > offset) this.began = this.position;
     if (answers && isUnfinished(request) && this.began.offset < offset && !frame.missed) return "in place";
     // Asked for by nobody but an older subscription, or by a poll beside another: what was seen stays seen.
-    if (!answers && before?.epoch === this.position.epoch && before.offset > offset) {
+    if (!answers && before?.epoch === this.position.epoch && before.offset >= offset) {
       this.position = before;
       this.#seen = before.offset;
     }

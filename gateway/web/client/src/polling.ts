@@ -44,6 +44,7 @@ export class PollingTransport implements Transport {
     this.#memory = memory;
     // What was asked for with a request that was lost.
     for (const [thread, how] of memory.known) if (how !== "told") memory.known.delete(thread);
+    for (const { thread_id, id } of owner.subscriptions()) if (id && thread_id) memory.known.delete(thread_id);
     // Not before the owner has this object.
     this.#pollSoon(0);
   }
@@ -130,6 +131,7 @@ export class PollingTransport implements Transport {
     return {
       ...(connected && { connection_id: connected.connection_id }),
       ...(known.get("") === "told" && { all: true }),
+      ...(this.#owner.subscriptions().some(({ history }) => history === "full") && { history: "full" }),
       // What ends goes before what begins anew.
       messages: [connectFrame({ ...this.#opening, subscribe: [] }), ...said, ...subscribe],
       positions,

@@ -142,19 +142,10 @@ interface MissedEntry {
   note?: Missed;
 }
 
-// Deltas of one message make one event. What came last of them is kept as it came, so that an end that
-// is rolled back can be taken away.
+// Deltas of one message make one event. If its end is rolled back it goes whole, and is asked for again.
 interface EventEntry {
   event: ClarionEvent;
-  recent?: ClarionEvent[];
-  /** What is in front of `recent`. */
-  before?: ClarionEvent | undefined;
 }
-
-// A tail that is rolled back is short: so many deltas, of so many events. Of a longer one the whole message
-// is asked for again.
-const RECENT = 256;
-const RECENT_EVENTS = 8;
 
 // A run as it is worked on; `shown` is its last snapshot, none if something changed since.
 interface Draft {
@@ -312,19 +303,15 @@ export class StateFold {
     this.#events = undefined;
   }
 
-  // Takes away what is behind `keep`. An event of which the end cannot be taken away goes whole, and `last`
-  // is in front of it then.
+  // Takes away what is behind `keep`. An event of which the end is behind it goes whole, and `last` is in front
+  // of it then.
   #cut(keep: number, saidAgain: boolean): void {
     const entries: Entry[] = [];
     let last = keep;
     for (const entry of this.#entries) {
       // A note that stands right before is said again if something is missing there.
       if (endOf(entry) <= keep - ("missed" in entry && saidAgain ? 1 : 0)) entries.push(entry);
-      else if ("event" in entry && firstOf(entry.event) <= keep) {
-        const shorter = cutEntry(entry, keep);
-        if (shorter) entries.push(shorter);
-        last = shorter ? shorter.event.offset : firstOf(entry.event) - 1;
-      }
+      else if ("event" in entry) last = Math.min(last, firstOf(entry.event) - 1);
     }
     this.#rebuild(entries, last);
   }
@@ -349,11 +336,9 @@ export class StateFold {
       return;
     }
     const before = this.#entries[this.#entries.length - 1];
-    if (!before || !("event" in before) || !mergeInto(before, entry.event)) {
-      this.#entries.push(entry);
-      const old = this.#entries[this.#entries.length - RECENT_EVENTS];
-      if (old && "event" in old) delete old.recent;
-    }
+    const merged = before && "event" in before && mergedOf(before.event, entry.event);
+    if (merged) before.event = merged;
+    else this.#entries.push(entry);
     this.#apply(entry.event);
   }
 
@@ -537,27 +522,6 @@ export function mergedOf(before: ClarionEvent, next: ClarionEvent): ClarionEvent
   if (next.agent_name !== before.agent_name || before.is_final) return undefined;
   if ("role" in next && "role" in before && next.role !== before.role) return undefined;
   return { ...next, first_offset: firstOf(before), delta: before.delta + next.delta };
-}
-
-function mergeInto(entry: EventEntry, next: ClarionEvent): boolean {
-  const merged = mergedOf(entry.event, next);
-  if (!merged) return false;
-  const recent = (entry.recent ??= [entry.event]);
-  recent.push(next);
-  entry.event = merged;
-  if (recent.length > RECENT) entry.before = join([entry.before, ...recent.splice(0, RECENT / 2)]);
-  return true;
-}
-
-function cutEntry({ recent, before }: EventEntry, keep: number): EventEntry | undefined {
-  if (!recent || (before && before.offset > keep)) return undefined;
-  const kept = recent.filter(({ offset }) => offset <= keep);
-  const shorter = join([before, ...kept]);
-  return shorter && { event: shorter, recent: kept, before };
-}
-
-function join(events: (ClarionEvent | undefined)[]): ClarionEvent | undefined {
-  return events.reduce((all, next) => (all && next ? mergedOf(all, next) : (all ?? next)));
 }
 
 function showRun(draft: Draft): Run {

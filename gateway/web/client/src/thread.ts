@@ -40,7 +40,7 @@ export interface ThreadHost {
   /** It may be that more of the thread is processed now. */
   processed(thread: Thread): void;
   /** An ack by hand. */
-  ack(thread: Thread, offset: number): void;
+  ack(thread: Thread, offset: number, epoch?: string): void;
   page(threadId: string, before: number, limit: number): Promise<{ events: ClarionEvent[]; missed: MissedRangeFrame[] }>;
   later(name: string, ms: number, action: () => void): void;
   notLater(name: string): void;
@@ -140,7 +140,7 @@ export class Thread {
   ack(at: ClarionEvent | Position | number): void {
     if (typeof at === "number") return this.#host.ack(this, at);
     // A position of another epoch may not be what it was.
-    if (!("epoch" in at) || at.epoch === this.snapshot.position?.epoch) this.#host.ack(this, at.offset);
+    this.#host.ack(this, at.offset, (at as Position).epoch);
   }
 
   /** Loads what came before what is here. Resolves to whether there is more. */
@@ -239,6 +239,7 @@ export class Thread {
     if (this.#idle()) return;
     this.#fold.event(event);
     if (event.offset > this.#given) this.#give(event);
+    for (const iteration of [...this.#iterations]) iteration.push(event);
     this.#changed();
   }
 
@@ -247,7 +248,6 @@ export class Thread {
     const before = (event.first_offset ?? event.offset) - 1;
     const results = [...this.#emitter.emit(event.type, event as never), ...this.#emitter.emit("event", event)];
     this.#handlers?.mark.take(before, event.offset, results);
-    for (const iteration of [...this.#iterations]) iteration.push(event);
   }
 
   /** @internal How far the thread is here afterwards. */
@@ -257,9 +257,10 @@ export class Thread {
     const kept = frame.discard_after ?? this.#fold.last;
     this.#backTo(kept);
     this.#handlers?.mark.skipTo(kept);
+    const { last } = this.#fold;
     this.#emitter.emit("missed", frame);
     this.#changed();
-    return this.#fold.last;
+    return last;
   }
 
   /** @internal */
@@ -416,12 +417,13 @@ class Iteration implements AsyncIterator<ClarionEvent, void>, AsyncIterable<Clar
   // What can be drawn together stays apart until it is given, since its end may be rolled back.
   #waiting: ClarionEvent[][] = [];
   #count = 0; // of the events in it
+  #last: number;
   #given: ClarionEvent | undefined;
   readonly #asked: { resolve(result: IteratorResult<ClarionEvent, void>): void; reject(error: unknown): void }[] = [];
   #end: { error?: unknown } | undefined;
 
   constructor(done: number, threadId: string, moved: () => void, leave: () => void) {
-    this.done = done;
+    this.done = this.#last = done;
     this.#threadId = threadId;
     this.#moved = moved;
     this.#leave = leave;
@@ -460,7 +462,8 @@ class Iteration implements AsyncIterator<ClarionEvent, void>, AsyncIterable<Clar
   }
 
   push(event: ClarionEvent): void {
-    if (this.#end) return;
+    if (this.#end || event.offset <= this.#last) return;
+    this.#last = event.offset;
     const asked = this.#asked.shift();
     if (asked) return asked.resolve({ done: false, value: (this.#given = event) });
     if (this.#count === MAX_WAITING) return this.finish(overflow(this.#threadId));
@@ -486,6 +489,8 @@ class Iteration implements AsyncIterator<ClarionEvent, void>, AsyncIterable<Clar
   backTo(last: number): void {
     this.done = Math.min(this.done, last);
     if (this.#given && this.#given.offset > last) this.#given = undefined;
+    const lost = this.#waiting.flat().find(({ offset }) => offset > last);
+    this.#last = Math.min(this.#last, last, (lost?.first_offset ?? Infinity) - 1);
     const kept = this.#waiting.map((events) => events.filter(({ offset }) => offset <= last));
     this.#waiting = kept.filter((events) => events.length > 0);
     this.#count = this.#waiting.flat().length;

@@ -13,6 +13,7 @@ export function overflow(threadId: string): ClarionError {
 export class Watermark {
   /** The last event that its handlers were given. */
   given = 0;
+  epoch = "";
   #last: number;
   // What is being processed, in order, with what was done before it.
   #open: { before: number; left: number }[] = [];
@@ -77,7 +78,7 @@ export class Watermark {
 
   /** Nothing up to `last` was given to anybody, and nobody waits for it. */
   skipTo(last: number): void {
-    if (this.#open.length === 0) this.#last = Math.max(this.#last, last);
+    this.#last = Math.max(this.#last, last);
   }
 }
 

@@ -465,6 +465,12 @@ describe("coming and going", () => {
     expect(seen).toEqual([1]);
   });
 
+  it("what is no id is refused at once, and costs the others nothing", async () => {
+    const page = await Page.follow();
+    for (const id of ["", "a b", "ä", "x".repeat(129)]) expect(() => page.client.thread(id)).toThrow(expect.objectContaining({ code: "CONTEXT_INVALID" }));
+    expect(page.client.connection.state).toBe("CONNECTED");
+  });
+
   it("an event under way when its thread is closed follows it no more", async () => {
     const world = new World();
     const client = world.client({ transports: ["websocket"] });
