@@ -567,6 +567,8 @@ TEST_F(BrowserApiTest, WhatTheServiceRefusesIsAnHttpErrorOfTheSameReason) {
   const std::string unavailable = Send("GET", "/v1/threads", "")->Rest();
   EXPECT_THAT(unavailable, StartsWith("HTTP/1.1 503"));
   EXPECT_THAT(unavailable, HasSubstr("Retry-After: 1"));
+  // Tells it from what a proxy says.
+  EXPECT_THAT(unavailable, HasSubstr(R"({"type":"error","code":"LOG_UNAVAILABLE")"));
 }
 
 TEST_F(BrowserApiTest, APageIsAskedOnlyOfAServiceThatChecksWhoseItIs) {

@@ -72,6 +72,7 @@ bool HostIsLoopback(std::string_view host) {
 
 boost::json::object ErrorJson(Reason reason, std::string_view message) {
   boost::json::object error;
+  error["type"] = "error";
   error["code"] = Beast(NameOf(reason));
   error["message"] = Beast(message);
   error["user_message"] = Beast(RowOf(reason).user_message);

@@ -236,7 +236,7 @@ Subscription& HubImpl::AddSubscription(HubConnection& connection, const std::str
     feeds_.insert(std::move(made));
   }
   SubscriptionPtr subscription(new Subscription(&connection, feed, ++last_subscription_));
-  subscription->by_all = by_all;
+  subscription->of_all = subscription->by_all = by_all;
   subscription->source = ++last_source_ == 0 ? ++last_source_ : last_source_;
   subscription->request = std::make_unique<Request>();
   if (!by_all) ++connection.counted;

@@ -41,6 +41,11 @@ class HubAllTest : public HubTest {
     }
     return all;
   }
+  static v1::Unsubscribe Named(const std::string& thread) {
+    v1::Unsubscribe unsubscribe;
+    unsubscribe.set_thread_id(thread);
+    return unsubscribe;
+  }
   void RefuseAll(const std::string& reason) {
     v1::ServiceMessage refused;
     refused.mutable_all_subscribed()->set_subscription_id(
@@ -49,6 +54,7 @@ class HubAllTest : public HubTest {
     Tell(refused);
     Rest();
   }
+  size_t Ended() const { return Heard(v1::GatewayMessage::kUnsubscribe).size(); }
   size_t Asked() const { return Heard(v1::GatewayMessage::kSubscribe).size(); }
 };
 
@@ -161,6 +167,61 @@ TEST_F(HubAllTest, AThreadThatIsAskedForByNameMeanwhileIsAskedForAsAClaim) {
   AnswerClaim();
   link_.StreamArrives(10);
   EXPECT_THAT(page_.TakeLines(), ElementsAre("claim t", "claim t #2"));
+}
+
+TEST_F(HubAllTest, AThreadThatGivesItsNameBackGoesOnWithAllOthersAndTakesNoPlace) {
+  Begin({.subscriptions_per_connection = 2});
+  link_.Append("t", 1);
+  Open(&page_);
+  SubscribeAll();
+  Subscribe("t", "2");  // by its name before {all} has come to it
+  Rest();
+  Bind(1, "t", /*all=*/true);
+  for (const std::string thread : {"t", "u", "t", "u"}) {
+    SCOPED_TRACE(thread);
+    if (thread == "u") Bind(2, "u", /*all=*/true);
+    Subscribe(thread, "3");
+    Rest();
+    page_.TakeLines();
+    const size_t ended = Ended();
+    hub_->Unsubscribe(&page_, Named(thread), "4");
+    Rest();
+    EXPECT_THAT(page_.TakeLines(), ElementsAre("unsubscribed " + thread + " #4"));
+    EXPECT_EQ(Ended(), ended);
+  }
+  link_.Append("t", 1);
+  Rest();
+  EXPECT_THAT(page_.TakeLines(), ElementsAre("event 2 v2"));
+  Subscribe("u", "5");
+  v1::Unsubscribe all;
+  all.set_all(true);
+  hub_->Unsubscribe(&page_, all, "6");
+  Rest();
+  page_.TakeLines();
+  link_.Append("t", 1);
+  link_.Append("u", 1);
+  Rest();
+  EXPECT_THAT(page_.TakeLines(),
+              ElementsAre("subscribed u e1 1..1", "event 1 v4", "caught_up u 1"));
+  hub_->Unsubscribe(&page_, Named("u"), "7");
+  link_.Append("u", 1);
+  Rest();
+  EXPECT_THAT(page_.TakeLines(), ElementsAre("unsubscribed u #7"));
+}
+
+// Also what only looked as if it were one of all.
+TEST_F(HubAllTest, AClaimThatIsNotWantedAnyMoreGivesItsSlotBack) {
+  BeginBound();
+  Subscribe("t", "2");
+  for (int n = 0; n < 2; ++n) {
+    AnswerClaim();
+    Rest();
+  }
+  ASSERT_THAT(page_.TakeLines(), ElementsAre("claim t", "claim t #2"));
+  const size_t ended = Ended();
+  hub_->Unsubscribe(&page_, Named("t"), "3");
+  Rest();
+  EXPECT_GT(Ended(), ended);
 }
 
 TEST_F(HubAllTest, AConnectionThatTheServiceDoesNotTakeIsClosedWithTheReason) {

@@ -199,9 +199,14 @@ void HubImpl::Unsubscribe(Subscriber* subscriber, const v1::Unsubscribe& unsubsc
   if (unsubscribe.all()) {
     UnsubscribeAll(*connection);
   } else if (Subscription* subscription = FindSubscription(*connection, unsubscribe.thread_id())) {
-    sent_.Report({subscription});
-    SayUnsubscribe(subscription->id);
-    Remove(*subscription);
+    if (subscription->of_all) {
+      // Its name is taken back: it goes on with all others.
+      if (!std::exchange(subscription->by_all, true)) --connection->counted;
+    } else {
+      sent_.Report({subscription});
+      SayUnsubscribe(subscription->id);
+      Remove(*subscription);
+    }
   }
   v1::ServerFrame frame;
   frame.set_id(request_id);
@@ -222,6 +227,7 @@ void HubImpl::UnsubscribeAll(HubConnection& connection) {
   const std::vector<Subscription*> subscriptions = connection.subscriptions;
   sent_.Report(subscriptions);
   for (Subscription* subscription : subscriptions) {
+    subscription->of_all = false;
     if (!subscription->by_all) continue;
     SayUnsubscribe(subscription->id);
     Remove(*subscription);
@@ -342,7 +348,7 @@ void HubImpl::EndOrSetAside(Subscription& subscription, std::string_view code,
   const bool later = reason.has_value() && RowOf(*reason).retry == Retry::kLater;
   const bool told = subscription.join.told() ||
                     (subscription.request != nullptr && subscription.request->claim_told);
-  const bool kept = subscription.by_all || (told && reason != Reason::kRateLimited);
+  const bool kept = subscription.of_all || (told && reason != Reason::kRateLimited);
   if (!kept || !later) return EndWithError(subscription, code, message);
   if (subscription.join.running()) {
     // As if the link were down for it alone.

@@ -302,6 +302,7 @@ void HubImpl::OnClaim(Subscription& subscription) {
     return AskAgain(subscription, std::move(id), std::move(subscription.request->start));
   }
   subscription.heard = false;
+  subscription.of_all = false;  // it is none of the user's
   const bool was_running = subscription.join.running();
   subscription.join.OnClaim();
   if (was_running) subscription.feed->OnStopped();
@@ -463,6 +464,7 @@ void HubImpl::OnBind(const v1::Bind& bind) {
   if (unwanted || connection.info.unseen)
     return SayBindResult(bind.bind_id(), v1::BIND_OUTCOME_GONE);
   if (Subscription* existing = FindSubscription(connection, bind.thread_id())) {
+    existing->of_all |= bind.all();
     if (existing->join.running() && existing->heard)
       return SayBindResult(bind.bind_id(), v1::BIND_OUTCOME_CONFIRMED);
     if (existing->unheard == nullptr) existing->unheard = std::make_unique<Unheard>();

@@ -174,7 +174,9 @@ class Subscription final
   bool queued : 1 = false;
   // Waits for another try.
   bool failed : 1 = false;
-  // Follows on behalf of `subscribe` {all}. `no_claim`: it did when the service was asked last.
+  // One of those of `subscribe` {all}. `by_all`: and of nothing else, nobody asked for it by its
+  // name. `no_claim`: it was so when the service was asked last.
+  bool of_all : 1 = false;
   bool by_all = false;
   bool no_claim : 1 = false;
   // Began at the log's end, past what the user may not have seen: the service judges its acks by

@@ -85,6 +85,53 @@ const tests = [
       await leave();
     }
   }],
+
+  ["threads that were looked at beside all others take no place; with all of them they end", async () => {
+    const { clarion, page, leave } = await serving("<!doctype html><title>threads</title>", "--subscriptions-per-connection", "4");
+    const user = fresh("user");
+    const threads = Array.from({ length: 12 }, () => fresh("thread"));
+    const agents = threads.map((thread) => new Agent(clarion, user, thread));
+    for (const agent of agents) await agent.say("agent_started", { input: "x" });
+    await page.exposeFunction("makeToken", () => clarion.token(user));
+    await page.evaluate(async () => {
+      const { connect } = await import("/client/index.js");
+      const client = (window.client = connect({ token: () => window.makeToken(), transports: ["websocket"] }));
+      window.seen = [];
+      window.errors = [];
+      window.frames = [];
+      client.on("event", ({ thread_id, offset }) => window.seen.push([thread_id, offset]));
+      client.on("error", ({ code }) => window.errors.push(code));
+      client.on("frame", ({ type }) => window.frames.push(type));
+      window.end = client.all();
+    });
+    await page.waitForFunction((count) => window.seen.length === count, threads.length);
+    for (const thread of threads) {
+      await page.evaluate(async (id) => {
+        const caughtUp = new Promise((resolve) => window.client.thread(id).on("caught_up", resolve));
+        window.client.thread(id).on("event", () => {});
+        await caughtUp;
+        window.client.thread(id).close();
+      }, thread);
+    }
+    await page.waitForFunction((count) => window.frames.filter((type) => type === "unsubscribed").length === count, threads.length);
+    for (const agent of agents) await agent.text("on it goes", { is_final: true });
+    await page.waitForFunction((count) => window.seen.length === 2 * count, threads.length);
+    await page.evaluate(() => window.end());
+    await page.waitForFunction((count) => window.frames.filter((type) => type === "unsubscribed").length === count + 1, threads.length);
+    for (const agent of agents) {
+      await agent.say("agent_completed", { outcome: "success" });
+      await agent.end();
+    }
+    // A thread that is asked for now is behind all that was under way.
+    await page.evaluate(async (id) => {
+      window.client.thread(id).on("agent_completed", () => (window.done = true));
+    }, threads[0]);
+    await page.waitForFunction(() => window.done);
+    const [seen, errors] = await page.evaluate(() => [window.seen, window.errors]);
+    assert.deepEqual(errors, []);
+    for (const thread of threads.slice(1)) assert.deepEqual(seen.filter(([id]) => id === thread).map(([, offset]) => offset), [1, 2]);
+    await leave();
+  }],
 ];
 
 const failures = await runTests(tests);

@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 
 import { build, transform } from "esbuild";
 import { minify } from "terser";
+import ts from "typescript";
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 
@@ -29,6 +30,7 @@ export async function buildClient(out) {
     // target knows no fields would make a WeakMap of each, and a page load a quarter more. The names are those
     // of a class alone, so no class here extends another one of ours.
     if (/\bextends (?!Error\b)/.test(outputFiles[0].text)) throw new Error("A class and its base would share their private fields.");
+    if (/#[\w$]/.test(textsOf(outputFiles[0].text))) throw new Error("A text with # would be changed.");
     const { code: plain } = await transform(outputFiles[0].text.replace(/\b#/g, " _").replace(/#(?=[\w$])/g, "_"), {
       loader: "ts",
       target: "es2022",
@@ -43,6 +45,17 @@ export async function buildClient(out) {
     // Where components render on servers by default, the hook is for the others.
     fs.writeFileSync(path.join(out, `${name}.js`), name === "react" ? `"use client";${code}` : code);
   }
+}
+
+// Everything in the program that is text.
+function textsOf(program) {
+  const texts = [];
+  const visit = (node) => {
+    if (ts.isLiteralExpression(node) || ts.isTemplateLiteralToken(node)) texts.push(node.getText());
+    ts.forEachChild(node, visit);
+  };
+  visit(ts.createSourceFile("program.js", program, ts.ScriptTarget.ES2022, true));
+  return texts.join("\n");
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) await buildClient(path.join(here, "dist"));

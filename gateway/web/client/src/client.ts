@@ -9,14 +9,13 @@
 // A roll-back lowers all of them in one step, as the end of what is known of a thread does; and while a thread is asked for again, what comes is
 // what an older subscription had under way: it moves the position alone, and nothing is acknowledged.
 
-import { Connection, type ConnectionState, type Query, type TokenSource } from "./connection.js";
+import { Connection, type ConnectionState, type TokenSource } from "./connection.js";
 import { Emitter } from "./emitter.js";
 import { browserEnvironment, Timers, type Environment } from "./environment.js";
 import { ClarionError } from "./error.js";
 import { Feed } from "./feed.js";
-import { endOf } from "./http.js";
 import { Thread, type ThreadHost, type ThreadOptions } from "./thread.js";
-import { CONNECT_ID, isFarewell, type End, type TransportKind } from "./transport.js";
+import { CONNECT_ID, isFarewell, type TransportKind } from "./transport.js";
 import { backoffMs } from "./verdict.js";
 import { Watermark } from "./watermark.js";
 import type {
@@ -148,7 +147,7 @@ export class Client {
       },
     );
     this.#host = {
-      follow: (thread, resume) => this.#follow(thread, resume),
+      follow: (thread, resume, anew) => this.#follow(thread, resume, anew),
       unfollow: (thread) => {
         this.#unfollow(thread);
         this.#resting.add(thread);
@@ -157,10 +156,9 @@ export class Client {
       forget: (thread) => this.#forget(thread),
       processed: (thread) => this.#processed(thread.id),
       ack: (thread, offset, epoch) => this.#planAck(thread.id, offset, epoch),
-      page: (threadId, before, limit) => this.history(threadId, { before, limit }),
-      later: (name, ms, action) => this.#timers.set(name, ms, action),
-      notLater: (name) => this.#timers.clear(name),
-      beforePaint: (action) => this.#environment.beforePaint(action),
+      history: (threadId, query) => this.history(threadId, query),
+      timers: this.#timers,
+      environment: this.#environment,
       report: this.#report,
     };
   }
@@ -188,19 +186,20 @@ export class Client {
     return thread;
   }
 
-  /** Follows every thread of the user, also later ones. Returns the end of it. */
+  /** Follows every thread of the user, also later ones, until close(). Returns what ends it sooner. */
   all(options: AllOptions = {}): () => void {
     const all = (this.#all = { ...options, id: this.#id() });
     this.#connection.open();
     this.#connection.send(this.#allFrame(all));
     return () => {
       if (this.#all !== all) return;
+      this.#sendAcks();
       this.#all = undefined;
       this.#connection.send({ type: "unsubscribe", all: true });
-      for (const followed of this.#followed.values()) {
-        // Those with a name were followed by it too, as long as nothing was missing; to be sure, anew.
-        const { feed } = followed;
+      for (const [id, { feed, thread }] of this.#followed) {
+        if (!thread) this.#followed.delete(id);
         if (!feed.named) continue;
+        // It was followed by its name too, as long as nothing was missing; to be sure, anew.
         feed.ask(this.#id(), { after: feed.position ?? undefined, history: "full" });
         this.#connection.send(feed.subscription());
       }
@@ -212,7 +211,7 @@ export class Client {
     options: { limit?: number | undefined; pageToken?: string | undefined } = {},
   ): Promise<{ threads: ThreadSummary[]; nextPageToken?: string | undefined }> {
     const query = { limit: options.limit ?? 100, page_token: options.pageToken };
-    const { threads, next_page_token } = (await this.#ask("threads", query)) as {
+    const { threads, next_page_token } = (await this.#connection.ask("threads", query)) as {
       threads: ThreadSummary[];
       next_page_token?: string;
     };
@@ -221,7 +220,7 @@ export class Client {
 
   /** A page of a thread's events that are kept, without following it: from the first on, or before an offset. */
   async history(threadId: string, query: { before?: number; limit?: number } = {}): Promise<EventPage> {
-    return (await this.#ask(`threads/${encodeURIComponent(threadId)}/events`, query)) as EventPage;
+    return (await this.#connection.ask(`threads/${encodeURIComponent(threadId)}/events`, query)) as EventPage;
   }
 
   /** Connects, if nothing did yet, and follows what has handlers. Following does so by itself. */
@@ -261,9 +260,10 @@ export class Client {
     return this.#all && threadId ? this.#record(threadId) : this.#followed.get(threadId);
   }
 
-  #follow(thread: Thread, resume: boolean): void {
+  #follow(thread: Thread, resume: boolean, anew: boolean): void {
     const followed = this.#record(thread.id);
     const { feed } = followed;
+    if (feed.named && !anew) return;
     const { after, from, history } = thread.options;
     this.#resting.delete(thread);
     followed.thread = thread;
@@ -284,9 +284,10 @@ export class Client {
     const followed = this.#followed.get(id);
     if (!followed) return;
     this.#sendAcks();
-    followed.feed.named = false;
-    if (this.#all) return; // with all others it goes on; also from where it was asked for
-    followed.feed.request = undefined;
+    const { feed } = followed;
+    feed.named = false;
+    // With all others it goes on; also from where it was asked for, if that was not refused.
+    if (this.#refused.delete(feed) || !this.#all) feed.request = undefined;
     this.#connection.send({ type: "unsubscribe", thread_id: id });
   }
 
@@ -574,21 +575,6 @@ export class Client {
         this.#sendAcks();
       });
     }
-  }
-
-  // --- Questions ---
-
-  async #ask(path: string, query: Query): Promise<unknown> {
-    let end: Pick<End, "error" | "reason">;
-    try {
-      const response = await this.#connection.ask(path, query);
-      if (response.ok) return await response.json();
-      end = await endOf(response);
-    } catch (error) {
-      if (error instanceof ClarionError) throw error;
-      end = { reason: String(error) };
-    }
-    throw new ClarionError(end.error ?? { code: "GATEWAY_UNAVAILABLE", message: end.reason ?? "" });
   }
 
   #id(): string {

@@ -4,6 +4,7 @@
 import { Timers, type Environment } from "./environment.js";
 import { ClarionError, type ErrorCode } from "./error.js";
 import { EventStreamTransport } from "./event_stream.js";
+import { endOf, exchange } from "./http.js";
 import { PollingTransport, PollMemory } from "./polling.js";
 import { isFarewell, type End, type Opening, type Transport, type TransportKind, type TransportOwner } from "./transport.js";
 import { backoffMs, verdictOf } from "./verdict.js";
@@ -64,6 +65,8 @@ export interface ConnectionOwner extends Omit<TransportOwner, "onEnd"> {
 const FIRST_FRAME_MS = { websocket: 8_000, sse: 6_000, polling: 16_000 };
 // A page that does not say its token within this time is asked again.
 const TOKEN_MS = 30_000;
+// For the answer to a question.
+const ANSWER_MS = 30_000;
 // A connection that lived this long begins its backoff anew.
 const STABLE_AFTER_MS = 5_000;
 // Silence of this many heartbeats means that nobody is there any more.
@@ -175,8 +178,8 @@ export class Connection {
     else if (this.#transport) this.#waiting.push(frame);
   }
 
-  /** A question over HTTP, with the user's token; once more with a new one, if that was refused. */
-  async ask(path: string, query: Query): Promise<Response> {
+  /** A question over HTTP, with the user's token; once more with a new one, if that was refused. Rejects with a ClarionError. */
+  async ask(path: string, query: Query): Promise<unknown> {
     const url = new URL(path, this.#options.base);
     for (const [name, value] of Object.entries(query)) if (value !== undefined) url.searchParams.set(name, String(value));
     const user = this.#users;
@@ -184,9 +187,12 @@ export class Connection {
       const token = (!fresh && this.#token) || (await this.#getToken(fresh));
       if (user === this.#users) this.#token = token ?? "";
       if (!token || user !== this.#users) throw new ClarionError({ code: "UNAUTHENTICATED", message: "No token." });
-      const headers = { Authorization: `Bearer ${token}` };
-      const response = await this.#environment.fetch(url, { headers, cache: "no-store" });
-      if (fresh || response.status !== 401) return response;
+      const take = async (response: Response): Promise<End & { answer?: unknown }> =>
+        response.ok ? { answer: await response.json() } : { code: 4000 + response.status, ...(await endOf(response)) };
+      const asked = exchange(this.#options, token, url, null, ANSWER_MS, take);
+      const { answer, code, error, reason = "" } = await asked.catch((error): End & { answer?: unknown } => ({ reason: wordsOf(error) }));
+      if (answer) return answer;
+      if (fresh || code !== 4401) throw new ClarionError(error ?? { code: "GATEWAY_UNAVAILABLE", message: reason });
     }
   }
 

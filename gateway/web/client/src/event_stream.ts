@@ -53,7 +53,7 @@ export class EventStreamTransport implements Transport {
 
   async #listen(): Promise<void> {
     try {
-      await exchange(this.#opening, this.#token, "stream", [connectFrame(this.#opening)], LONGEST_TIMER_MS, this.#abort, async (response) => {
+      await exchange(this.#opening, this.#token, "stream", [connectFrame(this.#opening)], LONGEST_TIMER_MS, async (response) => {
         if (!response.ok) return this.#end(await endOf(response));
         const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
         let rest = "";
@@ -64,7 +64,7 @@ export class EventStreamTransport implements Transport {
           rest = events.pop()!;
           for (const event of events) this.#receive(event);
         }
-      });
+      }, this.#abort);
       this.#end({});
     } catch {
       this.#end({ unreachable: !this.#connectionId });
@@ -97,10 +97,10 @@ export class EventStreamTransport implements Transport {
     this.#saying = false;
   }
 
-  async #passOn(body: unknown): Promise<boolean> {
+  async #passOn(body: object): Promise<boolean> {
     try {
       const path = `connections/${encodeURIComponent(this.#connectionId)}`;
-      return await exchange(this.#opening, this.#token, path, body, ANSWER_WITHIN_MS, new AbortController(), async ({ ok, status }) => {
+      return await exchange(this.#opening, this.#token, path, body, ANSWER_WITHIN_MS, async ({ ok, status }) => {
         if (ok) return true;
         if (status === 429 || status >= 500) return false;
         // The gateway knows no such connection any more: what was said is lost with it.

@@ -43,7 +43,7 @@ export class Feed {
   // Asked for and not answered yet.
   request: Request | undefined;
   // Of the last `subscribed`, which began in front of what was here already: what is missing up to there was told.
-  #seen = 0;
+  #seen = -1;
   // [first_offset, offset] of compacted events that were seen.
   #merged: [number, number][] = [];
 
@@ -79,7 +79,7 @@ export class Feed {
    */
   subscribed(frame: SubscribedFrame, connectId: string): "begun" | "older" | "in place" {
     const { request } = this;
-    this.#seen = 0;
+    this.#seen = -1;
     this.claim = frame.claim === true;
     if (this.claim) {
       if (request) request.claimed = true;
@@ -113,8 +113,7 @@ export class Feed {
    * is known, and what came in its place, or behind it, is here.
    */
   missed({ epoch = "", from_offset = 1, to_offset = 0, reason, discard_after: kept }: MissedRangeFrame): boolean {
-    if (kept !== undefined && this.position?.epoch === epoch && kept < this.position.offset) return false;
-    if (reason === "expired" && to_offset <= this.#seen) return false;
+    if (reason !== "deleted" && (kept ?? to_offset) <= this.#seen) return false;
     this.position = { epoch, offset: kept ?? to_offset };
     if (reason === "deleted") this.#merged = [];
     // Who begins there is to hear of it too.

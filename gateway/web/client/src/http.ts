@@ -3,24 +3,24 @@
 import type { End, Opening } from "./transport.js";
 import type { StreamErrorFrame } from "./wire.js";
 
-/** What `take` makes of the answer to a POST; rejects when there is none within `ms`. */
+/** What `take` makes of the answer, to a POST if there is a body; rejects when there is none within `ms`. */
 export async function exchange<T>(
-  { base, environment }: Opening,
+  { base, environment }: Pick<Opening, "base" | "environment">,
   token: string,
-  path: string,
-  body: unknown,
+  path: string | URL,
+  body: object | null,
   ms: number,
-  abort: AbortController,
   take: (response: Response) => Promise<T>,
+  abort = new AbortController(),
 ): Promise<T> {
   const timer = environment.setTimeout(() => abort.abort(), ms);
   try {
     return await take(
       await environment.fetch(new URL(path, base), {
-        method: "POST",
+        method: body ? "POST" : "GET",
         cache: "no-store",
         headers: { Authorization: `Bearer ${token}`, "Content-Type": "application/json" },
-        body: JSON.stringify(body),
+        body: body && JSON.stringify(body),
         signal: abort.signal,
       }),
     );
@@ -33,7 +33,7 @@ export async function exchange<T>(
 export async function endOf(response: Response): Promise<End> {
   try {
     const error = (await response.json()) as StreamErrorFrame;
-    if (typeof error.code === "string") return { code: 4000 + response.status, error };
+    if (error.type === "error") return { code: 4000 + response.status, error };
   } catch {
     // Not the gateway's.
   }

@@ -59,10 +59,11 @@ export class PollingTransport implements Transport {
         known.set(frame.thread_id ?? "", "wanted");
         break;
       case "unsubscribe":
-        known.delete(frame.thread_id ?? "");
         if (frame.all) {
           const named = new Set(this.#owner.subscriptions().map(({ thread_id }) => thread_id));
           for (const thread of known.keys()) if (!named.has(thread)) known.delete(thread);
+        } else if (!known.has("")) {
+          known.delete(frame.thread_id!);
         }
       // falls through
       default:
@@ -108,12 +109,12 @@ export class PollingTransport implements Transport {
     this.#aborts.add(abort);
     this.#begun = true;
     try {
-      await exchange(this.#opening, this.#token, "poll", this.#body(said), GIVE_UP_AFTER_MS, abort, async (response) => {
+      await exchange(this.#opening, this.#token, "poll", this.#body(said), GIVE_UP_AFTER_MS, async (response) => {
         if (!response.ok) return this.#end(await endOf(response));
         const { frames } = (await response.json()) as { frames: ServerFrame[] };
         await before;
         this.#receive(frames);
-      });
+      }, abort);
     } catch {
       this.#end({ unreachable: true });
     }

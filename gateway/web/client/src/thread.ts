@@ -1,6 +1,7 @@
 // One conversation, as a page sees it: its events as they come, and what they make of it.
 
 import { Emitter } from "./emitter.js";
+import type { Environment, Timers } from "./environment.js";
 import { ClarionError } from "./error.js";
 import type { FollowOptions } from "./feed.js";
 import { mergedOf, StateFold, type Entry, type ThreadState } from "./state.js";
@@ -33,18 +34,20 @@ type Handled = { [T in EventType]: EventOf<T> } & ThreadSignals;
 
 /** @internal What a thread needs of its client. */
 export interface ThreadHost {
-  /** `resume`: what the thread has seen is still there. */
-  follow(thread: Thread, resume: boolean): void;
+  /**
+   * Whether the thread is followed is the client's to know. `resume`: what the thread has seen is still there;
+   * `anew`: also if it is followed, since something was missed.
+   */
+  follow(thread: Thread, resume: boolean, anew: boolean): void;
   unfollow(thread: Thread): void;
   forget(thread: Thread): void;
   /** It may be that more of the thread is processed now. */
   processed(thread: Thread): void;
   /** An ack by hand. */
   ack(thread: Thread, offset: number, epoch?: string): void;
-  page(threadId: string, before: number, limit: number): Promise<{ events: ClarionEvent[]; missed: MissedRangeFrame[] }>;
-  later(name: string, ms: number, action: () => void): void;
-  notLater(name: string): void;
-  beforePaint(action: () => void): void;
+  history(threadId: string, query: { before: number; limit: number }): Promise<{ events: ClarionEvent[]; missed: MissedRangeFrame[] }>;
+  readonly timers: Timers;
+  readonly environment: Environment;
   report(error: unknown): void;
 }
 
@@ -77,7 +80,6 @@ export class Thread {
   #handlers: { readonly mark: Watermark; leave: () => void; count: number } | undefined;
   readonly #users = new Set<object>();
   #held = false;
-  #followed = false;
   #begun = false;
   // The last event that handlers and iterations were given: what comes again up to there is for the state only.
   #given = 0;
@@ -154,11 +156,11 @@ export class Thread {
    * or Client.open() follows it anew, for all of them.
    */
   close(): void {
-    this.#host.notLater(this.#lingering);
+    this.#host.timers.clear(this.#lingering);
     for (const iteration of [...this.#iterations]) iteration.finish();
     this.#host.forget(this);
     this.closed = true;
-    this.#held = this.#followed = this.#behind = false;
+    this.#held = this.#behind = false;
     this.#forget();
     this.#changed();
   }
@@ -274,7 +276,6 @@ export class Thread {
 
   /** @internal */
   failed(frame: StreamErrorFrame): void {
-    this.#followed = false;
     // What is gone is not shown.
     if (frame.code === "NOT_FOUND") this.#forget();
     const error = this.refused(frame);
@@ -352,8 +353,7 @@ export class Thread {
     this.#follow();
     return () => {
       if (!this.#users.delete(user) || this.#used) return;
-      this.#host.later(this.#lingering, LINGER_MS, () => {
-        this.#followed = false;
+      this.#host.timers.set(this.#lingering, LINGER_MS, () => {
         this.#handlers = undefined;
         this.#host.unfollow(this);
       });
@@ -369,11 +369,10 @@ export class Thread {
   }
 
   #follow(): void {
-    this.#host.notLater(this.#lingering);
-    if (this.#followed && !this.#behind) return;
-    this.#followed = true;
+    this.#host.timers.clear(this.#lingering);
+    const anew = this.#behind;
     this.#behind = this.closed = false;
-    this.#host.follow(this, this.#begun);
+    this.#host.follow(this, this.#begun, anew);
   }
 
   #forget(): void {
@@ -390,7 +389,7 @@ export class Thread {
   #changed(): void {
     if (this.#paintPlanned || !this.#emitter.has("state")) return;
     this.#paintPlanned = true;
-    this.#host.beforePaint(() => {
+    this.#host.environment.beforePaint(() => {
       this.#paintPlanned = false;
       this.#emitter.emit("state", this.#fold.snapshot());
     });
@@ -399,7 +398,7 @@ export class Thread {
   async #load(limit: number): Promise<boolean> {
     const first = this.#fold.first;
     if (!this.#fold.snapshot().hasOlder) return false;
-    const page = await this.#host.page(this.id, first, limit);
+    const page = await this.#host.history(this.id, { before: first, limit });
     // What is here may have changed meanwhile; then this page does not fit any more.
     if (this.#fold.first !== first) return this.#fold.snapshot().hasOlder;
     const missed: Entry[] = page.missed.map((frame) => ({ missed: frame, end: frame.to_offset ?? 0 }));

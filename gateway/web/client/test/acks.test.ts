@@ -407,4 +407,72 @@ describe("acks", () => {
     await world.advance(5_000);
     expect(socket.last("ack")!.thread_id).toBe("u");
   });
+
+  it("of threads that rest, cut off by the connection's end, do not stop those of others", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["websocket"] });
+    const names = Array.from({ length: 30 }, (_, n) => `r${n}`);
+    const offs = names.map((id) => client.thread(id).on("event", () => {}));
+    let socket = await world.connected();
+    world.chance = 0.9;
+    for (const thread_id of names) socket.say(subscribed({ thread_id, id: "connect" }), event(1, { thread_id }));
+    socket.drop(); // before the acks went
+    await world.notice("offline");
+    offs.forEach((off) => off());
+    client.thread("t").on("event", () => {}); // the page shows another one now
+    await world.advance(1_500);
+    world.sockets.length = 0;
+    await world.notice("online");
+    socket = await world.connected();
+    expect(socket.last("connect")!.subscribe).toMatchObject([{ thread_id: "t" }]); // nothing of those that rest
+    socket.say(subscribed({ id: "connect" }), event(1), caughtUp(1));
+    const acked: string[] = [];
+    let heard = 0;
+    for (let n = 0; n < 50; n += 1) {
+      await world.advance(200);
+      const said = socket.said.filter((frame) => frame.type === "ack") as any[];
+      for (const { id, thread_id } of said.slice(heard)) {
+        acked.push(thread_id);
+        // gateway/hub/hub_frames.cc: Ack() of what the connection does not follow.
+        socket.say(thread_id === "t" ? { type: "acked", id, thread_id, offset: 1 } : { type: "error", id, thread_id, code: "NOT_FOUND" });
+      }
+      heard = said.length;
+      socket.say(event(n + 2));
+    }
+    expect([acked.includes("t"), acked.filter((name) => name === "r0").length]).toEqual([true, 0]);
+  });
+
+  it("by hand of a position under all({ack: manual}), without following the thread by its name", async () => {
+    const page = new Page();
+    page.client.all({ ack: "manual" });
+    page.client.on("event", ({ offset }) => page.offsets.push(offset));
+    page.socket = await page.world.connected();
+    page.socket.say(subscribed(), event(1), event(2), caughtUp(2));
+    page.client.thread("t").ack({ epoch: "e", offset: 2 });
+    expect(await page.acked()).toBe(2);
+  });
+
+  it("by hand of a position of before a roll-back that the thread, at rest, has not heard of", async () => {
+    const page = new Page();
+    page.client.all({ ack: "manual" });
+    page.socket = await page.world.connected();
+    const off = page.thread({ ack: "manual" }).on("event", () => {});
+    page.socket.say(subscribed({ id: page.socket.last("subscribe")!.id! }), event(1), event(2), event(3), caughtUp(3));
+    off();
+    await page.world.advance(1_500);
+    page.socket.say(subscribed({ epoch: "f", from_offset: 2, missed: true }), rolledBack(1, 3), event(2), event(3), event(4));
+    page.thread().ack({ epoch: "e", offset: 3 });
+    await page.world.advance(200);
+    expect(page.socket.last("ack")).toBeUndefined();
+  });
+
+  it("what is missing is acknowledged when the promise for what came before it is kept", async () => {
+    const page = new Page();
+    let keep = () => {};
+    page.thread().on("event", () => new Promise<void>((resolve) => (keep = resolve)));
+    page.socket = await page.world.connected();
+    page.socket.say(subscribed({ id: "connect" }), event(1), missed(2, 5));
+    keep();
+    expect(await page.acked()).toBe(5);
+  });
 });

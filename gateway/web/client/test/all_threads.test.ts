@@ -3,7 +3,7 @@
 import { describe, expect, it } from "vitest";
 
 import { Page } from "./page.js";
-import { caughtUp, delta, event, subscribed, World } from "./world.js";
+import { caughtUp, delta, event, missed, rolledBack, subscribed, World } from "./world.js";
 
 describe("all threads", () => {
   it("every event is told once, and new threads are", async () => {
@@ -174,6 +174,115 @@ describe("all threads", () => {
     socket.say(subscribed({ last_offset: 3 }), event(1)); // 2 and 3 are still to come
     client.thread("t", { from: "live" }).on("event", () => {});
     expect(socket.last("subscribe")).toMatchObject({ thread_id: "t", after: { epoch: "e", offset: 1 } });
+  });
+
+  it("client handlers hear nothing twice when a thread is opened late whose beginning has expired", async () => {
+    const page = new Page();
+    page.client.on("event", ({ offset }) => page.offsets.push(offset));
+    page.client.all();
+    page.socket = await page.world.connected();
+    page.socket.say(subscribed(), event(1), event(2), event(3), event(4), caughtUp(4));
+    page.thread().on("state", () => {});
+    const { id, after } = page.socket.last("subscribe")!;
+    expect(after).toEqual({ epoch: "e", offset: 0 });
+    // Retention has taken 1 and 2 meanwhile.
+    page.socket.say(subscribed({ id: id!, from_offset: 3, missed: true, last_offset: 4 }), missed(1, 2), event(3), event(4), caughtUp(4), event(5));
+    expect(page.offsets).toEqual([1, 2, 3, 4, 5]);
+  });
+
+  it("client handlers hear nothing twice when a thread that rested goes on from before a roll-back they have heard of", async () => {
+    const page = new Page();
+    const seen: string[] = [];
+    page.client.on("event", ({ event_id }) => seen.push(event_id));
+    page.client.on("missed", () => seen.push("missed"));
+    page.client.all();
+    page.socket = await page.world.connected();
+    const off = page.thread().on("event", () => {});
+    page.socket.say(subscribed({ id: page.socket.last("subscribe")?.id ?? "connect" }), event(1), event(2));
+    off();
+    await page.world.advance(1_500);
+    const rollback = [subscribed({ epoch: "f", from_offset: 2, missed: true }), rolledBack(1, 2)];
+    const after = [event(2, { event_id: "y2" }), event(3, { event_id: "y3" })];
+    page.socket.say(...rollback, ...after);
+    page.thread().on("event", () => {});
+    const ask = page.socket.last("subscribe")!;
+    expect(ask.after).toEqual({ epoch: "e", offset: 2 });
+    page.socket.say({ ...rollback[0], id: ask.id }, rollback[1]!, ...after);
+    expect(seen.filter((x) => x !== "missed")).toEqual(["x1", "x2", "y2", "y3"]);
+  });
+
+  it("a thread that was opened and closed is followed no longer when all() ends", async () => {
+    const page = new Page();
+    const end = page.client.all();
+    page.client.on("event", ({ offset }) => page.offsets.push(offset));
+    page.socket = await page.world.connected();
+    page.socket.say(subscribed(), event(1), caughtUp(1));
+    page.thread().on("event", () => {});
+    page.socket.say(subscribed({ id: page.socket.last("subscribe")!.id!, from_offset: 1 }), event(1), caughtUp(1));
+    page.thread().close();
+    end();
+    const ended = page.socket.said.some((frame) => frame.type === "unsubscribe" && frame.thread_id === "t");
+    if (!ended) page.socket.say(event(2), event(3));
+    expect([ended, page.offsets]).toEqual([true, [1]]);
+  });
+
+  it("threads that were looked at and closed take no place of those that a connection may follow", async () => {
+    const page = new Page();
+    page.client.all();
+    page.socket = await page.world.connected();
+    const { socket } = page;
+    // The gateway: 128 by name (and all); who unsubscribes gives a place back (hub_frames.cc, `counted`).
+    const named = new Set<string>();
+    let heard = 0;
+    const serve = () => {
+      for (const frame of socket.said.slice(heard) as any[]) {
+        const { type, thread_id, id } = frame;
+        if (!thread_id) continue;
+        if (type === "unsubscribe") named.delete(thread_id);
+        if (type !== "subscribe") continue;
+        if (!named.has(thread_id) && named.size >= 127) socket.say({ type: "error", id, thread_id, code: "RATE_LIMITED", retry_after_ms: 1000 });
+        else {
+          named.add(thread_id);
+          socket.say(subscribed({ id, thread_id }), caughtUp(0, thread_id));
+        }
+      }
+      heard = socket.said.length;
+    };
+    for (let n = 0; n < 130; n += 1) {
+      const thread = page.client.thread(`t${n}`);
+      thread.on("event", () => {});
+      serve();
+      thread.close();
+      serve();
+    }
+    expect(page.errors.map(({ code }) => code)).toEqual([]);
+  });
+
+  it("a thread that was refused for the moment, and is not looked at any more, goes on where it is", async () => {
+    const page = new Page();
+    page.client.on("event", ({ offset }) => page.offsets.push(offset));
+    page.client.all();
+    page.socket = await page.world.connected();
+    page.socket.say(subscribed(), event(1), caughtUp(1));
+    page.thread().on("event", () => {});
+    const { id } = page.socket.last("subscribe")!;
+    page.socket.say({ type: "error", id, thread_id: "t", code: "RATE_LIMITED", message: "", retry_after_ms: 1_000 });
+    page.thread().close();
+    page.socket.say(event(2));
+    expect([await page.acked(), page.offsets]).toEqual([2, [1, 2]]);
+    await page.world.advance(60_000);
+    expect(page.socket.said.filter(({ type }) => type === "subscribe").length).toBe(1);
+  });
+
+  it("what was under way when it ended is nobody's", async () => {
+    const page = new Page();
+    page.client.on("event", ({ offset }) => page.offsets.push(offset));
+    const end = page.client.all();
+    page.socket = await page.world.connected();
+    page.socket.say(subscribed(), event(1), caughtUp(1));
+    end();
+    page.socket.say(event(2));
+    expect([page.offsets, page.socket.last("ack")]).toMatchObject([[1], { offset: 1 }]);
   });
 });
 

@@ -142,6 +142,38 @@ describe("connecting", () => {
     vi.unstubAllGlobals();
     expect(socket.url.href).toBe("wss://app.example/v1/stream");
   });
+
+  it("close() inside the CONNECTING handler ends everything", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["websocket"] });
+    const off = client.on("connection", ({ state }) => {
+      if (state === "CONNECTING") client.close();
+    });
+    client.open();
+    off();
+    await world.advance(120_000);
+    expect([world.sockets.length, world.pendingTimers, client.connection.state]).toEqual([0, 0, "DISCONNECTED"]);
+  });
+
+  it("close() when the next transport is tried ends everything", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["websocket", "polling"] });
+    client.open();
+    const socket = await world.socket();
+    client.on("connection", ({ state, transport }) => {
+      if (state === "CONNECTING" && transport === "polling") client.close();
+    });
+    socket.drop();
+    await world.advance(1_000);
+    expect([world.requests.length, world.pendingTimers, client.connection.state]).toEqual([0, 0, "DISCONNECTED"]);
+  });
+
+  it("a JSON error of an ingress without a gateway behind it is no final word", async () => {
+    const world = new World();
+    world.client({ transports: ["sse"] }).open();
+    await (await world.request("/v1/stream")).answer({ code: "NotFound", message: "no route" }, 404);
+    expect(world.state.state).toBe("DISCONNECTED");
+  });
 });
 
 describe("coming back", () => {
@@ -696,5 +728,18 @@ describe("life signs", () => {
     socket.say({ type: "weather", sunny: true });
     expect(frames).toEqual(["connected", "weather"]);
     expect(world.reported).toEqual([]);
+  });
+
+  it("offline does not undo retry_after_ms", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["websocket"] });
+    client.open();
+    const socket = await world.connected();
+    socket.say({ type: "error", code: "OVERLOADED", message: "", reconnect: true, retry_after_ms: 30_000 });
+    socket.drop(4503);
+    await world.notice("offline");
+    world.chance = 0.5;
+    await world.advance(15_000);
+    expect(world.sockets.length).toBe(0);
   });
 });

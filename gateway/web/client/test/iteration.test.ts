@@ -156,4 +156,18 @@ describe("iteration", () => {
     await world.advance(300);
     expect(s.last("ack")?.offset).toBe(10_002);
   });
+
+  it("that is behind loses nothing of a compacted event of which the end is rolled back", async () => {
+    const page = new Page();
+    const iteration = page.thread()[Symbol.asyncIterator]();
+    page.socket = await page.world.connected();
+    page.socket.say(subscribed({ id: "connect" }), delta(5, "abcde", { first_offset: 1 }));
+    page.socket.say(subscribed({ epoch: "f", from_offset: 4, missed: true }), rolledBack(3, 5));
+    const { id, after } = page.socket.last("subscribe")!;
+    expect(after).toEqual({ epoch: "f", offset: 0 });
+    page.socket.say(subscribed({ id: id!, epoch: "f" }), delta(1, "a"), delta(2, "b"), delta(3, "c"), delta(4, "X", { is_final: true }));
+    let text = "";
+    while (!text.endsWith("X")) text += ((await iteration.next()).value as any).delta;
+    expect(text).toBe("abcX");
+  });
 });

@@ -170,6 +170,20 @@ describe("order", () => {
     socket.say(subscribed({ id: id!, from_offset: 3 }), delta(3, "c"));
     expect(client.thread("t").state().messages[0]!.text).toBe("abc");
   });
+
+  it("a thread that was empty is not begun with what is unfinished after a reconnection", async () => {
+    const page = await Page.follow();
+    page.socket.say(subscribed({ id: "connect", epoch: "", from_offset: 1 }), caughtUp(0));
+    // Away; a run of 4 events comes, ends, and is acknowledged by the user's other device.
+    await page.reconnect();
+    const [{ after, from }] = page.socket.last("connect")!.subscribe as any[];
+    // What the service answers to neither `after` nor `from`: it begins at what is not acknowledged.
+    const next = after ?? from === "start" ? 1 : 5;
+    page.socket.say(subscribed({ id: "connect", from_offset: next, last_offset: 4 }));
+    for (let offset = next; offset <= 4; offset += 1) page.socket.say(event(offset));
+    page.socket.say(caughtUp(4));
+    expect(page.offsets).toEqual([1, 2, 3, 4]);
+  });
 });
 
 describe("coming and going", () => {
@@ -554,6 +568,16 @@ describe("coming and going", () => {
     client.thread("t");
     expect(t.options.ack).toBe("manual");
   });
+
+  it("a `missed` handler that closes the thread leaves nothing followed", async () => {
+    const page = await Page.follow();
+    page.socket.say(subscribed({ id: "connect" }), event(1), event(2), event(3));
+    page.thread().on("missed", () => page.thread().close());
+    page.socket.say(subscribed({ epoch: "f", from_offset: 2, missed: true }), rolledBack(1, 3));
+    await settled();
+    const said = page.socket.said.filter(({ type }) => type === "subscribe" || type === "unsubscribe").map(({ type }) => type);
+    expect(said).toEqual(["unsubscribe"]);
+  });
 });
 
 describe("older events", () => {
@@ -632,7 +656,17 @@ describe("older events", () => {
     await (await page.world.request()).answer({ code: "UNAUTHENTICATED" }, 401);
     const again = await page.world.request();
     expect(again.token).toBe("t2");
-    await again.answer({ code: "LOG_UNAVAILABLE", message: "the disk stands still" }, 503);
+    await again.answer({ type: "error", code: "LOG_UNAVAILABLE", message: "the disk stands still" }, 503);
     await failed;
+  });
+
+  it("that nobody sends are given up", async () => {
+    const page = await midway();
+    const failed = expect(page.thread().older()).rejects.toMatchObject({ code: "GATEWAY_UNAVAILABLE" });
+    await page.world.request();
+    await page.world.advance(30_000);
+    await failed;
+    void page.thread().older();
+    await page.world.request();
   });
 });

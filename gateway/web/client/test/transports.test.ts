@@ -4,6 +4,8 @@ import { describe, expect, it } from "vitest";
 
 import { caughtUp, connectedFrame, delta, event, missed, nextPoll, rolledBack, settled, subscribed, World, type ScriptedRequest } from "./world.js";
 
+const ALL = { type: "subscribed", all: true };
+
 const typesOf = (request: ScriptedRequest) => request.body.messages.map(({ type }: { type: string }) => type);
 
 
@@ -77,7 +79,7 @@ describe("event streams", () => {
     await world.advance(500);
     const again = await world.request();
     expect(again.body).toEqual(first.body);
-    await again.answer({ code: "GATEWAY_UNAVAILABLE" }, 503);
+    await again.answer({ type: "error", code: "GATEWAY_UNAVAILABLE" }, 503);
     await world.advance(999);
     expect(world.requests).toHaveLength(0);
     await world.advance(1);
@@ -161,7 +163,7 @@ describe("event streams", () => {
     const waits: number[] = [];
     for (let said = await world.request(); waits.length < 8; said = await world.request()) {
       const since = world.now;
-      await said.answer({ code: "RATE_LIMITED" }, 429);
+      await said.answer({ type: "error", code: "RATE_LIMITED" }, 429);
       while (world.requests.length === 0) {
         await stream.say({ type: "ping" });
         await world.advance(500);
@@ -464,6 +466,155 @@ describe("polls", () => {
     await world.advance(0);
     const next = await world.request("/v1/poll");
     expect(typesOf(next).filter((x: string) => x !== "connect" && x !== "ack")).toEqual(["unsubscribe", "subscribe"]);
+  });
+
+  it("a message whose end is rolled back is asked for again under all(), over polls", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["polling"] });
+    const offsets: number[] = [];
+    client.on("event", ({ offset }) => offsets.push(offset));
+    client.all();
+    const first = await nextPoll(world);
+    await first.answer({ connection_id: "c1", frames: [connectedFrame(), { ...ALL, id: first.body.messages[1].id }, subscribed(), delta(5, "abcde", { first_offset: 1 }), caughtUp(5)] });
+    const second = await nextPoll(world);
+    await second.answer({ connection_id: "c1", frames: [subscribed({ epoch: "f", from_offset: 4, missed: true }), rolledBack(3, 5)] });
+    const third = await nextPoll(world);
+    // It went whole, and is asked for again: over a WebSocket this subscribe goes out.
+    const said = third.body.messages.filter((m: any) => m.type === "subscribe" && m.thread_id === "t");
+    // Asked, it says them again; otherwise it goes on where it is.
+    const again = said.map(({ id }: any) => [subscribed({ id, epoch: "f" }), delta(1, "a"), delta(2, "b"), delta(3, "c")]).flat();
+    await third.answer({ connection_id: "c1", frames: [...again, event(4), event(5)] });
+    await world.advance(60_000);
+    expect([said.length, offsets]).toEqual([1, [5, 4, 5]]);
+  });
+
+  it("a thread that is opened and closed before the next poll is acknowledged on under all()", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["polling"] });
+    client.on("event", () => {});
+    client.all();
+    const first = await nextPoll(world);
+    await first.answer({ connection_id: "c1", frames: [connectedFrame(), { ...ALL, id: first.body.messages[1].id }, subscribed(), event(1), caughtUp(1)] });
+    await world.advance(200);
+    const waits = await world.request("/v1/poll");
+    client.thread("t").on("event", () => {});
+    client.thread("t").close();
+    const acks: number[] = waits.body.messages.filter((m: any) => m.type === "ack").map((m: any) => m.offset);
+    const positions: any[] = [];
+    const frames = [[event(2)], [event(3)], [event(4)], []];
+    await waits.answer({ connection_id: "c1", frames: frames.shift() });
+    for (let n = 0; n < 6; n += 1) {
+      await world.advance(300);
+      for (const request of world.requests.splice(0)) {
+        acks.push(...request.body.messages.filter((m: any) => m.type === "ack").map((m: any) => m.offset));
+        positions.push(request.body.positions);
+        const asked = request.body.messages.filter((m: any) => m.type === "subscribe" && m.thread_id === "t");
+        const again = asked.map(({ id, after }: any) => subscribed({ id, from_offset: (after?.offset ?? 0) + 1 }));
+        await request.answer({ connection_id: "c1", frames: [...again, ...(again.length > 0 ? [event(1), event(2)] : []), ...(frames.shift() ?? [])] });
+      }
+    }
+    expect(positions.at(-1)).toMatchObject([{ thread_id: "t", offset: 4 }]);
+    expect(acks.at(-1)).toBe(4);
+  });
+
+  it("an answer that is lost is asked for again though another `subscribed` of the thread came before", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["polling"] });
+    const offsets: number[] = [];
+    client.all({ ack: "manual" });
+    const first = await nextPoll(world);
+    await first.answer({ connection_id: "c1", frames: [connectedFrame(), { ...ALL, id: first.body.messages[1].id }] });
+    const waits = await nextPoll(world);
+    client.thread("t").on("event", ({ offset }) => offsets.push(offset));
+    await world.advance(0);
+    const beside = await world.request("/v1/poll");
+    expect(beside.body.messages[1]).toMatchObject({ type: "subscribe", thread_id: "t" });
+    // all() has joined it meanwhile.
+    await waits.answer({ connection_id: "c1", frames: [{ type: "bound", thread_id: "t" }, subscribed(), caughtUp(0)] });
+    await beside.fail();
+    expect(world.state.state).toBe("DISCONNECTED");
+    await world.advance(0);
+    let asked: any;
+    const more = [event(1), event(2)];
+    for (let n = 0; n < 20; n += 1) {
+      await world.advance(100);
+      for (const request of world.requests.splice(0)) {
+        asked ??= request.body.messages.find((m: any) => m.type === "subscribe" && m.thread_id === "t");
+        if (asked) await request.answer({ connection_id: "c1", frames: [subscribed({ id: asked.id }), event(1), event(2), caughtUp(2)] });
+        else await request.answer({ connection_id: "c1", frames: more.splice(0, 1) });
+      }
+    }
+    expect(offsets).toEqual([1, 2]);
+  });
+
+  it("what is missing is told once by two polls, also if nothing came behind it", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["polling"] });
+    const seen: (number | string)[] = [];
+    const thread = client.thread("t");
+    thread.on("event", ({ offset }) => seen.push(offset));
+    thread.on("missed", () => seen.push("missed"));
+    const first = await nextPoll(world);
+    await first.answer({ connection_id: "c1", frames: [connectedFrame(), subscribed({ id: first.body.messages[1].id }), event(1), caughtUp(1)] });
+    const waits = await nextPoll(world);
+    client.thread("u").on("event", () => {});
+    const beside = await nextPoll(world);
+    const frames = [subscribed({ from_offset: 6, missed: true, last_offset: 5 }), missed(2, 5), caughtUp(5)];
+    await waits.answer({ connection_id: "c1", frames });
+    await beside.answer({ connection_id: "c1", frames: [...frames, event(6)] });
+    expect(seen).toEqual([1, "missed", 6]);
+  });
+
+  it("all({history: full}) is full in every poll", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["polling"] });
+    client.all({ history: "full" });
+    const first = await nextPoll(world);
+    await first.answer({ connection_id: "c1", frames: [connectedFrame(), { ...ALL, id: first.body.messages[1].id }, subscribed(), event(1), caughtUp(1)] });
+    expect((await nextPoll(world)).body).toMatchObject({ all: true, history: "full" });
+  });
+
+  it("client handlers hear no text twice when what a thread began with takes two polls", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["polling"] });
+    const texts: string[] = [];
+    client.on("event", (e) => texts.push((e as any).delta));
+    client.all({ ack: "manual" });
+    const first = await nextPoll(world);
+    const deltas = [..."abcdef"].map((text, n) => delta(n + 1, text));
+    await first.answer({ connection_id: "c1", frames: [connectedFrame(), { ...ALL, id: first.body.messages[1].id }, subscribed(), ...deltas.slice(0, 4), caughtUp(4)] });
+    const waits = await nextPoll(world);
+    client.thread("t").on("state", () => {});
+    await world.advance(0);
+    const asks = await world.request("/v1/poll");
+    const { id, history } = asks.body.messages.find((m: any) => m.type === "subscribe");
+    expect(history).toBe("full");
+    await waits.answer({ connection_id: "c1", frames: [] });
+    // Two fit in one answer; the others go with the next poll, in the shape that it says (Hub::Resume).
+    await asks.answer({ connection_id: "c1", frames: [subscribed({ id }), ...deltas.slice(0, 2)] });
+    const next = await nextPoll(world);
+    expect(next.body.positions).toMatchObject([{ thread_id: "t", offset: 2 }]);
+    const rest = next.body.history === "full" ? deltas.slice(2) : [delta(6, "cdef", { first_offset: 3 })];
+    await next.answer({ connection_id: "c1", frames: [...rest, caughtUp(6)] });
+    expect(texts.join("")).toBe("abcdef");
+  });
+
+  it("a roll-back is told once by two polls", async () => {
+    const world = new World();
+    const client = world.client({ transports: ["polling"] });
+    const seen: (number | string)[] = [];
+    const thread = client.thread("t");
+    thread.on("event", ({ offset }) => seen.push(offset));
+    thread.on("missed", () => seen.push("missed"));
+    const first = await nextPoll(world);
+    await first.answer({ connection_id: "c1", frames: [connectedFrame(), subscribed({ id: first.body.messages[1].id }), event(1), event(2), caughtUp(2)] });
+    const waits = await nextPoll(world);
+    client.thread("u").on("event", () => {});
+    const beside = await nextPoll(world);
+    const frames = [subscribed({ epoch: "f", from_offset: 2, missed: true, last_offset: 1 }), rolledBack(1, 2), caughtUp(1)];
+    await waits.answer({ connection_id: "c1", frames });
+    await beside.answer({ connection_id: "c1", frames: [...frames, event(2)] });
+    expect(seen).toEqual([1, 2, "missed", 2]);
   });
 });
 
