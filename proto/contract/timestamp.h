@@ -18,4 +18,12 @@ google::protobuf::Timestamp ToTimestamp(
   return timestamp;
 }
 
+// What is finer than a millisecond is cut off.
+inline std::chrono::sys_time<std::chrono::milliseconds> ToSysTime(
+    const google::protobuf::Timestamp& timestamp) {
+  return std::chrono::sys_time<std::chrono::milliseconds>(
+      std::chrono::seconds(timestamp.seconds()) +
+      std::chrono::floor<std::chrono::milliseconds>(std::chrono::nanoseconds(timestamp.nanos())));
+}
+
 }  // namespace clarion

@@ -171,7 +171,7 @@ TEST_F(SameIdTest, ManyDisplacedAreRefusedToo) {
 TEST_F(HelloTest, AGatewayThatDrainsIsToldWhichOfItsThreadsHaveOpenRuns) {
   GiveTo("t", "ann");
   GiveTo("u", "ann");
-  log_.AppendText(ThreadId("t"), UserId("ann"), "begins", log::RunEffect::kStart);
+  log_.AppendText(ThreadId("t"), UserId("ann"), "begins", log::RunStep::kStart);
   Append("u", "ann", {"one"});
   auto gateway = AttachSubscribed("ann", "t");
   Subscribed(*gateway, "c", 2, "u");

@@ -74,12 +74,12 @@ class FakeLog final : public log::Log {
   }
 
   void AppendText(const ThreadId& thread, const UserId& owner, const std::string& text,
-                  log::RunEffect effect = log::RunEffect::kNone, const RunId& run = RunId("r")) {
+                  log::RunStep effect = log::RunStep::kInside, const RunId& run = RunId("r")) {
     log::AppendRequest request{.thread = thread, .owner = owner};
     request.items.push_back({.event_id = EventId(text),
                              .event = std::make_shared<EncodedEvent>(text, ""),
                              .run_id = run,
-                             .run_effect = effect,
+                             .run_step = effect,
                              .agent_name = "agent"});
     Append(std::move(request), [](absl::StatusOr<log::AppendResult>) {});
   }
@@ -427,10 +427,10 @@ class FakeLog final : public log::Log {
   }
 
   static void NoteRun(Thread& thread, const log::AppendItem& item) {
-    if (item.run_effect == log::RunEffect::kStart) {
+    if (item.run_step == log::RunStep::kStart) {
       thread.state.runs.push_back(
           {.run_id = item.run_id, .agent_name = item.agent_name, .start = thread.state.last});
-    } else if (item.run_effect == log::RunEffect::kEnd) {
+    } else if (item.run_step == log::RunStep::kStop) {
       for (auto& run : thread.state.runs) {
         if (run.run_id == item.run_id) run.end = thread.state.last;
       }

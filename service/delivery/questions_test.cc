@@ -58,7 +58,7 @@ class QuestionsTest : public DeliveryTest {
 
 TEST_F(QuestionsTest, ListsTheThreadsOfTheUserAndNobodyElses) {
   Append("a", "ann", {"one", "two"});
-  log_.AppendText(ThreadId("b"), UserId("ann"), "start", log::RunEffect::kStart, RunId("run"));
+  log_.AppendText(ThreadId("b"), UserId("ann"), "start", log::RunStep::kStart, RunId("run"));
   Append("c", "bob", {"three"});
   const auto answer = Threads("ann");
   ASSERT_TRUE(answer->response.ok()) << answer->response.status();

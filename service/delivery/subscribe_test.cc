@@ -75,7 +75,7 @@ TEST_F(SubscribeTest, EachAttachmentGetsEachEventOnce) {
 
 TEST_F(SubscribeTest, NamesOpenRunsAndBeginsWithTheUnfinishedOne) {
   Append("t", "ann", {"zero"});
-  log_.AppendText(ThreadId("t"), UserId("ann"), "start", log::RunEffect::kStart, RunId("r1"));
+  log_.AppendText(ThreadId("t"), UserId("ann"), "start", log::RunStep::kStart, RunId("r1"));
   Append("t", "ann", {"delta"});
   auto gateway = Attach();
   gateway->Open("c", "ann");

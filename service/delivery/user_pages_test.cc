@@ -47,7 +47,7 @@ class UserPagesTest : public DeliveryTest {
     log_.RunAll();
   }
   void StartRun(const std::string& id) {
-    log_.AppendText(ThreadId("t"), UserId("ann"), "start-" + id, log::RunEffect::kStart, RunId(id));
+    log_.AppendText(ThreadId("t"), UserId("ann"), "start-" + id, log::RunStep::kStart, RunId(id));
     log_.RunAll();
   }
 };

@@ -32,7 +32,7 @@ std::optional<StreamAppend> StreamThreads::Next(const ThreadId& thread) {
   auto next = queue.waiting.begin();
   while (next != queue.waiting.end() && append.tickets.size() < kAppendEvents &&
          bytes < kAppendBytes && next->owner == append.request.owner) {
-    const bool starts_run = next->item.run_effect == log::RunEffect::kStart;
+    const bool starts_run = next->item.run_step == log::RunStep::kStart;
     bytes += next->item.event->bytes().size();
     append.request.items.push_back(std::move(next->item));
     append.tickets.push_back(next->ticket);

@@ -13,12 +13,12 @@ using testing::ElementsAre;
 class StreamThreadsTest : public testing::Test {
  protected:
   std::optional<StreamStop> Offer(const std::string& event,
-                                  log::RunEffect effect = log::RunEffect::kNone,
+                                  log::RunStep effect = log::RunStep::kInside,
                                   const std::string& user = "ada") {
     log::AppendItem item;
     item.event_id = EventId(event);
     item.event = std::make_shared<const EncodedEvent>(event, "");
-    item.run_effect = effect;
+    item.run_step = effect;
     return threads_.Offer(thread_, UserId(user), std::move(item), {.index = next_++});
   }
   // The events of the next append; nothing if none may begin.
@@ -47,7 +47,7 @@ TEST_F(StreamThreadsTest, GathersWhatComesWhileAnAppendIsUnderWay) {
 
 TEST_F(StreamThreadsTest, EndsAnAppendAtTheStartOfARun) {
   Offer("a");
-  Offer("start", log::RunEffect::kStart);
+  Offer("start", log::RunStep::kStart);
   Offer("b");
   EXPECT_THAT(Next(), ElementsAre("a", "start"));
   threads_.Answered(thread_);
@@ -56,7 +56,7 @@ TEST_F(StreamThreadsTest, EndsAnAppendAtTheStartOfARun) {
 
 TEST_F(StreamThreadsTest, EndsAnAppendWhereTheOwnerChanges) {
   Offer("a");
-  Offer("b", log::RunEffect::kNone, "eve");
+  Offer("b", log::RunStep::kInside, "eve");
   EXPECT_THAT(Next(), ElementsAre("a"));
 }
 

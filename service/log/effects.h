@@ -17,6 +17,8 @@ struct LoggedEvent {
   Digest id;       // of the event_id
   Digest content;  // AppendItem::content
   WallTime accepted_at;
+  // Where the run it belongs to starts; 0: the thread keeps no such run.
+  Offset run;
   bool critical = false;
   // Not stored.
   std::optional<WallTime> committed_at;
@@ -49,7 +51,7 @@ struct Effects {
   std::optional<EpochMark> epoch;
   // Offsets: the last ones up to counters.last.
   std::vector<LoggedEvent> events;
-  // Runs as they are now: started (end 0) or ended. A run that did both is here once.
+  // Runs as they are now, of which more changed than `last`: each once.
   std::vector<RunRecord> runs;
   FloorReason floor_reason = FloorReason::kExpired;
   // What the raise of the floor counted as expired, ascending; one for each epoch.

@@ -10,7 +10,7 @@
 namespace clarion::log {
 namespace {
 
-constexpr uint8_t kRecordVersion = 3;
+constexpr uint8_t kRecordVersion = 4;
 
 enum SectionFlag : uint8_t {
   kHasOwner = 1,
@@ -39,6 +39,7 @@ void WriteEvent(const LoggedEvent& logged, ByteWriter& out) {
   out.Digest128(logged.id);
   out.Digest128(logged.content);
   out.Time(logged.accepted_at);
+  out.Varint(logged.run.value());
   out.Varint(logged.event->json_bytes());
   out.String(logged.event->bytes());
 }
@@ -49,6 +50,7 @@ LoggedEvent ReadEvent(ByteReader& in) {
   logged.id = in.Digest128();
   logged.content = in.Digest128();
   logged.accepted_at = in.Time();
+  logged.run = Offset(in.Varint());
   const size_t json_bytes = in.Varint();
   const std::string_view bytes = in.String();
   if (json_bytes > bytes.size()) in.Fail();
@@ -133,8 +135,18 @@ void WriteRun(const RunRecord& run, ByteWriter& out) {
   out.String(run.agent_name);
   out.String(run.data);
   out.Digest128(run.fence);
+  out.String(run.parent.str());
   out.Varint(run.start.value());
   out.Varint(run.end.value());
+  out.Varint(run.last.value());
+  out.Byte(run.outcome);
+  out.Byte(run.suspended ? 1 : 0);
+  out.Time(run.suspended_until);
+  out.Varint(run.open.size());
+  for (const OpenPart& part : run.open) {
+    out.Byte(static_cast<uint8_t>(part.kind));
+    out.String(part.name);
+  }
 }
 
 RunRecord ReadRun(ByteReader& in) {
@@ -143,8 +155,18 @@ RunRecord ReadRun(ByteReader& in) {
   run.agent_name = in.String();
   run.data = in.String();
   run.fence = in.Digest128();
+  run.parent = RunId(in.String());
   run.start = Offset(in.Varint());
   run.end = Offset(in.Varint());
+  run.last = Offset(in.Varint());
+  run.outcome = in.Byte();
+  run.suspended = in.Byte() != 0;
+  run.suspended_until = in.Time();
+  for (uint64_t n = in.Varint(); n > 0 && in.ok(); --n) {
+    OpenPart& part = run.open.emplace_back();
+    part.kind = in.Byte() == 0 ? OpenPart::Kind::kTool : OpenPart::Kind::kStep;
+    part.name = in.String();
+  }
   return run;
 }
 

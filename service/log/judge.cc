@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "proto/contract/error.h"
 #include "service/log/retention.h"
+#include "service/log/run_rules.h"
 
 namespace clarion::log {
 namespace {
@@ -40,6 +41,7 @@ AppendResult Judge::Append(AppendRequest& request) {
   result.expires_at = result.committed_at + context_.options->retention.age;
   const bool nobodys = owner().empty();
   const bool refused = !nobodys && owner() != request.owner;
+  const bool moved = request.unless_moved && Moved(*request.unless_moved);
   bool appended = false;
   for (size_t i = 0; i < request.items.size(); ++i) {
     AppendedItem& answer = result.items[i];
@@ -48,7 +50,7 @@ AppendResult Judge::Append(AppendRequest& request) {
     } else if (refused) {
       answer.outcome = AppendOutcome::kNotOwner;
     } else {
-      answer = AppendOne(request.items[i]);
+      answer = AppendOne(request.items[i], request.run_rules, moved);
     }
     appended |= answer.outcome == AppendOutcome::kAppended;
     staged_.duplicates += answer.outcome == AppendOutcome::kDuplicate;
@@ -62,7 +64,17 @@ AppendResult Judge::Append(AppendRequest& request) {
   return result;
 }
 
-AppendedItem Judge::AppendOne(AppendItem& item) {
+bool Judge::Moved(const RunMark& mark) const {
+  const RunRecord* run = FindRun(mark.run);
+  if (run == nullptr || run->end != Offset{} || !(run->fence == mark.fence)) return true;
+  // What this commit will append is not in the record yet.
+  const auto& events = staged_.effects.events;
+  return run->last != mark.last ||
+         std::any_of(events.begin(), events.end(),
+                     [&](const LoggedEvent& event) { return event.run == run->start; });
+}
+
+AppendedItem Judge::AppendOne(AppendItem& item, RunRules rules, bool moved) {
   AppendedItem answer;
   const Digest id = Digest::Of(item.event_id.str());
   const IdSlot fresh{counters().last.next(), item.content};
@@ -70,7 +82,8 @@ AppendedItem Judge::AppendOne(AppendItem& item) {
   // An id whose event is gone may be used again.
   const bool is_new = reserved.inserted || reserved.slot->offset < counters().floor;
   if (!is_new) return Duplicate(item, *reserved.slot);
-  if (const auto refusal = RefuseForRun(item, answer)) {
+  const auto refusal = moved ? AppendOutcome::kRunMoved : RefuseForRun(item, rules, answer);
+  if (refusal) {
     if (reserved.inserted) image_.ForgetId(id);
     answer.outcome = *refusal;
     return answer;
@@ -92,36 +105,45 @@ AppendedItem Judge::Duplicate(const AppendItem& item, const IdSlot& slot) const 
   answer.outcome = AppendOutcome::kDuplicate;
   answer.offset = slot.offset;
   answer.epoch = EpochOf(slot.offset).epoch;
-  if (item.run_effect == RunEffect::kStart) {
+  if (item.run_step == RunStep::kStart) {
     if (const RunRecord* run = FindRun(item.run_id); run != nullptr) answer.run = *run;
   }
   return answer;
 }
 
-std::optional<AppendOutcome> Judge::RefuseForRun(const AppendItem& item,
+std::optional<AppendOutcome> Judge::RefuseForRun(const AppendItem& item, RunRules rules,
                                                  AppendedItem& answer) const {
-  if (item.run_effect != RunEffect::kStart) {
-    if (item.fence == Digest{}) return std::nullopt;
-    const RunRecord* run = FindRun(item.run_id);
-    if (run != nullptr && run->fence == item.fence) return std::nullopt;
+  const RunRecord* run = FindRun(item.run_id);
+  if (item.run_step == RunStep::kStart) {
+    if (run != nullptr) {
+      answer.run = *run;
+      return AppendOutcome::kRunExists;
+    }
+    if (OpenRuns() >= context_.options->max_open_runs) return AppendOutcome::kTooManyRuns;
+    return std::nullopt;
+  }
+  if (!(item.fence == Digest{}) && (run == nullptr || !(run->fence == item.fence))) {
     return AppendOutcome::kFenced;
   }
-  if (const RunRecord* run = FindRun(item.run_id); run != nullptr) {
-    answer.run = *run;
-    return AppendOutcome::kRunExists;
-  }
-  if (OpenRuns() >= context_.options->max_open_runs) return AppendOutcome::kTooManyRuns;
-  return std::nullopt;
+  if (rules == RunRules::kNone) return std::nullopt;
+  answer.rule = CheckStep(run, item.run_step, item.run_key);
+  if (answer.rule == RunRule::kNone) return std::nullopt;
+  const bool always = answer.rule == RunRule::kNotStarted || answer.rule == RunRule::kEnded ||
+                      answer.rule == RunRule::kStillOpen;
+  if (rules == RunRules::kLenient && !always) return std::nullopt;
+  if (run != nullptr) answer.run = *run;
+  return AppendOutcome::kRunProtocol;
 }
 
 void Judge::Accept(AppendItem& item, const Digest& id) {
   OpenEpochIfNeeded();
   counters().last = counters().last.next();
-  ApplyRunEffect(item, counters().last);
+  const Offset run = TakeRunStep(item, counters().last);
   staged_.needs_sync |= item.critical;
   staged_.event_bytes += item.event->bytes().size();
   staged_.effects.events.push_back({std::move(item.event), id, item.content,
-                                    std::max(context_.now, counters().last_append), item.critical});
+                                    std::max(context_.now, counters().last_append), run,
+                                    item.critical});
 }
 
 void Judge::OpenEpochIfNeeded() {
@@ -133,24 +155,31 @@ void Judge::OpenEpochIfNeeded() {
   staged_.needs_sync = true;
 }
 
-void Judge::ApplyRunEffect(const AppendItem& item, Offset offset) {
-  std::vector<RunRecord>& staged = staged_.effects.runs;
-  if (item.run_effect == RunEffect::kStart) {
-    staged.push_back({item.run_id, item.agent_name, item.run_data, item.fence, offset, Offset{}});
-  } else if (item.run_effect == RunEffect::kEnd) {
-    const RunRecord* run = FindRun(item.run_id);
-    if (run == nullptr || run->end != Offset{})
-      return;  // whoever asks for sense in runs is the front
-    const auto same = std::find_if(staged.begin(), staged.end(), [&](const RunRecord& other) {
-      return other.start == run->start;
-    });
-    if (same != staged.end()) {
-      same->end = offset;
-    } else {
-      staged.push_back(*run);
-      staged.back().end = offset;
-    }
+Offset Judge::TakeRunStep(const AppendItem& item, Offset offset) {
+  if (item.run_step == RunStep::kStart) {
+    RunRecord& run = staged_.effects.runs.emplace_back();
+    run.run_id = item.run_id;
+    run.agent_name = item.agent_name;
+    run.parent = item.parent;
+    run.data = item.run_data;
+    run.fence = item.fence;
+    run.start = run.last = offset;
+    return offset;
   }
+  const RunRecord* run = FindRun(item.run_id);
+  if (run == nullptr) return Offset{};
+  const Offset start = run->start;
+  if (ChangesRun(*run, item.run_step)) TakeStep(Stage(*run), item, offset);
+  return start;
+}
+
+RunRecord& Judge::Stage(const RunRecord& run) {
+  std::vector<RunRecord>& staged = staged_.effects.runs;
+  const auto same = std::find_if(staged.begin(), staged.end(), [&](const RunRecord& other) {
+    return other.start == run.start;
+  });
+  if (same != staged.end()) return *same;
+  return staged.emplace_back(run);
 }
 
 absl::StatusOr<AckResult> Judge::Ack(const UserId& user, const Position& position) {

@@ -57,12 +57,16 @@ class Judge {
   const UserId& owner() const;
 
  private:
-  AppendedItem AppendOne(AppendItem& item);
+  AppendedItem AppendOne(AppendItem& item, RunRules rules, bool moved);
   AppendedItem Duplicate(const AppendItem& item, const IdSlot& slot) const;
-  std::optional<AppendOutcome> RefuseForRun(const AppendItem& item, AppendedItem& answer) const;
+  bool Moved(const RunMark& mark) const;
+  std::optional<AppendOutcome> RefuseForRun(const AppendItem& item, RunRules rules,
+                                            AppendedItem& answer) const;
   void Accept(AppendItem& item, const Digest& id);
   void OpenEpochIfNeeded();
-  void ApplyRunEffect(const AppendItem& item, Offset offset);
+  // Where the run starts that the item belongs to; 0: none that is kept.
+  Offset TakeRunStep(const AppendItem& item, Offset offset);
+  RunRecord& Stage(const RunRecord& run);
   void RetainWithinLimits();
   // The ledger counts what the floor passes from `first` to `last`.
   void CountExpired(Offset first, Offset last, FloorReason reason);

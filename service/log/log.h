@@ -55,7 +55,44 @@ struct Digest {
   static Digest Of(std::string_view bytes);
 };
 
-enum class RunEffect : uint8_t { kNone, kStart, kEnd };
+// What an event is to its run; run_rules.h has the rules.
+enum class RunStep : uint8_t {
+  kInside,     // anything between start and end
+  kStart,
+  kOpenTool,
+  kUseTool,
+  kCloseTool,
+  kOpenStep,
+  kCloseStep,
+  kSuspend,    // waits for somebody
+  kComplete,   // ends the run, in which everything is closed
+  kStop,       // ends the run and what is open in it
+  kAftermath,  // may also follow the end
+};
+
+// What stands against a step.
+enum class RunRule : uint8_t {
+  kNone,
+  kNotStarted,   // the thread keeps no run of this id
+  kStarted,      // it has one: AppendOutcome::kRunExists says so
+  kEnded,        // nothing but kAftermath follows
+  kOpenAlready,  // the tool call or step
+  kNotOpen,
+  kStillOpen,    // tool calls or steps, and the run is to be complete
+  kTooManyOpen,  // more than kMaxOpenParts
+};
+
+// Tool calls and steps of one run at a time.
+inline constexpr size_t kMaxOpenParts = 128;
+
+// A tool call or step that is open.
+struct OpenPart {
+  enum class Kind : uint8_t { kTool, kStep };
+  Kind kind = Kind::kTool;
+  // The call's id; the step's name.
+  std::string name;
+  friend bool operator==(const OpenPart&, const OpenPart&) = default;
+};
 
 // One event to append.
 struct AppendItem {
@@ -64,13 +101,38 @@ struct AppendItem {
   Digest content;
   EventPtr event;
   RunId run_id;
-  RunEffect run_effect = RunEffect::kNone;
+  RunStep run_step = RunStep::kInside;
+  // The tool call's id, or the step's name.
+  std::string run_key;
   // kStart: kept with the run; see RunRecord.
   std::string agent_name;
+  RunId parent;
   std::string run_data;
   // kStart: kept with the run. Others: 0, or the run's.
   Digest fence;
+  // kSuspend: until when; 1970: for ever.
+  WallTime suspended_until;
+  // kComplete, kStop: kept with the run.
+  uint8_t run_outcome = 0;
+  // kComplete, kStop: takes the place of the run's fence, so that its producer is told.
+  std::optional<Digest> next_fence;
   bool critical = false;
+};
+
+// Which rules of run_rules.h hold. Those of kStart always do.
+enum class RunRules : uint8_t {
+  kNone,
+  // What is refused is an event of a run that the thread does not keep (kNotStarted) or that has ended (kEnded), and
+  // completion with something open (kStillOpen): the caller can mend the first and the last.
+  kLenient,
+  kStrict,
+};
+
+// How a run stood when somebody looked.
+struct RunMark {
+  RunId run;
+  Digest fence;
+  Offset last;
 };
 
 struct AppendRequest {
@@ -80,6 +142,9 @@ struct AppendRequest {
   std::vector<AppendItem> items;
   // After a refused item the rest are kSkipped.
   bool stop_at_refusal = false;
+  RunRules run_rules = RunRules::kNone;
+  // If the run has not ended, nor moved since: otherwise all are kRunMoved, but for repetitions.
+  std::optional<RunMark> unless_moved;
 };
 
 // A run's place in its thread. Kept while the run is open or its end is not below the floor.
@@ -90,9 +155,20 @@ struct RunRecord {
   std::string data;
   // What events of the run must name if they name any; 0: they may name none.
   Digest fence;
+  // The run that handed over to this one; empty: none.
+  RunId parent;
   Offset start;
   // Offset{0}: open.
   Offset end;
+  // Of the run's events; of one that has ended: as `end`.
+  Offset last;
+  // As given with the end.
+  uint8_t outcome = 0;
+  // It waits for somebody, until then; 1970: for ever.
+  bool suspended = false;
+  WallTime suspended_until;
+  // In the order of their opening.
+  std::vector<OpenPart> open;
 };
 
 enum class AppendOutcome : uint8_t {
@@ -103,6 +179,8 @@ enum class AppendOutcome : uint8_t {
   kRunExists,    // kStart for a run_id that the thread has; `run` says which
   kTooManyRuns,  // more open runs than --max-open-runs
   kFenced,       // the thread keeps no run of this id with this fence
+  kRunProtocol,  // `rule` says why; `run` how the run stands, if the thread keeps it
+  kRunMoved,     // unless_moved
   kDeleted,      // the thread was deleted
   kSkipped,      // stop_at_refusal
 };
@@ -111,7 +189,9 @@ struct AppendedItem {
   AppendOutcome outcome = AppendOutcome::kSkipped;
   Offset offset;                 // kAppended, kDuplicate
   Epoch epoch;                   // kAppended, kDuplicate
-  std::optional<RunRecord> run;  // kRunExists; kDuplicate of a run's start while its record is kept
+  RunRule rule = RunRule::kNone;
+  // kRunExists, kRunProtocol; kDuplicate of a run's start while its record is kept.
+  std::optional<RunRecord> run;
 };
 
 struct AppendResult {

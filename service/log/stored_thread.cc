@@ -11,7 +11,7 @@
 namespace clarion::log {
 namespace {
 
-constexpr uint8_t kThreadVersion = 3;
+constexpr uint8_t kThreadVersion = 4;
 
 absl::Status CheckVersion(ByteReader& in, std::string_view what) {
   const uint8_t version = in.Byte();

@@ -16,7 +16,10 @@ constexpr size_t kThreadOverhead = sizeof(ThreadImage) + 1024;
 constexpr size_t kOldEpochs = 16;
 
 size_t BytesOf(const RunRecord& run) {
-  return kRunOverhead + 2 * run.run_id.str().size() + run.agent_name.size() + run.data.size();
+  size_t bytes = kRunOverhead + 2 * run.run_id.str().size() + run.agent_name.size() +
+                 run.parent.str().size() + run.data.size();
+  for (const OpenPart& part : run.open) bytes += sizeof(OpenPart) + part.name.size();
+  return bytes;
 }
 
 }  // namespace
@@ -101,6 +104,9 @@ void ThreadImage::Apply(Effects& effects) {
   }
   assert(offset == after.last);
   for (const RunRecord& run : effects.runs) PutRun(run);
+  for (size_t i = tail_.size() - effects.events.size(); i < tail_.size(); ++i) {
+    NoteLast(tail_[i].run, Offset(after.last.value() - (tail_.size() - 1 - i)));
+  }
   const Offset floor_before = counters_.floor;
   const Offset pending_before = first_pending();
   counters_ = after;
@@ -266,10 +272,11 @@ void ThreadImage::PutRun(const RunRecord& run) {
   auto [entry, inserted] = runs_.try_emplace(start, run);
   if (inserted) {
     run_starts_[run.run_id.str()] = start;
-    run_bytes_ += BytesOf(run);
   } else {
-    entry->second.end = run.end;
+    run_bytes_ -= BytesOf(entry->second);
+    entry->second = run;
   }
+  run_bytes_ += BytesOf(run);
   if (run.end == Offset{}) {
     open_runs_.insert(start);
   } else {
@@ -277,6 +284,15 @@ void ThreadImage::PutRun(const RunRecord& run) {
     if (run.end > counters_.acknowledged) unseen_ends_[run.end.value()] = start;
   }
   changed_runs_.insert(start);
+}
+
+void ThreadImage::NoteLast(Offset run, Offset last) {
+  if (run == Offset{}) return;
+  const auto entry = runs_.find(run.value());
+  // What follows the end is not the run's.
+  if (entry == runs_.end() || entry->second.end != Offset{}) return;
+  entry->second.last = last;
+  changed_runs_.insert(run.value());
 }
 
 void ThreadImage::RaiseFloor(Offset floor) {

@@ -160,6 +160,7 @@ class ThreadImage {
 
  private:
   void PutRun(const RunRecord& run);
+  void NoteLast(Offset run, Offset last);
   void RaiseFloor(Offset floor);
   void PruneRuns();
   void PruneEpochs();

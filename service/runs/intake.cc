@@ -1,6 +1,8 @@
 #include "service/runs/intake.h"
 
+#include <algorithm>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -34,9 +36,66 @@ std::string& Emptied(std::string& scratch) {
   return scratch;
 }
 
-log::RunEffect EffectOf(const EventTypeRow& type) {
-  if (type.payload == v1::Event::kAgentStarted) return log::RunEffect::kStart;
-  return type.terminal ? log::RunEffect::kEnd : log::RunEffect::kNone;
+// When the last of them expires; 1970: one never does, or there are none.
+log::WallTime ExpiryOf(const v1::AgentCompleted& completed) {
+  log::WallTime last;
+  for (const v1::Interrupt& interrupt : completed.interrupts()) {
+    if (!interrupt.has_expires_at()) return {};
+    last = std::max(last, ToSysTime(interrupt.expires_at()));
+  }
+  return last;
+}
+
+void TakeCompleted(const v1::AgentCompleted& completed, log::AppendItem& item) {
+  item.run_outcome = static_cast<uint8_t>(completed.outcome());
+  switch (completed.outcome()) {
+    case v1::RUN_OUTCOME_SUCCESS:
+      item.run_step = log::RunStep::kComplete;
+      break;
+    case v1::RUN_OUTCOME_INTERRUPTED:
+      item.run_step = log::RunStep::kSuspend;
+      item.suspended_until = ExpiryOf(completed);
+      break;
+    default:
+      item.run_step = log::RunStep::kStop;
+  }
+}
+
+// What the event is to its run.
+void TakeStep(const v1::Event& event, log::AppendItem& item) {
+  const auto set = [&item](log::RunStep step, const std::string& key) {
+    item.run_step = step;
+    item.run_key = key;
+  };
+  switch (event.payload_case()) {
+    case v1::Event::kAgentStarted:
+      item.run_step = log::RunStep::kStart;
+      item.agent_name = event.agent_name();
+      item.parent = RunId(event.agent_started().parent_run_id());
+      break;
+    case v1::Event::kToolExecuting:
+      return set(log::RunStep::kOpenTool, event.tool_executing().tool_call_id());
+    case v1::Event::kToolProgress:
+      return set(log::RunStep::kUseTool, event.tool_progress().tool_call_id());
+    case v1::Event::kToolCompleted:
+      return set(log::RunStep::kCloseTool, event.tool_completed().tool_call_id());
+    case v1::Event::kStepStarted:
+      return set(log::RunStep::kOpenStep, event.step_started().step_name());
+    case v1::Event::kStepCompleted:
+      return set(log::RunStep::kCloseStep, event.step_completed().step_name());
+    case v1::Event::kAgentCompleted:
+      return TakeCompleted(event.agent_completed(), item);
+    case v1::Event::kAgentError:
+      item.run_step = log::RunStep::kStop;
+      item.run_outcome = kOutcomeError;
+      break;
+    case v1::Event::kResourceCleanup:
+    case v1::Event::kSystemRecovered:
+      item.run_step = log::RunStep::kAftermath;
+      break;
+    default:
+      item.run_step = log::RunStep::kInside;
+  }
 }
 
 }  // namespace
@@ -92,8 +151,7 @@ absl::StatusOr<log::AppendItem> Intake::MakeItem(v1::Event* event,
   item.content = ContentDigest(*event);
   item.event = std::make_shared<const EncodedEvent>(std::move(bytes), json.size());
   item.run_id = RunId(event->run_id());
-  item.run_effect = EffectOf(*type);
-  if (item.run_effect == log::RunEffect::kStart) item.agent_name = event->agent_name();
+  TakeStep(*event, item);
   item.critical = type->critical;
   return item;
 }
@@ -139,6 +197,8 @@ absl::Status RefusalOf(log::AppendOutcome outcome, const ErrorContext& context) 
                        "the producer_token is not that of the producer of this run", context);
     case log::AppendOutcome::kDeleted:
       return MakeError(Reason::kEventDropped, "the thread was deleted", context);
+    case log::AppendOutcome::kRunProtocol:
+    case log::AppendOutcome::kRunMoved:
     case log::AppendOutcome::kAppended:
     case log::AppendOutcome::kDuplicate:
     case log::AppendOutcome::kSkipped:

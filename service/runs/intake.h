@@ -22,6 +22,9 @@
 
 namespace clarion::runs {
 
+// RunRecord::outcome of a run that agent_error ended; of the others it is their v1::RunOutcome.
+inline constexpr uint8_t kOutcomeError = 100;
+
 // As AppendEventJson: false and nothing appended for a type that it lacks.
 using EventEncoder = std::function<bool(const v1::Event&, std::string*)>;
 

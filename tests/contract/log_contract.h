@@ -8,6 +8,8 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "gtest/gtest.h"
 #include "tests/contract/log_testing.h"
@@ -34,6 +36,33 @@ class LogContractTest : public testing::TestWithParam<LogEngine> {
 
  private:
   std::unique_ptr<LogUnderTest> under_test_;
+};
+
+// Runs of the thread "t", of the user "u".
+class LogRunsTest : public LogContractTest {
+ protected:
+  absl::StatusOr<AppendResult> Append(std::vector<AppendItem> items,
+                                      RunRules rules = RunRules::kStrict) {
+    AppendRequest request;
+    request.items = std::move(items);
+    request.run_rules = rules;
+    return Append(std::move(request));
+  }
+  absl::StatusOr<AppendResult> Append(AppendRequest request) {
+    request.thread = ThreadId("t");
+    request.owner = UserId("u");
+    return Await<AppendResult>([&](Log::Callback<AppendResult> done) {
+      under_test().log()->Append(std::move(request), std::move(done));
+    });
+  }
+  // As committed; then as memory that was left and read again has it; then as the disk has it.
+  void ForEachPlace(const std::function<void(int)>& check) {
+    check(0);
+    under_test().Evict();
+    check(1);
+    under_test().Reopen();
+    check(2);
+  }
 };
 
 }  // namespace clarion::log

@@ -255,7 +255,7 @@ TEST_P(LogContractTest, EventWithAFenceThatIsNotTheRunsIsRefused) {
   // The start stands in the same commit, then in memory, then on the disk alone.
   EXPECT_THAT(Outcomes(*client().Append(
                   "t", "u",
-                  {Item("s", {.effect = RunEffect::kStart, .run = "r", .fence = fence}),
+                  {Item("s", {.effect = RunStep::kStart, .run = "r", .fence = fence}),
                    event("a", "r", fence), event("b", "r", older), event("c", "r", Digest{})})),
               ElementsAre(kAppended, kAppended, kFenced, kAppended));
   for (const char* id : {"d", "e"}) {

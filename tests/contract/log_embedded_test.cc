@@ -15,12 +15,11 @@
 namespace clarion::log {
 namespace {
 
-INSTANTIATE_TEST_SUITE_P(
-    Embedded, LogContractTest,
-    testing::Values(LogEngine{"roomy", [] { return std::make_unique<EmbeddedUnderTest>(); }},
-                    LogEngine{"tight",
-                              [] { return std::make_unique<EmbeddedUnderTest>(TightOptions()); }}),
-    NameOfEngine);
+const auto kEngines = testing::Values(
+    LogEngine{"roomy", [] { return std::make_unique<EmbeddedUnderTest>(); }},
+    LogEngine{"tight", [] { return std::make_unique<EmbeddedUnderTest>(TightOptions()); }});
+INSTANTIATE_TEST_SUITE_P(Embedded, LogContractTest, kEngines, NameOfEngine);
+INSTANTIATE_TEST_SUITE_P(Embedded, LogRunsTest, kEngines, NameOfEngine);
 
 using namespace std::chrono_literals;
 

@@ -148,9 +148,9 @@ class ModelRun {
       const std::string run = "r" + std::to_string(Pick(kRuns));
       ItemOptions options{.critical = Pick(8) == 0, .run = run};
       options.text = TextOf(id) + (Pick(30) == 0 ? " otherwise" : "");
-      if (Pick(8) == 0) options.effect = RunEffect::kStart;
-      if (Pick(8) == 0) options.effect = RunEffect::kEnd;
-      options.run = options.effect == RunEffect::kNone ? "r" : run;
+      if (Pick(8) == 0) options.effect = RunStep::kStart;
+      if (Pick(8) == 0) options.effect = RunStep::kStop;
+      options.run = options.effect == RunStep::kInside ? "r" : run;
       items.push_back(Item(id, options));
       texts.push_back(options.text + "/" + options.run);
     }
@@ -190,7 +190,7 @@ class ModelRun {
       }
       return;
     }
-    if (item.run_effect == RunEffect::kStart) {
+    if (item.run_step == RunStep::kStart) {
       if (thread.runs.contains(run)) {
         EXPECT_EQ(answer.outcome, kRunExists);
         return;
@@ -207,8 +207,8 @@ class ModelRun {
     thread.fates.push_back('p');
     EXPECT_EQ(answer.outcome, kAppended);
     EXPECT_EQ(answer.offset.value(), thread.last());
-    if (item.run_effect == RunEffect::kStart) thread.runs[run] = {thread.last(), 0};
-    if (item.run_effect == RunEffect::kEnd && thread.runs.contains(run) &&
+    if (item.run_step == RunStep::kStart) thread.runs[run] = {thread.last(), 0};
+    if (item.run_step == RunStep::kStop && thread.runs.contains(run) &&
         thread.runs[run].second == 0) {
       thread.runs[run].second = thread.last();
     }

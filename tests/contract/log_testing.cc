@@ -18,7 +18,7 @@ AppendItem Item(std::string_view id, const ItemOptions& options) {
   item.content = Digest::Of(options.run + "/" + text);
   item.event = std::make_shared<EncodedEvent>(text, text);
   item.run_id = RunId(options.run);
-  item.run_effect = options.effect;
+  item.run_step = options.effect;
   item.agent_name = "agent";
   item.run_data = options.run_data;
   item.fence = options.fence;
@@ -31,10 +31,10 @@ AppendItem Critical(std::string_view id) {
 }
 AppendItem Start(std::string_view id, std::string_view run, std::string_view data) {
   return Item(
-      id, {.effect = RunEffect::kStart, .run = std::string(run), .run_data = std::string(data)});
+      id, {.effect = RunStep::kStart, .run = std::string(run), .run_data = std::string(data)});
 }
 AppendItem End(std::string_view id, std::string_view run) {
-  return Item(id, {.critical = true, .effect = RunEffect::kEnd, .run = std::string(run)});
+  return Item(id, {.critical = true, .effect = RunStep::kStop, .run = std::string(run)});
 }
 
 std::vector<AppendItem> Items(std::initializer_list<std::string_view> ids) {

@@ -38,7 +38,7 @@ absl::StatusOr<T> Await(const std::function<void(Log::Callback<T>)>& start) {
 
 struct ItemOptions {
   bool critical = false;
-  RunEffect effect = RunEffect::kNone;
+  RunStep effect = RunStep::kInside;
   std::string run = "r";
   // Empty: made of the id.
   std::string text;
