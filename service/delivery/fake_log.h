@@ -239,6 +239,10 @@ class FakeLog final : public log::Log {
   }
 
   void WatchOwners(log::OwnerWatcher* watcher) override { owners_ = watcher; }
+  void WatchRuns(log::RunWatcher*) override {}
+  void TakeOver(ThreadId, UserId, log::Producer, Callback<log::RunRecord> done) override {
+    done(absl::UnimplementedError("not needed yet"));
+  }
 
   void Assign(ThreadId id, UserId owner, Callback<bool> done) override {
     MutexLock lock(mutex_);

@@ -270,6 +270,7 @@ void CommitLoop::JudgeOp(ThreadLog& thread, Op& op) {
           [&](AckOp& ack) { ack.result = judge.Ack(ack.user, ack.position); },
           [&](FloorOp& floor) { floor.result = judge.RaiseFloor(floor.floor, floor.reason); },
           [&](AssignOp& assign) { assign.result = judge.Assign(assign.owner); },
+          [&](TakeOverOp& over) { over.result = judge.TakeOver(over.owner, over.producer); },
           [&](RetainOp&) { judge.Retain(); },
           [](auto&) {},
       },
@@ -352,6 +353,7 @@ void CommitLoop::Show() {
     const Staged& staged = *touched_[i]->staged;
     if (!staged.changed) continue;
     if (staged.effects.owner) ShowOwner(touched_[i]->id, *staged.effects.owner);
+    if (!staged.turned_runs.empty()) ShowRuns(*touched_[i]);
     if (touched_[i]->counts && !staged.effects.expired.empty()) SayExpired(*touched_[i]);
     if (!followers_.empty()) ShowToFollowers(*touched_[i], shown_[i]);
   }
@@ -368,6 +370,16 @@ void CommitLoop::SayExpired(ThreadLog& thread) {
 
 void CommitLoop::ShowOwner(const ThreadId& thread, const UserId& owner) {
   if (OwnerWatcher* watcher = engine_.owners) watcher->OnThreadOwned(thread, owner);
+}
+
+void CommitLoop::ShowRuns(const ThreadLog& thread) {
+  RunWatcher* const watcher = engine_.runs;
+  if (watcher == nullptr || !thread.counts) return;
+  const std::vector<Offset>& turned = thread.staged->turned_runs;
+  for (const RunRecord& run : thread.staged->effects.runs) {
+    if (std::find(turned.begin(), turned.end(), run.start) != turned.end())
+      watcher->OnRun(thread.id, run);
+  }
 }
 
 void CommitLoop::ShowToReaders(ThreadLog& thread) {
@@ -413,6 +425,7 @@ void CommitLoop::AnswerCommitted() {
                    [](AckOp& ack) { ack.done(std::move(ack.result)); },
                    [](FloorOp& floor) { floor.done(floor.result); },
                    [](AssignOp& assign) { assign.done(std::move(assign.result)); },
+                   [](TakeOverOp& over) { over.done(std::move(over.result)); },
                    [](auto&) {},
                },
                op.what);

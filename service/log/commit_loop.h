@@ -73,6 +73,7 @@ class CommitLoop {
   void ShowToFollowers(const ThreadLog& thread, const EventRun& run);
   void SayExpired(ThreadLog& thread);
   void ShowOwner(const ThreadId& thread, const UserId& owner);
+  void ShowRuns(const ThreadLog& thread);
   void AnswerCommitted();
   void ReleaseStaged();
 

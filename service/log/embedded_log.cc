@@ -122,6 +122,7 @@ class EmbeddedLog : public Log {
   }
 
   void WatchOwners(OwnerWatcher* watcher) override { engine_.owners = watcher; }
+  void WatchRuns(RunWatcher* watcher) override { engine_.runs = watcher; }
 
   void Assign(ThreadId thread, UserId owner, Callback<bool> done) override {
     if (absl::Status status = CheckIds(thread, &owner, "Assign"); !status.ok()) {
@@ -129,6 +130,17 @@ class EmbeddedLog : public Log {
     }
     Enqueue("Assign",
             {std::move(thread), kOpBytes, AssignOp{std::move(owner), std::move(done), false}});
+  }
+
+  void TakeOver(ThreadId thread, UserId owner, Producer producer,
+                Callback<RunRecord> done) override {
+    if (absl::Status status = CheckIds(thread, &owner, "TakeOver"); !status.ok()) {
+      return Later(std::move(done), std::move(status));
+    }
+    const size_t bytes = kOpBytes + producer.data.size();
+    Enqueue("TakeOver",
+            {std::move(thread), bytes,
+             TakeOverOp{std::move(owner), std::move(producer), std::move(done), RunRecord{}}});
   }
 
   void Ack(ThreadId thread, UserId user, Position position, Callback<AckResult> done) override {

@@ -57,6 +57,7 @@ struct Engine {
   StoreHolder store;
   CommitQueue queue;
   std::atomic<OwnerWatcher*> owners = nullptr;
+  std::atomic<RunWatcher*> runs = nullptr;
   // Reads from disk; reads from memory and answers that must not come inside the call.
   Worker disk;
   Worker memory;

@@ -139,6 +139,7 @@ void WriteRun(const RunRecord& run, ByteWriter& out) {
   out.Varint(run.start.value());
   out.Varint(run.end.value());
   out.Varint(run.last.value());
+  out.Time(run.last_at);
   out.Byte(run.outcome);
   out.Byte(run.suspended ? 1 : 0);
   out.Time(run.suspended_until);
@@ -146,6 +147,7 @@ void WriteRun(const RunRecord& run, ByteWriter& out) {
   for (const OpenPart& part : run.open) {
     out.Byte(static_cast<uint8_t>(part.kind));
     out.String(part.name);
+    out.String(part.tool_name);
   }
 }
 
@@ -159,6 +161,7 @@ RunRecord ReadRun(ByteReader& in) {
   run.start = Offset(in.Varint());
   run.end = Offset(in.Varint());
   run.last = Offset(in.Varint());
+  run.last_at = in.Time();
   run.outcome = in.Byte();
   run.suspended = in.Byte() != 0;
   run.suspended_until = in.Time();
@@ -166,6 +169,7 @@ RunRecord ReadRun(ByteReader& in) {
     OpenPart& part = run.open.emplace_back();
     part.kind = in.Byte() == 0 ? OpenPart::Kind::kTool : OpenPart::Kind::kStep;
     part.name = in.String();
+    part.tool_name = in.String();
   }
   return run;
 }

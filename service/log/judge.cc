@@ -29,6 +29,7 @@ void Staged::Begin(const Counters& committed) {
   before = committed;
   duplicates = 0;
   event_bytes = 0;
+  turned_runs.clear();
   needs_sync = false;
   changed = false;
 }
@@ -36,8 +37,7 @@ void Staged::Begin(const Counters& committed) {
 AppendResult Judge::Append(AppendRequest& request) {
   AppendResult result;
   result.items.resize(request.items.size());
-  // Times never go back within a thread, whatever the clock does.
-  result.committed_at = std::max(context_.now, counters().last_append);
+  result.committed_at = now();
   result.expires_at = result.committed_at + context_.options->retention.age;
   const bool nobodys = owner().empty();
   const bool refused = !nobodys && owner() != request.owner;
@@ -51,6 +51,9 @@ AppendResult Judge::Append(AppendRequest& request) {
       answer.outcome = AppendOutcome::kNotOwner;
     } else {
       answer = AppendOne(request.items[i], request.run_rules, moved);
+    }
+    if (answer.outcome == AppendOutcome::kRunProtocol && request.mend) {
+      answer = AppendMended(request.items[i], std::move(answer), request, result.mends);
     }
     appended |= answer.outcome == AppendOutcome::kAppended;
     staged_.duplicates += answer.outcome == AppendOutcome::kDuplicate;
@@ -94,6 +97,18 @@ AppendedItem Judge::AppendOne(AppendItem& item, RunRules rules, bool moved) {
   answer.offset = counters().last;
   answer.epoch = EpochOf(answer.offset).epoch;
   return answer;
+}
+
+AppendedItem Judge::AppendMended(AppendItem& item, AppendedItem refused,
+                                 const AppendRequest& request, size_t& mends) {
+  std::vector<AppendItem> front = request.mend(item, refused.rule, refused.run);
+  if (front.empty()) return refused;
+  for (AppendItem& mend : front) {
+    AppendedItem answer = AppendOne(mend, RunRules::kNone, /*moved=*/false);
+    if (IsRefusal(answer.outcome)) return answer;
+    mends += answer.outcome == AppendOutcome::kAppended;
+  }
+  return AppendOne(item, request.run_rules, /*moved=*/false);
 }
 
 AppendedItem Judge::Duplicate(const AppendItem& item, const IdSlot& slot) const {
@@ -141,9 +156,8 @@ void Judge::Accept(AppendItem& item, const Digest& id) {
   const Offset run = TakeRunStep(item, counters().last);
   staged_.needs_sync |= item.critical;
   staged_.event_bytes += item.event->bytes().size();
-  staged_.effects.events.push_back({std::move(item.event), id, item.content,
-                                    std::max(context_.now, counters().last_append), run,
-                                    item.critical});
+  staged_.effects.events.push_back(
+      {std::move(item.event), id, item.content, now(), run, item.critical});
 }
 
 void Judge::OpenEpochIfNeeded() {
@@ -164,20 +178,28 @@ Offset Judge::TakeRunStep(const AppendItem& item, Offset offset) {
     run.data = item.run_data;
     run.fence = item.fence;
     run.start = run.last = offset;
+    run.last_at = now();
+    staged_.turned_runs.push_back(offset);
     return offset;
   }
   const RunRecord* run = FindRun(item.run_id);
   if (run == nullptr) return Offset{};
   const Offset start = run->start;
-  if (ChangesRun(*run, item.run_step)) TakeStep(Stage(*run), item, offset);
+  if (ChangesRun(*run, item.run_step)) {
+    RunRecord& staged = Stage(*run);
+    const bool suspended = staged.suspended;
+    TakeStep(staged, item, offset);
+    if (staged.suspended != suspended || staged.end != Offset{})
+      staged_.turned_runs.push_back(start);
+    staged.last_at = now();
+  }
   return start;
 }
 
 RunRecord& Judge::Stage(const RunRecord& run) {
   std::vector<RunRecord>& staged = staged_.effects.runs;
-  const auto same = std::find_if(staged.begin(), staged.end(), [&](const RunRecord& other) {
-    return other.start == run.start;
-  });
+  const auto same = std::find_if(staged.begin(), staged.end(),
+                                 [&](const RunRecord& other) { return other.start == run.start; });
   if (same != staged.end()) return *same;
   return staged.emplace_back(run);
 }
@@ -266,6 +288,29 @@ absl::StatusOr<bool> Judge::Assign(const UserId& user) {
   staged_.effects.owner = user;
   staged_.changed = true;
   return true;
+}
+
+absl::StatusOr<RunRecord> Judge::TakeOver(const UserId& user, const Producer& producer) {
+  const ErrorContext context{.user_id = user.str(),
+                             .thread_id = image_.id().str(),
+                             .run_id = producer.run.str(),
+                             .operation = "TakeOver"};
+  if (owner() != user) {
+    return MakeError(Reason::kThreadOwnership, "the thread is not this user's", context);
+  }
+  const RunRecord* const run = FindRun(producer.run);
+  if (run == nullptr) return MakeError(Reason::kNotFound, "the thread keeps no such run", context);
+  if (run->end != Offset{}) return MakeError(Reason::kRunProtocol, "the run has ended", context);
+  RunRecord& staged = Stage(*run);
+  staged.fence = producer.fence;
+  staged.data = producer.data;
+  staged.suspended = false;
+  staged.suspended_until = {};
+  staged_.turned_runs.push_back(staged.start);
+  staged_.changed = true;
+  // The former producer's token must not come back with a crash.
+  staged_.needs_sync = true;
+  return staged;
 }
 
 const UserId& Judge::owner() const {

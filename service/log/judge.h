@@ -2,8 +2,10 @@
 // calls of the same commit will do. The only place where rules are; no input or output.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <optional>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "service/log/effects.h"
@@ -30,6 +32,8 @@ struct Staged {
   // Repetitions that were judged.
   uint64_t duplicates = 0;
   uint64_t event_bytes = 0;
+  // Runs of `effects` that began, ended, were suspended or went on: where they start.
+  std::vector<Offset> turned_runs;
   // An accepted item is critical, or an epoch opened: the commit must be on stable storage first.
   bool needs_sync = false;
   bool changed = false;
@@ -52,12 +56,16 @@ class Judge {
   // By the retention limits.
   void Retain();
   absl::StatusOr<bool> Assign(const UserId& owner);
+  absl::StatusOr<RunRecord> TakeOver(const UserId& user, const Producer& producer);
 
   // With what was staged.
   const UserId& owner() const;
 
  private:
   AppendedItem AppendOne(AppendItem& item, RunRules rules, bool moved);
+  // After `item` was refused: with what mends its run in front of it.
+  AppendedItem AppendMended(AppendItem& item, AppendedItem refused, const AppendRequest& request,
+                            size_t& mends);
   AppendedItem Duplicate(const AppendItem& item, const IdSlot& slot) const;
   bool Moved(const RunMark& mark) const;
   std::optional<AppendOutcome> RefuseForRun(const AppendItem& item, RunRules rules,
@@ -71,6 +79,8 @@ class Judge {
   // The ledger counts what the floor passes from `first` to `last`.
   void CountExpired(Offset first, Offset last, FloorReason reason);
 
+  // Times never go back within a thread, whatever the clock does.
+  WallTime now() const { return std::max(context_.now, counters().last_append); }
   const EpochMark& EpochOf(Offset offset) const;
   // The last offset that survived of an epoch; nothing: unknown epoch.
   std::optional<Offset> LastOf(const Epoch& epoch) const;

@@ -57,7 +57,7 @@ struct Digest {
 
 // What an event is to its run; run_rules.h has the rules.
 enum class RunStep : uint8_t {
-  kInside,     // anything between start and end
+  kInside,  // anything between start and end
   kStart,
   kOpenTool,
   kUseTool,
@@ -91,6 +91,8 @@ struct OpenPart {
   Kind kind = Kind::kTool;
   // The call's id; the step's name.
   std::string name;
+  // Of a call.
+  std::string tool_name;
   friend bool operator==(const OpenPart&, const OpenPart&) = default;
 };
 
@@ -104,6 +106,8 @@ struct AppendItem {
   RunStep run_step = RunStep::kInside;
   // The tool call's id, or the step's name.
   std::string run_key;
+  // kOpenTool: kept while the call is open.
+  std::string tool_name;
   // kStart: kept with the run; see RunRecord.
   std::string agent_name;
   RunId parent;
@@ -119,13 +123,46 @@ struct AppendItem {
   bool critical = false;
 };
 
+// A run's place in its thread. Kept while the run is open or its end is not below the floor.
+struct RunRecord {
+  RunId run_id;
+  std::string agent_name;
+  // As given with kStart, at most 1 KiB: whoever started the run keeps its own facts here.
+  std::string data;
+  // What events of the run must name if they name any; 0: they may name none.
+  Digest fence;
+  // The run that handed over to this one; empty: none.
+  RunId parent;
+  Offset start;
+  // Offset{0}: open.
+  Offset end;
+  // Of the run's events, and when that was accepted; of one that has ended: as `end`.
+  Offset last;
+  WallTime last_at;
+  // As given with the end.
+  uint8_t outcome = 0;
+  // It waits for somebody, until then; 1970: for ever.
+  bool suspended = false;
+  WallTime suspended_until;
+  // In the order of their opening.
+  std::vector<OpenPart> open;
+};
+
 // Which rules of run_rules.h hold. Those of kStart always do.
 enum class RunRules : uint8_t {
   kNone,
-  // What is refused is an event of a run that the thread does not keep (kNotStarted) or that has ended (kEnded), and
-  // completion with something open (kStillOpen): the caller can mend the first and the last.
+  // What is refused is an event of a run that the thread does not keep (kNotStarted) or that has
+  // ended (kEnded), and completion with something open (kStillOpen): the caller can mend the first
+  // and the last.
   kLenient,
   kStrict,
+};
+
+// Who produces a run; see RunRecord.
+struct Producer {
+  RunId run;
+  Digest fence;
+  std::string data;
 };
 
 // How a run stood when somebody looked.
@@ -143,32 +180,15 @@ struct AppendRequest {
   // After a refused item the rest are kSkipped.
   bool stop_at_refusal = false;
   RunRules run_rules = RunRules::kNone;
+  // Asked, in the commit, about an item that is kRunProtocol: what to append in front of it, under
+  // no rules, so that it can be judged once more; nothing: it is refused. `run`: as the item's
+  // AppendedItem would have it. Must be quick, must not block nor call the log; an engine may ask
+  // twice.
+  std::function<std::vector<AppendItem>(const AppendItem& item, RunRule rule,
+                                        const std::optional<RunRecord>& run)>
+      mend;
   // If the run has not ended, nor moved since: otherwise all are kRunMoved, but for repetitions.
   std::optional<RunMark> unless_moved;
-};
-
-// A run's place in its thread. Kept while the run is open or its end is not below the floor.
-struct RunRecord {
-  RunId run_id;
-  std::string agent_name;
-  // As given with kStart, at most 1 KiB: whoever started the run keeps its own facts here.
-  std::string data;
-  // What events of the run must name if they name any; 0: they may name none.
-  Digest fence;
-  // The run that handed over to this one; empty: none.
-  RunId parent;
-  Offset start;
-  // Offset{0}: open.
-  Offset end;
-  // Of the run's events; of one that has ended: as `end`.
-  Offset last;
-  // As given with the end.
-  uint8_t outcome = 0;
-  // It waits for somebody, until then; 1970: for ever.
-  bool suspended = false;
-  WallTime suspended_until;
-  // In the order of their opening.
-  std::vector<OpenPart> open;
 };
 
 enum class AppendOutcome : uint8_t {
@@ -187,8 +207,8 @@ enum class AppendOutcome : uint8_t {
 
 struct AppendedItem {
   AppendOutcome outcome = AppendOutcome::kSkipped;
-  Offset offset;                 // kAppended, kDuplicate
-  Epoch epoch;                   // kAppended, kDuplicate
+  Offset offset;  // kAppended, kDuplicate
+  Epoch epoch;    // kAppended, kDuplicate
   RunRule rule = RunRule::kNone;
   // kRunExists, kRunProtocol; kDuplicate of a run's start while its record is kept.
   std::optional<RunRecord> run;
@@ -196,6 +216,7 @@ struct AppendedItem {
 
 struct AppendResult {
   std::vector<AppendedItem> items;  // one for each of the request's
+  size_t mends = 0;                 // that AppendRequest::mend had appended
   WallTime committed_at;
   // When retention may remove what was appended, as far as it is not critical.
   WallTime expires_at;
@@ -334,6 +355,14 @@ class OwnerWatcher {
   virtual void OnThreadOwned(const ThreadId& thread, const UserId& owner) = 0;
 };
 
+// Learns which runs begin, end, are suspended and go on.
+class RunWatcher {
+ public:
+  virtual ~RunWatcher() = default;
+  // As it is now.
+  virtual void OnRun(const ThreadId& thread, const RunRecord& run) = 0;
+};
+
 struct AckResult {
   // W after the ack.
   Offset acknowledged;
@@ -387,11 +416,21 @@ class Log {
   // heard the answer or not: after the commit, before followers and callers do. Of some it learns
   // again. One watcher, before the first call; it must outlive the log's threads (see Close).
   virtual void WatchOwners(OwnerWatcher* watcher) = 0;
+  // Likewise of every run that began, ended, was suspended or went on since; not of those that were
+  // deleted with their threads, nor of threads of the reserved user.
+  virtual void WatchRuns(RunWatcher* watcher) = 0;
 
   // Gives the thread to `owner` if it is nobody's. THREAD_OWNERSHIP if it is somebody else's,
   // EVENT_DROPPED if it was deleted.
   // True: it was nobody's.
   virtual void Assign(ThreadId thread, UserId owner, Callback<bool> done) = 0;
+
+  // Gives `owner`'s open run to another producer, on stable storage before the answer, which is the
+  // run as it is then: it has this fence and these data, and is not suspended any more.
+  // THREAD_OWNERSHIP: the thread is not the owner's; NOT_FOUND: it keeps no such run; RUN_PROTOCOL:
+  // the run has ended.
+  virtual void TakeOver(ThreadId thread, UserId owner, Producer producer,
+                        Callback<RunRecord> done) = 0;
 
   // Moves W to `position` if that is further. The caller has checked that the position is seamless
   // with a state it saw; the commit checks the epoch and the end again: EPOCH_CHANGED, ACK_INVALID.

@@ -38,6 +38,12 @@ struct AssignOp {
   Log::Callback<bool> done;
   absl::StatusOr<bool> result;
 };
+struct TakeOverOp {
+  UserId owner;
+  Producer producer;
+  Log::Callback<RunRecord> done;
+  absl::StatusOr<RunRecord> result;
+};
 struct EraseOp {
   Log::Callback<bool> done;
 };
@@ -60,8 +66,8 @@ struct Op {
   ThreadId thread;
   // Taken from the queue's room until the call is answered.
   size_t bytes = 0;
-  std::variant<AppendOp, AckOp, FloorOp, AssignOp, EraseOp, DeleteOp, FollowOp, UnfollowOp,
-               RetainOp>
+  std::variant<AppendOp, AckOp, FloorOp, AssignOp, TakeOverOp, EraseOp, DeleteOp, FollowOp,
+               UnfollowOp, RetainOp>
       what;
 };
 

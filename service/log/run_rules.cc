@@ -14,9 +14,8 @@ OpenPart::Kind KindOf(RunStep step) {
 }
 
 Parts::const_iterator Find(const RunRecord& run, OpenPart::Kind kind, std::string_view name) {
-  return std::find_if(run.open.begin(), run.open.end(), [&](const OpenPart& part) {
-    return part.kind == kind && part.name == name;
-  });
+  return std::find_if(run.open.begin(), run.open.end(),
+                      [&](const OpenPart& part) { return part.kind == kind && part.name == name; });
 }
 
 bool IsOpen(const RunRecord& run, RunStep step, std::string_view name) {
@@ -57,8 +56,8 @@ RunRule CheckStep(const RunRecord* run, RunStep step, std::string_view key) {
 
 bool ChangesRun(const RunRecord& run, RunStep step) {
   if (run.end != Offset{}) return false;
-  return run.suspended || (step != RunStep::kInside && step != RunStep::kUseTool &&
-                           step != RunStep::kAftermath);
+  return run.suspended ||
+         (step != RunStep::kInside && step != RunStep::kUseTool && step != RunStep::kAftermath);
 }
 
 void TakeStep(RunRecord& run, const AppendItem& item, Offset offset) {
@@ -70,7 +69,7 @@ void TakeStep(RunRecord& run, const AppendItem& item, Offset offset) {
     case RunStep::kOpenTool:
     case RunStep::kOpenStep:
       if (!IsOpen(run, item.run_step, item.run_key) && run.open.size() < kMaxOpenParts) {
-        run.open.push_back({KindOf(item.run_step), item.run_key});
+        run.open.push_back({KindOf(item.run_step), item.run_key, item.tool_name});
       }
       break;
     case RunStep::kCloseTool:

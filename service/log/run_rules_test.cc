@@ -123,7 +123,8 @@ TEST_F(RunRulesTest, OnlySoManyAreOpenAtATime) {
   EXPECT_EQ(Say(kOpenStep, "one more"), RunRule::kNone);
 }
 
-// What CheckStep has something against, taken all the same (RunRules::kLenient), leaves the run as it makes sense.
+// What CheckStep has something against, taken all the same (RunRules::kLenient), leaves the run as
+// it makes sense.
 TEST_F(RunRulesTest, WhatMakesNoSenseChangesNothing) {
   Say(kStart);
   Say(kOpenTool, "a");
@@ -198,8 +199,10 @@ TEST_F(RunRulesTest, ThousandsOfRandomRunsAreJudgedAsTheReferenceDoes) {
     for (uint64_t i = 0; i < steps; ++i) {
       auto step = static_cast<RunStep>(pick(static_cast<uint64_t>(kAftermath) + 1));
       const bool ends = step == kComplete || step == kStop;
-      if (i == 0 && pick(10) != 0) step = kStart;
-      else if (ends && pick(10) != 0) step = names > 3 ? kOpenTool : kInside;
+      if (i == 0 && pick(10) != 0)
+        step = kStart;
+      else if (ends && pick(10) != 0)
+        step = names > 3 ? kOpenTool : kInside;
       const std::string key = std::to_string(pick(names));
       const bool allowed = reference.Allows(step, key);
       ASSERT_EQ(Say(step, key) == RunRule::kNone, allowed)

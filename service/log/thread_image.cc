@@ -105,7 +105,7 @@ void ThreadImage::Apply(Effects& effects) {
   assert(offset == after.last);
   for (const RunRecord& run : effects.runs) PutRun(run);
   for (size_t i = tail_.size() - effects.events.size(); i < tail_.size(); ++i) {
-    NoteLast(tail_[i].run, Offset(after.last.value() - (tail_.size() - 1 - i)));
+    NoteLast(tail_[i], Offset(after.last.value() - (tail_.size() - 1 - i)));
   }
   const Offset floor_before = counters_.floor;
   const Offset pending_before = first_pending();
@@ -286,13 +286,14 @@ void ThreadImage::PutRun(const RunRecord& run) {
   changed_runs_.insert(start);
 }
 
-void ThreadImage::NoteLast(Offset run, Offset last) {
-  if (run == Offset{}) return;
-  const auto entry = runs_.find(run.value());
+void ThreadImage::NoteLast(const LoggedEvent& event, Offset last) {
+  if (event.run == Offset{}) return;
+  const auto entry = runs_.find(event.run.value());
   // What follows the end is not the run's.
   if (entry == runs_.end() || entry->second.end != Offset{}) return;
   entry->second.last = last;
-  changed_runs_.insert(run.value());
+  entry->second.last_at = event.accepted_at;
+  changed_runs_.insert(event.run.value());
 }
 
 void ThreadImage::RaiseFloor(Offset floor) {

@@ -160,7 +160,7 @@ class ThreadImage {
 
  private:
   void PutRun(const RunRecord& run);
-  void NoteLast(Offset run, Offset last);
+  void NoteLast(const LoggedEvent& event, Offset last);
   void RaiseFloor(Offset floor);
   void PruneRuns();
   void PruneEpochs();

@@ -49,11 +49,57 @@ TEST_P(LogRunsTest, LenientRulesTakeWhatCanStand) {
       Append({Step("p", kUseTool, "a"), Step("c", kCloseTool, "a"), Step("o", kOpenTool, "b"),
               Step("o2", kOpenTool, "b"), Step("e", kComplete), Step("q", kInside, "", "other")},
              RunRules::kLenient);
-  EXPECT_THAT(Outcomes(*result), ElementsAre(kAppended, kAppended, kAppended, kAppended,
-                                             kRunProtocol, kRunProtocol));
+  EXPECT_THAT(Outcomes(*result),
+              ElementsAre(kAppended, kAppended, kAppended, kAppended, kRunProtocol, kRunProtocol));
   EXPECT_EQ(result->items[4].rule, RunRule::kStillOpen);
   EXPECT_EQ(result->items[5].rule, RunRule::kNotStarted);
   EXPECT_THAT(Names(client().Run("t", "r")->open), ElementsAre("tool b"));
+}
+
+// The tool calls that are open are closed; of a run that nobody started, its start.
+TEST_P(LogRunsTest, WhatMendsARunIsAppendedInFrontInTheSameCommit) {
+  AppendRequest request;
+  request.run_rules = RunRules::kLenient;
+  request.mend = [](const AppendItem& item, RunRule rule, const std::optional<RunRecord>& run) {
+    std::vector<AppendItem> front;
+    const std::string id = "mend" + item.event_id.str();
+    if (rule == RunRule::kNotStarted) front.push_back(Start(id, item.run_id.str()));
+    if (rule == RunRule::kStillOpen) {
+      for (const OpenPart& part : run->open)
+        front.push_back(Step(id + part.name, kCloseTool, part.name));
+    }
+    return front;
+  };
+  request.items = {Step("1", kInside),   Step("2", kOpenTool, "a"), Step("3", kOpenTool, "b"),
+                   Step("4", kComplete), Step("5", kInside),        Step("1", kInside)};
+  const auto result = Append(request);
+  EXPECT_THAT(Outcomes(*result),
+              ElementsAre(kAppended, kAppended, kAppended, kAppended, kRunProtocol, kDuplicate));
+  EXPECT_EQ(result->mends, 3u);
+  EXPECT_EQ(result->items[4].rule, RunRule::kEnded);
+  ForEachPlace([&](int) {
+    EXPECT_THAT(client().ReadAll("t"),
+                ElementsAre("1:text of mend1", "2:text of 1", "3:text of 2", "4:text of 3",
+                            "5:text of mend4a", "6:text of mend4b", "7:text of 4"));
+    EXPECT_EQ(client().Run("t", "r")->end, Offset(7));
+    EXPECT_THAT(Outcomes(*Append(request)), ElementsAre(kDuplicate, kDuplicate, kDuplicate,
+                                                        kDuplicate, kRunProtocol, kDuplicate));
+  });
+}
+
+// More open runs than there may be: mending helps nobody.
+TEST_P(LogRunsTest, WhatCannotBeMendedIsRefusedWithTheReason) {
+  std::vector<AppendItem> many;
+  for (size_t n = 0; n < under_test().max_open_runs(); ++n)
+    many.push_back(Start("s" + std::to_string(n), "r" + std::to_string(n)));
+  Append(many).status().IgnoreError();
+  AppendRequest request;
+  request.run_rules = RunRules::kLenient;
+  request.items = {Step("1", kInside, "", "one more")};
+  request.mend = [](const AppendItem& item, RunRule, const std::optional<RunRecord>&) {
+    return std::vector<AppendItem>{Start("mend", item.run_id.str())};
+  };
+  EXPECT_THAT(Outcomes(*Append(request)), ElementsAre(kTooManyRuns));
 }
 
 TEST_P(LogRunsTest, WhatIsOpenIsKeptWithTheRun) {
@@ -70,13 +116,14 @@ TEST_P(LogRunsTest, WhatIsOpenIsKeptWithTheRun) {
 }
 
 TEST_P(LogRunsTest, ARunKnowsItsLastEvent) {
-  Append({Start("s", "r"), Step("1", kInside), Start("s2", "q"), Step("2", kInside),
-          Step("3", kInside, "", "q")})
+  Append({Start("s", "r"), Step("1", kInside), Start("s2", "q"), Step("2", kInside)})
       .status()
       .IgnoreError();
-  ForEachPlace([this](int) {
+  const WallTime at = Append({Step("3", kInside, "", "q")})->committed_at;
+  ForEachPlace([&](int) {
     EXPECT_EQ(client().Run("t", "r")->last, Offset(4));
     EXPECT_EQ(client().Run("t", "q")->last, Offset(5));
+    EXPECT_EQ(client().Run("t", "q")->last_at, at);
   });
   Append({Step("e", kStop), Step("a", kAftermath)}).status().IgnoreError();
   EXPECT_EQ(client().Run("t", "r")->last, Offset(6)) << "what follows the end is not the run's";
@@ -141,6 +188,70 @@ TEST_P(LogRunsTest, AnAppendUnlessMovedIsAllOrNothing) {
   AppendItem late = Step("late", kInside);
   late.fence = fence;
   ForEachPlace([&](int) { EXPECT_THAT(Outcomes(*Append({late})), ElementsAre(kFenced)); });
+}
+
+// Whatever the call: before its answer, and only what begins, ends, suspends or goes on.
+TEST_P(LogRunsTest, AWatcherLearnsOfEveryTurnOfARun) {
+  struct Watcher : RunWatcher {
+    void OnRun(const ThreadId& thread, const RunRecord& run) override {
+      MutexLock lock(mutex);
+      const std::string state = run.end != Offset{} ? "ended" : run.suspended ? "waits" : "runs";
+      turns.push_back(thread.str() + " " + run.run_id.str() + " " + state);
+    }
+    std::vector<std::string> Take() {
+      MutexLock lock(mutex);
+      return std::exchange(turns, {});
+    }
+    Mutex mutex;
+    std::vector<std::string> turns ABSL_GUARDED_BY(mutex);
+  } watcher;
+  under_test().log()->WatchRuns(&watcher);
+  Append({Start("s", "r"), Start("c", "child")}).status().IgnoreError();
+  EXPECT_THAT(watcher.Take(), ElementsAre("t r runs", "t child runs"));
+  Append({Step("1", kInside), Step("2", kOpenTool, "a"), Step("3", kCloseTool, "a"),
+          Step("x", kUseTool, "no")})
+      .status()
+      .IgnoreError();
+  EXPECT_THAT(watcher.Take(), IsEmpty());
+  Append({Step("4", kSuspend)}).status().IgnoreError();
+  EXPECT_THAT(watcher.Take(), ElementsAre("t r waits"));
+  Append({Step("5", kInside), Step("6", kInside)}).status().IgnoreError();
+  EXPECT_THAT(watcher.Take(), ElementsAre("t r runs"));
+  Append({Step("7", kStop), Step("8", kAftermath), Start("s", "r"), Start("s9", "whole"),
+          Step("9", kComplete, "", "whole")})
+      .status()
+      .IgnoreError();
+  EXPECT_THAT(watcher.Take(), testing::UnorderedElementsAre("t r ended", "t whole ended"));
+  under_test().log()->WatchRuns(nullptr);
+}
+
+TEST_P(LogRunsTest, ARunThatIsTakenOverFencesItsFormerProducer) {
+  AppendItem start = Start("s", "r", "first");
+  start.fence = Digest::Of("first");
+  Append({start, Step("w", kSuspend)}).status().IgnoreError();
+  const auto take = [this](std::string_view owner, std::string_view run, std::string_view who) {
+    return Await<RunRecord>([&](Log::Callback<RunRecord> done) {
+      under_test().log()->TakeOver(ThreadId("t"), UserId(owner),
+                                   {RunId(run), Digest::Of(who), std::string(who)},
+                                   std::move(done));
+    });
+  };
+  const auto taken = take("u", "r", "second");
+  ASSERT_TRUE(taken.ok()) << taken.status();
+  EXPECT_EQ(taken->data, "second");
+  EXPECT_FALSE(taken->suspended);
+  ForEachPlace([&](int place) {
+    EXPECT_EQ(client().Run("t", "r")->data, "second");
+    AppendItem former = Step("f" + std::to_string(place), kInside);
+    former.fence = Digest::Of("first");
+    AppendItem present = Step("p" + std::to_string(place), kInside);
+    present.fence = Digest::Of("second");
+    EXPECT_THAT(Outcomes(*Append({former, present})), ElementsAre(kFenced, kAppended));
+  });
+  EXPECT_EQ(ReasonOf(take("v", "r", "eve").status()), Reason::kThreadOwnership);
+  EXPECT_EQ(ReasonOf(take("u", "no", "second").status()), Reason::kNotFound);
+  Append({Step("e", kStop)}).status().IgnoreError();
+  EXPECT_EQ(ReasonOf(take("u", "r", "third").status()), Reason::kRunProtocol);
 }
 
 TEST_P(LogRunsTest, WhatMovedTheRunIsARepetitionTheSecondTime) {

@@ -30,8 +30,8 @@ AppendItem Critical(std::string_view id) {
   return Item(id, {.critical = true});
 }
 AppendItem Start(std::string_view id, std::string_view run, std::string_view data) {
-  return Item(
-      id, {.effect = RunStep::kStart, .run = std::string(run), .run_data = std::string(data)});
+  return Item(id,
+              {.effect = RunStep::kStart, .run = std::string(run), .run_data = std::string(data)});
 }
 AppendItem End(std::string_view id, std::string_view run) {
   return Item(id, {.critical = true, .effect = RunStep::kStop, .run = std::string(run)});
