@@ -2,6 +2,7 @@
 #include "grpcpp/security/server_credentials.h"
 #include "proto/base/text.h"
 #include "service/checked_options.h"
+#include "service/runs/run_protocol.h"
 #include "telemetry/runtime/tls.h"
 
 namespace clarion::service {
@@ -12,6 +13,7 @@ constexpr size_t kLeastEventBytes = 1024, kMostEventBytes = 1024 * 1024;
 // As many as a state tells of.
 constexpr size_t kMostOpenRuns = 100;
 constexpr size_t kMostPages = 1'024;
+constexpr uint64_t kMostLeaseSeconds = 86'400;
 // A hundred years: what is longer does not fit into times.
 constexpr uint64_t kMostRetentionHours = 876'000;
 constexpr uint64_t kMostTombstoneDays = 36'500;
@@ -40,6 +42,12 @@ absl::Status CheckLimits(const ServiceOptions& options) {
   if (options.max_all_threads == 0) return Mistake("--max-all-threads", "must be at least 1");
   if (options.max_open_runs == 0 || options.max_open_runs > kMostOpenRuns) {
     return Mistake("--max-open-runs", "must be 1 to 100");
+  }
+  if (!runs::RunRulesOf(options.run_protocol)) {
+    return Mistake("--run-protocol", "must be strict, lenient or off");
+  }
+  if (options.run_lease_seconds == 0 || options.run_lease_seconds > kMostLeaseSeconds) {
+    return Mistake("--run-lease-seconds", "must be 1 to 86400");
   }
   if (options.max_pages == 0 || options.max_pages > kMostPages) {
     return Mistake("--max-pages", "must be 1 to 1024");
@@ -104,6 +112,12 @@ void ServiceOptions::AddFlags(Flags& flags) {
             "Threads that a user may wait for without owning them");
   flags.Add("--max-all-threads", max_all_threads, "Threads that `subscribe` {all} follows");
   flags.Add("--max-open-runs", max_open_runs, "Open runs of one thread");
+  flags.Add(
+      "--run-protocol", run_protocol,
+      "What is done with an event that does not fit its run: strict refuses it, lenient mends "
+      "the run, off takes it as it is");
+  flags.Add("--run-lease-seconds", run_lease_seconds,
+            "How long a run may be silent before the service ends it");
   flags.Add("--max-pages", max_pages, "Pages of replay that are read and compacted at a time");
   flags.Add("--retention-hours", retention_hours, "How long events are kept");
   flags.Add("--retention-critical-hours", retention_critical_hours,

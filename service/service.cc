@@ -23,6 +23,7 @@
 #include "service/front/event_service.h"
 #include "service/front/wiring.h"
 #include "service/log/embedded_log.h"
+#include "service/runs/run_protocol.h"
 #include "service/runs/start_run.h"
 #include "telemetry/log.h"
 #include "telemetry/runtime/admin_server.h"
@@ -64,6 +65,8 @@ log::EmbeddedOptions LogOptionsOf(const ServiceOptions& options, std::string pat
 front::Options FrontOptionsOf(const ServiceOptions& options) {
   front::Options front;
   front.production = options.production;
+  front.supervisor.lease = std::chrono::seconds(options.run_lease_seconds);
+  front.run_rules = *runs::RunRulesOf(options.run_protocol);
   front.retention = std::chrono::hours(options.retention_hours);
   front.intake.retention_critical = std::chrono::hours(options.retention_critical_hours);
   front.intake.max_event_bytes = options.max_event_bytes;
@@ -125,6 +128,7 @@ class App final : public ServiceApp {
     ready_.store(false);
     if (server_) SetHealth(false);
     if (core_) core_->StopServing();
+    if (core_) core_->supervisor->Stop();
     if (link_server_) link_server_->Stop();
     if (delivery_) delivery_->Stop();
     if (server_) {
@@ -166,6 +170,7 @@ class App final : public ServiceApp {
     delivery_ = delivery::Delivery::Create(std::move(delivery), log_.get(), scheduler_.get());
     core_ = std::make_unique<front::Core>(FrontOptionsOf(options_), log_.get(), delivery_.get(),
                                           scheduler_.get());
+    log_->WatchRuns(core_->supervisor.get());
     events_ = std::make_unique<front::EventService>(core_.get());
     if (!options_.serve_link) return;
     link::GrpcLinkServerOptions link;
@@ -211,6 +216,7 @@ class App final : public ServiceApp {
 
   void Serve() {
     core_->StartServing();
+    core_->supervisor->Start();
     SetHealth(true);
     ready_.store(true);
     Log(Severity::kInfo, "service ready",

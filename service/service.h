@@ -37,7 +37,9 @@ struct ServiceOptions {
   size_t max_resting_connections = 100'000;
   size_t max_all_threads = 10'000;
   size_t max_open_runs = 100;  // of one thread
-  size_t max_pages = 32;       // of replay, read and compacted at a time
+  std::string run_protocol = "strict";
+  uint64_t run_lease_seconds = 30;
+  size_t max_pages = 32;  // of replay, read and compacted at a time
   uint64_t retention_hours = 24;
   uint64_t retention_critical_hours = 168;
   uint64_t thread_max_bytes = 64ull * 1024 * 1024;

@@ -20,6 +20,7 @@
 #include "service/delivery/delivery.h"
 #include "service/log/log.h"
 #include "service/runs/intake.h"
+#include "service/runs/supervisor.h"
 
 namespace clarion::front {
 
@@ -27,6 +28,9 @@ struct Options {
   // No DebugInfo in errors.
   bool production = false;
   runs::IntakeOptions intake;
+  // What events of a run may follow each other.
+  log::RunRules run_rules = log::RunRules::kStrict;
+  runs::SupervisorOptions supervisor;
   // How long what is not critical is kept.
   std::chrono::milliseconds retention = std::chrono::hours(24);
   // What one PublishStream may have under way before its reading pauses.
@@ -68,7 +72,10 @@ class Core {
         log(log),
         delivery(delivery),
         scheduler(scheduler),
-        intake(this->options.intake, delivery, scheduler) {}
+        intake(this->options.intake, delivery, scheduler),
+        supervisor(runs::Supervisor::Create(this->options.supervisor,
+                                            {log, &intake, MaxResultBytes(this->options.intake)},
+                                            scheduler, &gate)) {}
 
   const Options options;
   log::Log* const log;
@@ -81,6 +88,7 @@ class Core {
   // for them before it ends what is left. It overlooks none: unary calls enter before they ask
   // whether the service serves or whether they were ended; streams enter when they are ended.
   clarion::Gate unanswered;
+  const std::shared_ptr<runs::Supervisor> supervisor;
 
   // NOT_INITIALIZED before StartServing and after StopServing.
   absl::Status Serving() const;
@@ -98,6 +106,11 @@ class Core {
   void Remove(LastingCall* call);
 
  private:
+  // What stands around the result in its event has room.
+  static size_t MaxResultBytes(const runs::IntakeOptions& intake) {
+    return intake.max_event_bytes / 2;
+  }
+
   std::atomic<bool> serving_{false};
   Mutex mutex_;
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;

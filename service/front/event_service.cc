@@ -37,6 +37,8 @@ EventService::EventService(Core* core) : core_(*core) {
   Serve("Publish", front::Publish);
   ServePublishStream();
   Serve("StartRun", front::StartRun);
+  Serve("GetRun", front::GetRun);
+  Serve("RenewRun", front::RenewRun);
   Serve("AwaitReady", front::AwaitReady);
   Serve("BindThread", front::BindThread);
   Serve("GetConnections", front::GetConnections);

@@ -96,6 +96,8 @@ class FrontTest : public testing::Test {
  protected:
   using Stub = v1::EventService::Stub;
 
+  // Most tests have nothing to do with what follows what in a run; run_protocol_test.cc does.
+  FrontTest() { options_.run_protocol = "off"; }
   void SetUp() override { Start(); }
   void TearDown() override;
 

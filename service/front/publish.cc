@@ -8,6 +8,7 @@
 #include "proto/contract/event_json.h"
 #include "service/front/async_call.h"
 #include "service/front/request.h"
+#include "service/runs/run_protocol.h"
 
 namespace clarion::front {
 namespace {
@@ -49,11 +50,13 @@ v1::PublishRequest* Own(const v1::PublishRequest* request) {
   return const_cast<v1::PublishRequest*>(request);
 }
 
-log::AppendRequest AppendOf(const v1::PublishRequest& request, log::AppendItem item) {
+log::AppendRequest AppendOf(const Core& core, const v1::PublishRequest& request,
+                            log::AppendItem item) {
   log::AppendRequest append;
   append.thread = ThreadId(request.event().thread_id());
   append.owner = UserId(request.event().user_id());
   append.items.push_back(std::move(item));
+  runs::PutUnderRules(core.options.run_rules, core.intake, append);
   return append;
 }
 
@@ -73,7 +76,7 @@ class WaitingPublish : public std::enable_shared_from_this<WaitingPublish> {
   void Append(const v1::PublishRequest& request, log::AppendItem item) {
     if (!call_->BeginWriting()) return;
     const bool critical = item.critical;
-    core_.log->Append(AppendOf(request, std::move(item)),
+    core_.log->Append(AppendOf(core_, request, std::move(item)),
                       [self = shared_from_this(), critical](auto result) {
                         if (!result.ok()) return self->call_->Fail(result.status());
                         self->OnAppended(*result, critical);
@@ -84,7 +87,7 @@ class WaitingPublish : public std::enable_shared_from_this<WaitingPublish> {
   void OnAppended(const log::AppendResult& result, bool critical) {
     const log::AppendedItem& appended = result.items.front();
     if (!runs::IsAccepted(appended.outcome)) {
-      return call_->Fail(runs::RefusalOf(appended.outcome, call_->context()));
+      return call_->Fail(runs::RefusalOf(appended, call_->context()));
     }
     accepted_ =
         core_.intake.Accepted(appended, result, critical, core_.intake.Subscriptions(thread_));
@@ -177,7 +180,7 @@ grpc::ServerUnaryReactor* Publish(Core& core, grpc::CallbackServerContext* conte
   if (!item.ok()) return fail(item.status());
 
   const bool critical = item->critical;
-  core.log->Append(AppendOf(*request, *std::move(item)),
+  core.log->Append(AppendOf(core, *request, *std::move(item)),
                    [&core, reactor, request, response, critical, facts = std::move(facts),
                     unanswered = std::move(unanswered)](absl::StatusOr<log::AppendResult> result) {
                      const auto refuse = [&](const absl::Status& status) {
@@ -186,7 +189,7 @@ grpc::ServerUnaryReactor* Publish(Core& core, grpc::CallbackServerContext* conte
                      if (!result.ok()) return refuse(result.status());
                      const log::AppendedItem& appended = result->items.front();
                      if (!runs::IsAccepted(appended.outcome)) {
-                       return refuse(runs::RefusalOf(appended.outcome, {}));
+                       return refuse(runs::RefusalOf(appended, {}));
                      }
                      *response = core.intake.Accepted(
                          appended, *result, critical,

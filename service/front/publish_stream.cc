@@ -13,6 +13,7 @@
 #include "service/front/publish.h"
 #include "service/front/request.h"
 #include "service/front/stream_threads.h"
+#include "service/runs/run_protocol.h"
 
 namespace clarion::front {
 namespace {
@@ -320,6 +321,7 @@ class Stream final : public PublishStreamReactor,
 
   void Append(StreamAppend append) {
     ErrorContext context = facts_.Context(append.request.owner.str(), append.request.thread.str());
+    runs::PutUnderRules(core_.options.run_rules, core_.intake, append.request);
     core_.log->Append(std::move(append.request),
                       [self = shared_from_this(), tickets = std::move(append.tickets),
                        context = std::move(context)](const auto& result) {
@@ -371,7 +373,7 @@ class Stream final : public PublishStreamReactor,
       ErrorContext about = context;
       about.run_id = tickets[i].event().run_id();
       judged.push_back(core_.Note(
-          result.ok() ? runs::RefusalOf(result->items[i].outcome, about) : result.status(), about));
+          result.ok() ? runs::RefusalOf(result->items[i], about) : result.status(), about));
       if (AgainAfter(judged.back()) == Again::kYes) {
         *stop = StreamStop{EventId(tickets[i].event().event_id()),
                            ReasonOf(judged.back()).value_or(Reason::kLogUnavailable)};

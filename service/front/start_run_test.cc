@@ -197,6 +197,32 @@ TEST_F(StartRunTest, ReturnsARunThatWasPublishedPlainly) {
   EXPECT_EQ(existing.started().offset(), 1u);
 }
 
+TEST_F(StartRunTest, TakingOverFencesTheFormerProducerAndIsRepeatable) {
+  const std::string former = MustStartRun(RunRequest("q1")).producer_token();
+  v1::StartRunRequest take = RunRequest("q2");
+  take.set_if_exists(v1::IF_EXISTS_TAKE_OVER);
+  const v1::StartRunResponse taken = MustStartRun(take);
+  EXPECT_TRUE(taken.existed());
+  EXPECT_EQ(taken.started().offset(), 1u);
+  EXPECT_EQ(MustStartRun(take).producer_token(), taken.producer_token()) << "its repetition";
+  v1::PublishRequest text = Delta("1");
+  text.mutable_event()->set_run_id("run");
+  text.set_producer_token(former);
+  EXPECT_THAT(Publish(text), RefusedAs(Reason::kRunFenced));
+  text.set_producer_token(taken.producer_token());
+  MustPublish(text);
+  // Of a run that is not there it is a start.
+  take = RunRequest("q3", "other");
+  take.set_if_exists(v1::IF_EXISTS_TAKE_OVER);
+  const v1::StartRunResponse started = MustStartRun(take);
+  EXPECT_FALSE(started.existed());
+  EXPECT_EQ(MustStartRun(take).producer_token(), started.producer_token());
+  MustPublish(Completed("other"));
+  v1::StartRunRequest late = RunRequest("q4", "other");
+  late.set_if_exists(v1::IF_EXISTS_TAKE_OVER);
+  EXPECT_THAT(StartRun(late), RefusedAs(Reason::kRunProtocol));
+}
+
 TEST_F(StartRunTest, RefusesAThreadOfAnotherUserBeforeAnythingElse) {
   MustStartRun(RunRequest("q1"));
   v1::StartRunRequest eve = RunRequest("q1");
@@ -208,8 +234,8 @@ TEST_F(StartRunTest, NamesEveryFieldThatIsWrong) {
   v1::StartRunRequest request;
   request.set_run_id("two words");
   request.set_min_readiness(static_cast<v1::Readiness>(9));
-  request.set_if_exists(v1::IF_EXISTS_TAKE_OVER);
-  request.mutable_lease()->set_seconds(30);
+  request.set_if_exists(static_cast<v1::IfExists>(9));
+  request.mutable_lease()->set_seconds(24 * 3600 + 1);
   request.mutable_ready_timeout()->set_seconds(121);
   const grpc::Status status = StartRun(request);
   for (const char* field : {"request_id", "user_id", "thread_id", "run_id", "agent_name",

@@ -74,6 +74,7 @@ void TakeStep(const v1::Event& event, log::AppendItem& item) {
       item.parent = RunId(event.agent_started().parent_run_id());
       break;
     case v1::Event::kToolExecuting:
+      item.tool_name = event.tool_executing().tool_name();
       return set(log::RunStep::kOpenTool, event.tool_executing().tool_call_id());
     case v1::Event::kToolProgress:
       return set(log::RunStep::kUseTool, event.tool_progress().tool_call_id());
@@ -185,8 +186,11 @@ absl::Status RefusalOf(log::AppendOutcome outcome, const ErrorContext& context) 
       return MakeBadRequest(
           {{"event.event_id", "the thread has another event (run or payload) under this id"}},
           context);
-    case log::AppendOutcome::kRunExists:
-      return MakeError(Reason::kRunProtocol, "the thread has a run of this id already", context);
+    case log::AppendOutcome::kRunExists: {
+      ErrorContext about = context;
+      about.cause = "started";
+      return MakeError(Reason::kRunProtocol, "the thread has a run of this id already", about);
+    }
     case log::AppendOutcome::kTooManyRuns:
       return WithRetryAfter(
           MakeError(Reason::kBufferOverflow,

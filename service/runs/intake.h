@@ -62,7 +62,7 @@ class Intake {
 
 // The item was accepted, now or before.
 bool IsAccepted(log::AppendOutcome outcome);
-// Why it was not. Requires !IsAccepted.
+// Why it was not. Requires !IsAccepted, nor kRunProtocol: see run_protocol.h.
 absl::Status RefusalOf(log::AppendOutcome outcome, const ErrorContext& context);
 // Tells a repeated event from another one under the same id: run and payload, not time or trace.
 log::Digest ContentDigest(const v1::Event& event);

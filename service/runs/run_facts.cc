@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
@@ -35,13 +36,13 @@ std::string TimeOf(const google::protobuf::Timestamp& stamp) {
 }  // namespace
 
 std::string EncodeRunFacts(const RunFacts& facts) {
-  return Concat("1 ", Hex(facts.request), " ", static_cast<int>(facts.readiness), " ",
-                facts.producer_token);
+  return Concat("2 ", Hex(facts.request), " ", static_cast<int>(facts.readiness), " ",
+                facts.producer_token, " ", facts.lease.count());
 }
 
 std::optional<RunFacts> DecodeRunFacts(std::string_view data) {
   const std::vector<std::string> fields = absl::StrSplit(std::string(data), ' ');
-  if (fields.size() != 4 || fields[0] != "1" || fields[1].size() != kHexDigits ||
+  if (fields.size() != 5 || fields[0] != "2" || fields[1].size() != kHexDigits ||
       fields[2].size() != 1 || fields[3].size() != kHexDigits) {
     return std::nullopt;
   }
@@ -54,7 +55,16 @@ std::optional<RunFacts> DecodeRunFacts(std::string_view data) {
   if (!v1::Readiness_IsValid(readiness)) return std::nullopt;
   facts.readiness = static_cast<v1::Readiness>(readiness);
   facts.producer_token = fields[3];
+  int64_t lease = 0;
+  if (!absl::SimpleAtoi(fields[4], &lease) || lease < 0) return std::nullopt;
+  facts.lease = std::chrono::milliseconds(lease);
   return facts;
+}
+
+std::optional<std::chrono::milliseconds> LeaseOf(std::string_view data) {
+  const std::optional<RunFacts> facts = DecodeRunFacts(data);
+  if (!facts || facts->lease.count() == 0) return std::nullopt;
+  return facts->lease;
 }
 
 EventId StartEventId(std::string_view request_id) {

@@ -13,22 +13,25 @@ using testing::StartsWith;
 TEST(RunFactsTest, ComeBackAsTheyWere) {
   const RunFacts facts{.request = {.high = 0x0123456789abcdef, .low = 7},
                        .readiness = v1::READINESS_SUBSCRIBED,
-                       .producer_token = RandomHex()};
+                       .producer_token = RandomHex(),
+                       .lease = std::chrono::milliseconds(1'500)};
   const std::string data = EncodeRunFacts(facts);
-  EXPECT_THAT(data, StartsWith("1 0123456789abcdef0000000000000007 2 "));
+  EXPECT_THAT(data, StartsWith("2 0123456789abcdef0000000000000007 2 "));
   const auto decoded = DecodeRunFacts(data);
   ASSERT_TRUE(decoded.has_value());
   EXPECT_EQ(decoded->request, facts.request);
   EXPECT_EQ(decoded->readiness, facts.readiness);
   EXPECT_EQ(decoded->producer_token, facts.producer_token);
+  EXPECT_EQ(LeaseOf(data), facts.lease);
 }
 
 TEST(RunFactsTest, AreNothingForOtherData) {
   const std::string token(32, 'a');
   for (const std::string& data :
-       {std::string(), Concat("2 ", token, " 1 ", token), Concat("1 ", token, " 9 ", token),
-        Concat("1 ", token, " 1 short"), Concat("1 ", std::string(32, 'x'), " 1 ", token),
-        Concat("1 ", token)}) {
+       {std::string(), Concat("3 ", token, " 1 ", token, " 0"),
+        Concat("2 ", token, " 9 ", token, " 0"), Concat("2 ", token, " 1 short 0"),
+        Concat("2 ", std::string(32, 'x'), " 1 ", token, " 0"), Concat("2 ", token, " 1 ", token),
+        Concat("2 ", token, " 1 ", token, " -1"), Concat("2 ", token)}) {
     EXPECT_FALSE(DecodeRunFacts(data).has_value()) << data;
   }
 }

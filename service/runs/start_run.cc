@@ -7,6 +7,7 @@
 
 #include "proto/base/mutex.h"
 #include "service/delivery/resume.h"
+#include "service/runs/run_protocol.h"
 
 namespace clarion::runs {
 namespace {
@@ -55,6 +56,8 @@ class Operation : public std::enable_shared_from_this<Operation> {
         done_(std::move(done)) {
     call_.context.run_id = run_.str();
     facts_.request = RequestDigest(call_.request);
+    facts_.lease =
+        std::chrono::duration_cast<std::chrono::milliseconds>(DurationOf(call_.request.lease()));
   }
 
   void Begin() {
@@ -146,22 +149,44 @@ class Operation : public std::enable_shared_from_this<Operation> {
       case log::AppendOutcome::kRunExists:
         return OnRunExists(item, existing.value_or(RunFacts{}));
       default:
-        return Answer(RefusalOf(item.outcome, call_.context));
+        return Answer(RefusalOf(item, call_.context));
     }
   }
 
   void OnRunExists(const log::AppendedItem& item, const RunFacts& facts) {
-    if (call_.request.if_exists() != v1::IF_EXISTS_RETURN || !item.run) {
+    const v1::IfExists if_exists = call_.request.if_exists();
+    if (if_exists == v1::IF_EXISTS_TAKE_OVER && item.run) return TakeOver(*item.run, facts);
+    if (if_exists != v1::IF_EXISTS_RETURN || !item.run) {
       return Answer(MakeError(Reason::kRunProtocol,
                               "the thread has a run of this id that another request started",
                               call_.context));
     }
+    AnswerExisting(item.run->start, facts.readiness, {});
+  }
+
+  // The repetition of what took it over gets the first answer.
+  void TakeOver(const log::RunRecord& run, const RunFacts& former) {
+    if (former.request == facts_.request)
+      return AnswerExisting(run.start, former.readiness, former.producer_token);
     if (cancelled()) return;
-    steps_.log->GetState(thread_, [self = shared_from_this(), start = item.run->start,
-                                   readiness = facts.readiness](auto state) {
-      if (!state.ok()) return self->Answer(state.status());
-      self->Answer(self->Existing(start, readiness, *state));
-    });
+    steps_.log->TakeOver(
+        thread_, user_, {run_, log::Digest::Of(facts_.producer_token), EncodeRunFacts(facts_)},
+        [self = shared_from_this()](const absl::StatusOr<log::RunRecord>& taken) {
+          if (!taken.ok()) return self->Answer(taken.status());
+          self->AnswerExisting(taken->start, self->facts_.readiness, self->facts_.producer_token);
+        });
+  }
+
+  void AnswerExisting(Offset start, v1::Readiness readiness, std::string token) {
+    if (cancelled()) return;
+    steps_.log->GetState(thread_,
+                         [self = shared_from_this(), start, readiness,
+                          token = std::move(token)](const absl::StatusOr<log::ThreadState>& state) {
+                           if (!state.ok()) return self->Answer(state.status());
+                           v1::StartRunResponse response = self->Existing(start, readiness, *state);
+                           response.set_producer_token(token);
+                           self->Answer(std::move(response));
+                         });
   }
 
   v1::StartRunResponse Response(const RunFacts& facts, const log::AppendedItem& item,
@@ -175,7 +200,7 @@ class Operation : public std::enable_shared_from_this<Operation> {
     return response;
   }
 
-  // Somebody else's run, as it is: without its token.
+  // A run that was there, as it is: without its token.
   v1::StartRunResponse Existing(Offset start, v1::Readiness readiness,
                                 const log::ThreadState& state) const {
     v1::StartRunResponse response;

@@ -5,12 +5,14 @@
 // commit of `agent_started`: two calls at the same moment get one run.
 //
 // What is kept with the run (log::RunRecord::data), in ASCII, fields separated by one space:
-//   "1"  version
+//   "2"  version
 //   32 hexadecimal digits: digest of the request, so far as it says what to start
 //   one digit: v1::Readiness that was reached
 //   32 hexadecimal digits: the producer token
+//   the lease in milliseconds, in decimal; 0: the service's default
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -58,10 +60,13 @@ struct RunFacts {
   log::Digest request;
   v1::Readiness readiness = v1::READINESS_NONE;
   std::string producer_token;
+  std::chrono::milliseconds lease{0};
 };
 std::string EncodeRunFacts(const RunFacts& facts);
 // Nothing for a run that StartRun did not start.
 std::optional<RunFacts> DecodeRunFacts(std::string_view data);
+// Nothing: the service's default.
+std::optional<std::chrono::milliseconds> LeaseOf(std::string_view data);
 
 // `_start.` and 32 hexadecimal digits made from the request_id.
 EventId StartEventId(std::string_view request_id);

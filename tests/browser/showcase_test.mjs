@@ -222,8 +222,9 @@ const tests = [
       return [run.dataset.runId, Math.round(run.getBoundingClientRect().top)];
     });
     const reading = await place();
+    await agent.say("agent_started", { input: "More words, please." });
     for (let word = 0; word < 50; word += 1) await agent.text(`word ${word}\n\n`);
-    await visitor.shown(60 * 18 + 50);
+    await visitor.shown(60 * 18 + 51);
     assert.deepEqual(await place(), reading);
     assert.equal(await atEnd(), false);
     // Up to the first one: what was at the top stays where it is.

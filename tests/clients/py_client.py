@@ -150,9 +150,9 @@ def missing_fields_are_named(stub):
     assert "event.thread_id" in fields and "event.agent_message_delta.message_id" in fields, fields
 
 
-def what_is_not_served_yet_is_refused_rather_than_ignored(stub):
+def a_value_that_nobody_knows_is_refused_rather_than_ignored(stub):
     request = api.StartRunRequest(request_id=new("request"), user_id=new("user"), thread_id=new("thread"),
-                                  agent_name="tester", if_exists=api.IF_EXISTS_TAKE_OVER)
+                                  agent_name="tester", if_exists=99)
     fields = refused(lambda: stub.StartRun(request, timeout=SECONDS),
                      grpc.StatusCode.INVALID_ARGUMENT, "CONTEXT_INVALID")
     assert "if_exists" in fields, fields
@@ -221,7 +221,7 @@ TESTS = (
     offsets_count_from_one_and_a_repeat_is_a_duplicate,
     an_event_id_with_another_payload_is_refused,
     missing_fields_are_named,
-    what_is_not_served_yet_is_refused_rather_than_ignored,
+    a_value_that_nobody_knows_is_refused_rather_than_ignored,
     a_thread_belongs_to_one_user,
     a_stream_answers_every_event_in_order,
     an_event_can_be_looked_up,

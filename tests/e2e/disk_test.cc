@@ -42,7 +42,7 @@ class FullDiskTest : public ::testing::Test {
     for (const std::string& argument : std::vector<std::string>{
              "sh", "-c", std::string(kMount), disk, program, "--log-url",
              "embedded:" + disk + "/log", "--listen", loopback + std::to_string(grpc_port_),
-             "--admin-listen", loopback + std::to_string(admin_port_)}) {
+             "--admin-listen", loopback + std::to_string(admin_port_), "--run-protocol", "off"}) {
       arguments.push_back(argument);
     }
     service_ = std::make_unique<Program>("/usr/bin/unshare", arguments, dir_.path() / "log");

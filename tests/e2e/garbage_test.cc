@@ -282,13 +282,13 @@ TEST_P(GarbageTest, OversizedEventIsRefused) {
   ExpectServing();
 }
 
-TEST_P(GarbageTest, FieldsThatAreNotServedYetAreRefusedNotIgnored) {
+TEST_P(GarbageTest, ValuesThatThisVersionDoesNotKnowAreRefusedNotIgnored) {
   v1::StartRunRequest request;
   request.set_request_id("q");
   request.set_user_id("ada");
   request.set_thread_id("t");
   request.set_agent_name("agent");
-  request.mutable_lease()->set_seconds(30);
+  request.set_if_exists(static_cast<v1::IfExists>(99));
   grpc::ClientContext context;
   v1::StartRunResponse response;
   EXPECT_EQ(ReasonOf(FromGrpc(stub_->StartRun(&context, request, &response))),

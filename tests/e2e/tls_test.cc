@@ -59,6 +59,8 @@ class TlsTest : public ::testing::Test {
                                           "0.0.0.0:" + std::to_string(port_),
                                           "--admin-listen",
                                           loopback(admin_port),
+                                          "--run-protocol",
+                                          "off",
                                           "--gateway-listen",
                                           loopback(0),
                                           "--gateway-admin-listen",

@@ -3,6 +3,7 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <ctime>
@@ -63,6 +64,11 @@ Deployment::Deployment(Form form, std::vector<std::string> service_arguments,
                                       "--listen",       Loopback(grpc_port_),
                                       "--admin-listen", Loopback(service_admin_port_)};
   std::vector<std::string> gateway = {"--token-secret", secret_};
+  // Most tests have nothing to do with what follows what in a run.
+  if (std::find(service_arguments.begin(), service_arguments.end(), "--run-protocol") ==
+      service_arguments.end()) {
+    Append(service, {"--run-protocol", "off"});
+  }
   Append(service, service_arguments);
   Append(gateway, gateway_arguments);
   if (form == Form::kOneProcess) {
