@@ -245,6 +245,42 @@ const tests = [
     await visitor.leave();
   }],
 
+  ["what is unfolded at the end stays in sight, also while text comes", async () => {
+    const [user, thread] = [fresh("user"), fresh("thread")];
+    const agent = new Agent(clarion, user, thread);
+    await agent.say("agent_started", { input: "Look it up." });
+    await agent.text("Words.\n\n".repeat(60));
+    await agent.say("tool_executing", { tool_call_id: "c", tool_name: "search", arguments: {} });
+    await agent.say("tool_completed", { tool_call_id: "c", tool_name: "search", status: "succeeded", result: Array.from({ length: 80 }, (_, n) => n), duration_ms: 1 });
+    await agent.text("So it is.", { message_id: "m2" });
+    const visitor = await Visitor.arrive(clarion, user);
+    const { page } = visitor;
+    await visitor.choose(thread);
+    await visitor.shown(5);
+    await page.waitForFunction(() => {
+      const node = document.querySelector("#scroller");
+      return node.scrollTop > 0 && node.scrollHeight - node.scrollTop - node.clientHeight < 3;
+    });
+    const top = () => page.$eval("details.tool summary", (node) => Math.round(node.getBoundingClientRect().top));
+    const before = await top();
+    await page.focus("details.tool summary");
+    await page.keyboard.press("Enter");
+    await page.waitForSelector("details.tool[open]");
+    await agent.text(" And more.\n\n".repeat(20), { message_id: "m2" });
+    await visitor.shown(6);
+    assert.equal(await top(), before);
+    // Back at the end, that is followed as before.
+    await page.click("#to-end");
+    await agent.text("The end.", { message_id: "m2", is_final: true });
+    await visitor.shown(7);
+    await page.waitForFunction(() => {
+      const node = document.querySelector("#scroller");
+      return node.scrollHeight - node.scrollTop - node.clientHeight < 3;
+    });
+    await agent.end();
+    await visitor.leave();
+  }],
+
   ["nothing is too long, too deep or too pale", async () => {
     const [user, thread] = [fresh("user"), fresh("thread")];
     const long = "antidisestablishmentarianism_".repeat(4);

@@ -42,6 +42,13 @@ export class ThreadView {
     });
     for (const node of [this.#scroller, $("timeline"), $("events")]) observer.observe(node);
     this.#scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
+    // Who unfolds something wants to read it, and not what comes at the end.
+    this.#scroller.addEventListener("click", ({ target }) => {
+      const details = (target as Element).closest("summary")?.parentElement as HTMLDetailsElement | undefined;
+      if (!details || details.open) return;
+      this.#following = false;
+      this.#offer($("to-end"), true);
+    });
   }
 
   get threadId(): string | null {
